@@ -1,0 +1,1 @@
+//! Cells: WebAssembly instances with limits, stdio and typed exit reasons.

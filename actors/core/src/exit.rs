@@ -1,0 +1,265 @@
+//! Why an incarnation of a cell ended, and how the news travels.
+//!
+//! A [`Reason`] is never guessed: whoever ends a cell says why, and every observer up to the exit code
+//! of the process sees the same reason.
+
+use std::{fmt, sync::Arc};
+
+use tokio::sync::watch;
+
+use crate::CellId;
+
+/// Exit code of a cell that computed or waited longer than it may.
+const CODE_TIME: u8 = 124;
+/// Exit code of a cell that could not be started.
+const CODE_START_FAILED: u8 = 126;
+/// Exit code of a trap: what a shell reports for an aborted process.
+const CODE_TRAP: u8 = 134;
+/// Exit code of a cell that wanted more of something than it may have.
+const CODE_LIMIT: u8 = 135;
+/// Exit code of a killed cell: what a shell reports for SIGKILL.
+const CODE_KILLED: u8 = 137;
+/// Exit code of a cell that was shut down: what a shell reports for SIGTERM.
+const CODE_SHUTDOWN: u8 = 143;
+/// Exit code where there is no such process or no connection to it: `EX_UNAVAILABLE` of sysexits.
+const CODE_UNAVAILABLE: u8 = 69;
+
+/// Why an incarnation ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// It returned, or called `exit(0)`.
+    Normal,
+    /// It ended with its own code, which is not 0.
+    Exit(u8),
+    /// It trapped.
+    Trap(Arc<Trap>),
+    /// It reached a limit.
+    Limit(Limit),
+    /// It was killed.
+    Killed,
+    /// Its supervisor or owner shut it down.
+    Shutdown,
+    /// It never ran.
+    StartFailed(Arc<str>),
+    /// A cell that it was linked to ended.
+    Link {
+        /// The linked cell.
+        cell: CellId,
+        /// Why that one ended.
+        reason: Arc<Reason>,
+    },
+    /// The node failed on its behalf.
+    HostFault(Arc<str>),
+    /// It was not there when somebody asked for it.
+    NoProcess,
+    /// The connection to it, or to whoever kept it alive, was lost.
+    NoConnection,
+}
+
+/// A trap: the guest did what WebAssembly forbids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trap {
+    /// What it did, in kebab case: `unreachable`, `stack-overflow`, `memory-out-of-bounds`, …
+    pub kind: String,
+    /// The same for a person.
+    pub message: String,
+    /// The guest's frames, innermost first, one per line; with function, file and line where the
+    /// program carries debug information and the node was told to use it. Empty if unknown.
+    pub backtrace: String,
+}
+
+/// The limits that can end a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Limit {
+    /// Linear memory.
+    Memory,
+    /// Wall-clock time for one message.
+    Deadline,
+    /// Computing time for one message.
+    Cpu,
+    /// Tables, instances, handles: what the sandbox itself needs for the cell.
+    Resources,
+}
+
+impl Reason {
+    /// The reason of a guest that ended itself with a code. Codes above 255 count as 255.
+    pub fn from_code(code: u32) -> Self {
+        match u8::try_from(code).unwrap_or(u8::MAX) {
+            0 => Self::Normal,
+            code => Self::Exit(code),
+        }
+    }
+
+    /// A cell that never ran.
+    pub fn start_failed(why: impl fmt::Display) -> Self {
+        Self::StartFailed(why.to_string().into())
+    }
+
+    /// A failure of the node.
+    pub fn host_fault(what: impl fmt::Display) -> Self {
+        Self::HostFault(what.to_string().into())
+    }
+
+    /// The exit code that stands for the reason.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Normal => 0,
+            Self::Exit(code) => *code,
+            Self::Limit(Limit::Deadline | Limit::Cpu) => CODE_TIME,
+            Self::StartFailed(_) => CODE_START_FAILED,
+            Self::Trap(_) | Self::HostFault(_) => CODE_TRAP,
+            Self::Limit(Limit::Memory | Limit::Resources) => CODE_LIMIT,
+            Self::Killed => CODE_KILLED,
+            Self::Shutdown => CODE_SHUTDOWN,
+            Self::NoProcess | Self::NoConnection => CODE_UNAVAILABLE,
+            Self::Link { reason, .. } => reason.code(),
+        }
+    }
+
+    /// Whether the end was asked for or expected: `normal` and `shutdown`.
+    pub fn is_orderly(&self) -> bool {
+        matches!(self, Self::Normal | Self::Shutdown)
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "memory",
+            Self::Deadline => "deadline",
+            Self::Cpu => "cpu",
+            Self::Resources => "resources",
+        })
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Normal => f.write_str("normal"),
+            Self::Exit(code) => write!(f, "exit({code})"),
+            Self::Trap(trap) => write!(f, "trap({}): {}", trap.kind, trap.message),
+            Self::Limit(limit) => write!(f, "limit: {limit}"),
+            Self::Killed => f.write_str("killed"),
+            Self::Shutdown => f.write_str("shutdown"),
+            Self::StartFailed(why) => write!(f, "start failed: {why}"),
+            Self::Link { cell, reason } => write!(f, "link to cell {cell}: {reason}"),
+            Self::HostFault(what) => write!(f, "host fault: {what}"),
+            Self::NoProcess => f.write_str("no process"),
+            Self::NoConnection => f.write_str("no connection"),
+        }
+    }
+}
+
+/// Announces the end of one incarnation.
+#[derive(Debug)]
+pub struct Notifier(watch::Sender<Option<Reason>>);
+
+/// Learns of the end of one incarnation, now or later, any number of times.
+#[derive(Clone, Debug)]
+pub struct Watch(watch::Receiver<Option<Reason>>);
+
+/// Makes the two ends of the news of one incarnation's end.
+pub fn channel() -> (Notifier, Watch) {
+    let (tx, rx) = watch::channel(None);
+    (Notifier(tx), Watch(rx))
+}
+
+impl Notifier {
+    /// Announces the end.
+    pub fn notify(self, reason: Reason) {
+        self.0.send_replace(Some(reason));
+    }
+}
+
+impl Watch {
+    /// A watch of an incarnation that has ended already.
+    pub fn ended(reason: Reason) -> Self {
+        let (tx, rx) = channel();
+        tx.notify(reason);
+        rx
+    }
+
+    /// The reason, if it has ended.
+    pub fn reason(&self) -> Option<Reason> {
+        self.0.borrow().clone()
+    }
+
+    /// Waits for the end. Cancel safe.
+    ///
+    /// A notifier that is dropped without a word counts as a fault of the node.
+    pub async fn wait(&self) -> Reason {
+        let mut rx = self.0.clone();
+        match rx.wait_for(Option::is_some).await.map(|reason| reason.clone()) {
+            Ok(Some(reason)) => reason,
+            Ok(None) | Err(_) => Reason::host_fault("the cell was lost without an exit reason"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trap() -> Reason {
+        Reason::Trap(Arc::new(Trap {
+            kind: "unreachable".into(),
+            message: "wasm `unreachable` instruction executed".into(),
+            backtrace: String::new(),
+        }))
+    }
+
+    #[test]
+    fn every_reason_has_its_code() {
+        let table = [
+            (Reason::Normal, 0),
+            (Reason::Exit(7), 7),
+            (Reason::Limit(Limit::Deadline), 124),
+            (Reason::Limit(Limit::Cpu), 124),
+            (Reason::start_failed("no such import"), 126),
+            (trap(), 134),
+            (Reason::host_fault("panic"), 134),
+            (Reason::Limit(Limit::Memory), 135),
+            (Reason::Limit(Limit::Resources), 135),
+            (Reason::Killed, 137),
+            (Reason::Shutdown, 143),
+            (Reason::NoProcess, 69),
+            (Reason::NoConnection, 69),
+            (Reason::Link { cell: CellId::new(1), reason: Arc::new(trap()) }, 134),
+            (Reason::Link { cell: CellId::new(1), reason: Arc::new(Reason::Exit(3)) }, 3),
+        ];
+        for (reason, code) in table {
+            assert_eq!(reason.code(), code, "{reason}");
+        }
+    }
+
+    #[test]
+    fn codes_of_guests_are_never_wrapped_to_zero() {
+        for (code, reason) in
+            [(0, Reason::Normal), (1, Reason::Exit(1)), (255, Reason::Exit(255)), (256, Reason::Exit(255))]
+        {
+            assert_eq!(Reason::from_code(code), reason);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_is_news_to_any_number_of_waiters_at_any_time() {
+        let (tx, rx) = channel();
+        assert_eq!(rx.reason(), None);
+        let early = rx.clone();
+        let waiting = async move { early.wait().await };
+        let telling = async move { tx.notify(Reason::Exit(3)) };
+        assert_eq!(tokio::join!(waiting, telling).0, Reason::Exit(3));
+        assert_eq!(rx.wait().await, Reason::Exit(3));
+        assert_eq!(rx.clone().wait().await, Reason::Exit(3));
+    }
+
+    #[tokio::test]
+    async fn a_lost_notifier_is_a_host_fault() {
+        let (tx, rx) = channel();
+        drop(tx);
+        assert!(matches!(rx.wait().await, Reason::HostFault(_)));
+    }
+}

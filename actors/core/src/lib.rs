@@ -1,0 +1,18 @@
+//! Actor semantics on actix: identities, names, exit reasons, limits, grants, tasks and arbiters.
+//!
+//! This crate knows no WebAssembly, no network and no schema: it holds what every room of the runtime
+//! agrees on.
+
+pub mod exit;
+pub mod grants;
+pub mod id;
+pub mod limits;
+pub mod name;
+pub mod platform;
+pub mod task;
+
+pub use grants::Grants;
+pub use id::CellId;
+pub use limits::Limits;
+pub use name::Name;
+pub use platform::Platform;

@@ -1,0 +1,1 @@
+//! The executor: loads programs, starts cells and owns what they start.

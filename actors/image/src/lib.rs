@@ -1,0 +1,1 @@
+//! Images: chain loader over IPFS and the file system, and etc/ww.toml.

@@ -1,0 +1,1 @@
+//! Cap'n Proto vats and the capability servers of a node.
