@@ -1,1 +1,41 @@
 //! Cells: WebAssembly instances with limits, stdio and typed exit reasons.
+//!
+//! A [`Runtime`] compiles bytes into a [`Program`] and runs it as an [`Incarnation`]: one instance that
+//! lives until its [exit reason](ww_core::exit::Reason) is known. Read the files in this order:
+//!
+//! | file | concept |
+//! |---|---|
+//! | `runtime` | what a node needs once: engines, programs, ticker |
+//! | `engine` | settings of the sandbox, one engine per size class |
+//! | `programs`, `disk` | compile once, keep in memory and on disk |
+//! | `program` | what a compiled program can do |
+//! | `incarnation` | one instance from start to exit reason |
+//! | `guest`, `limiter`, `preemption` | what belongs to one instance, what it may use, how it yields |
+//! | `stdio`, `pipe`, `tail` | its standard streams |
+//! | `streams`, `loader` | the `wetware:*` interfaces it can import |
+//! | `fault` | from an error of the engine to an exit reason |
+
+mod disk;
+mod engine;
+mod fault;
+mod guest;
+mod incarnation;
+mod limiter;
+mod loader;
+pub mod pipe;
+mod preemption;
+mod program;
+mod programs;
+mod runtime;
+mod stdio;
+mod streams;
+pub mod tail;
+
+pub use engine::{Class, MAX_CELLS, MAX_MEMORY, SMALL_MEMORY};
+pub use incarnation::{Incarnation, Start, Stop};
+pub use loader::Files;
+pub use program::{Exports, Hash, Program};
+pub use programs::LoadError;
+pub use runtime::{Config, Runtime, StartError};
+pub use stdio::{Stderr, Stdio};
+pub use streams::{Connect, Duplex};

@@ -73,7 +73,7 @@ where
     F::Output: Send + 'static,
 {
     let on_drop = kind.on_drop;
-    Task { handle: on.spawn(guarded(kind, future)), on_drop }
+    Task { handle: on.spawn(catch(kind, future)), on_drop }
 }
 
 /// Starts a task on the calling thread's arbiter.
@@ -87,10 +87,15 @@ where
     F::Output: 'static,
 {
     let on_drop = kind.on_drop;
-    Task { handle: tokio::task::spawn_local(guarded(kind, future)), on_drop }
+    Task { handle: tokio::task::spawn_local(catch(kind, future)), on_drop }
 }
 
-async fn guarded<F: Future>(kind: Kind, future: F) -> Result<F::Output, Failed> {
+/// Runs a future so that a panic inside it is logged and returned. Cancel safe if the future is.
+///
+/// # Errors
+///
+/// Where the future panics.
+pub async fn catch<F: Future>(kind: Kind, future: F) -> Result<F::Output, Failed> {
     // Whatever the future shared is behind locks or channels that see its end; nothing half-written is read again.
     AssertUnwindSafe(future).catch_unwind().await.map_err(|payload| {
         let message = payload

@@ -1,0 +1,156 @@
+//! Settings of the sandbox: one engine per size class of linear memory.
+
+use std::sync::OnceLock;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use wasmtime::{Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
+use ww_core::limits::MIB;
+
+/// Most linear memory of a cell in the small class, in bytes.
+pub const SMALL_MEMORY: u64 = MIB;
+
+/// Most linear memory of any cell, in bytes: what the pool's slots can hold.
+pub const MAX_MEMORY: u64 = 1024 * MIB;
+
+/// Instances that live at once in each class. Every slot costs two mappings for its stack when the engine is made,
+/// of 65,530 that Linux allows a process by default, and two more and its share of 4 GiB slots while it is used.
+pub const MAX_CELLS: usize = 2_048;
+
+/// Core instances that one component may consist of: a language's standard library brings three or four.
+const CORE_INSTANCES_PER_CELL: u32 = 16;
+
+/// Tables that one component may have.
+const TABLES_PER_CELL: u32 = 8;
+
+/// Memories that one component may have: more than one only where components are linked into one.
+const MEMORIES_PER_CELL: u32 = 4;
+
+/// Entries of a table, 8 bytes each: large programs of today need some ten thousand.
+pub(crate) const TABLE_ELEMENTS: usize = 100_000;
+
+/// Memory of a finished instance that is zeroed rather than given back to the system, in bytes: page faults and
+/// `madvise` are most of what starting an instance costs. The pagemap scan zeroes only the pages that were written.
+const STANDARD_KEEP_RESIDENT: usize = 2 << 20;
+
+/// The same for the small class, whose instances touch a few pages only.
+const SMALL_KEEP_RESIDENT: usize = 64 << 10;
+
+/// A size class of linear memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Up to [`SMALL_MEMORY`]: dense, with explicit bounds checks and no mapping of its own per cell.
+    Small,
+    /// Up to [`MAX_MEMORY`]: bounds checks by guard pages.
+    Standard,
+}
+
+/// The engines of a node. Each is made when it is first needed.
+pub(crate) struct Engines {
+    debug: bool,
+    small: OnceLock<Sandbox>,
+    standard: OnceLock<Sandbox>,
+    ticker: crate::preemption::Ticker,
+}
+
+/// An engine and the slots of its pool.
+#[derive(Clone)]
+pub(crate) struct Sandbox {
+    pub(crate) engine: Engine,
+    slots: std::sync::Arc<Semaphore>,
+}
+
+impl Class {
+    /// The class for a limit of linear memory, in bytes.
+    pub fn for_memory(bytes: u64) -> Self {
+        if bytes <= SMALL_MEMORY { Self::Small } else { Self::Standard }
+    }
+}
+
+impl Engines {
+    /// With `debug`, backtraces name file and line, for programs that carry debug information.
+    pub(crate) fn new(debug: bool, ticker: crate::preemption::Ticker) -> Self {
+        Self { debug, small: OnceLock::new(), standard: OnceLock::new(), ticker }
+    }
+
+    /// The engine of a class.
+    ///
+    /// # Errors
+    ///
+    /// Where the system refuses what the engine needs: address space, as a rule.
+    pub(crate) fn sandbox(&self, class: Class) -> wasmtime::Result<Sandbox> {
+        let cell = match class {
+            Class::Small => &self.small,
+            Class::Standard => &self.standard,
+        };
+        if let Some(sandbox) = cell.get() {
+            return Ok(sandbox.clone());
+        }
+        let engine = Engine::new(&config(class, self.debug))?;
+        let made = Sandbox { engine, slots: std::sync::Arc::new(Semaphore::new(MAX_CELLS)) };
+        let sandbox = cell.get_or_init(|| {
+            self.ticker.drive(&made.engine);
+            made
+        });
+        Ok(sandbox.clone())
+    }
+}
+
+impl Sandbox {
+    /// A place in the pool. `None` where all are taken: the pool itself fails instead of waiting.
+    pub(crate) fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        match std::sync::Arc::clone(&self.slots).try_acquire_owned() {
+            Ok(permit) => Some(permit),
+            Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => None,
+        }
+    }
+}
+
+fn config(class: Class, debug: bool) -> wasmtime::Config {
+    let mut config = wasmtime::Config::new();
+    config
+        // Plain calls are several times cheaper without the machinery for concurrent ones, which no guest uses yet.
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .wasm_backtrace_details(if debug { WasmBacktraceDetails::Enable } else { WasmBacktraceDetails::Disable })
+        .generate_address_map(true);
+
+    let mut pool = PoolingAllocationConfig::new();
+    let cells = u32::try_from(MAX_CELLS).unwrap_or(u32::MAX);
+    pool.total_component_instances(cells)
+        .total_core_instances(cells.saturating_mul(4))
+        .total_memories(cells)
+        .total_tables(cells.saturating_mul(2))
+        .total_stacks(cells)
+        .max_core_instances_per_component(CORE_INSTANCES_PER_CELL)
+        .max_tables_per_component(TABLES_PER_CELL)
+        .max_memories_per_component(MEMORIES_PER_CELL)
+        .table_elements(TABLE_ELEMENTS)
+        .pagemap_scan(Enabled::Auto);
+    match class {
+        Class::Small => {
+            pool.max_memory_size(to_usize(SMALL_MEMORY)).linear_memory_keep_resident(SMALL_KEEP_RESIDENT);
+            config.memory_reservation(SMALL_MEMORY).memory_guard_size(0).memory_init_cow(false);
+        }
+        Class::Standard => {
+            pool.max_memory_size(to_usize(MAX_MEMORY)).linear_memory_keep_resident(STANDARD_KEEP_RESIDENT);
+        }
+    }
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}
+
+fn to_usize(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_of_memory_chooses_the_class() {
+        assert_eq!(Class::for_memory(0), Class::Small);
+        assert_eq!(Class::for_memory(SMALL_MEMORY), Class::Small);
+        assert_eq!(Class::for_memory(SMALL_MEMORY + 1), Class::Standard);
+    }
+}

@@ -1,0 +1,109 @@
+//! From an error of the engine to an exit reason.
+
+use std::{fmt::Write, sync::Arc};
+
+use thiserror::Error;
+use wasmtime::{Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+use ww_core::exit::{self, Reason};
+
+use crate::limiter::Reached;
+
+/// Somebody asked for the end of the cell while it computed.
+#[derive(Debug, Error)]
+#[error("the cell was stopped: {0}")]
+pub(crate) struct Stopped(pub(crate) Reason);
+
+/// Why a call into a guest failed.
+pub(crate) fn reason(error: &wasmtime::Error) -> Reason {
+    if let Some(I32Exit(code)) = error.downcast_ref() {
+        return Reason::from_code(code.cast_unsigned());
+    }
+    if let Some(Reached(limit)) = error.downcast_ref() {
+        return Reason::Limit(*limit);
+    }
+    if let Some(Stopped(reason)) = error.downcast_ref() {
+        return reason.clone();
+    }
+    let (kind, message) = match error.downcast_ref::<Trap>() {
+        Some(trap) => (kind(*trap), trap.to_string().trim_start_matches("wasm trap: ").to_owned()),
+        // What a host function refused: a handle that does not exist, a second connection, a write without a permit.
+        None => ("host-call".to_owned(), error.root_cause().to_string()),
+    };
+    let backtrace = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();
+    Reason::Trap(Arc::new(exit::Trap { kind, message, backtrace }))
+}
+
+/// The engine's name of a trap, in kebab case.
+fn kind(trap: Trap) -> String {
+    if trap == Trap::UnreachableCodeReached {
+        return "unreachable".to_owned();
+    }
+    let mut kind = String::new();
+    for character in format!("{trap:?}").chars() {
+        if character.is_ascii_uppercase() && !kind.is_empty() {
+            kind.push('-');
+        }
+        kind.push(character.to_ascii_lowercase());
+    }
+    kind
+}
+
+/// One line per frame: the function, then file, line and column where the program tells.
+fn frames(backtrace: &WasmBacktrace) -> String {
+    let mut text = String::new();
+    for frame in backtrace.frames() {
+        let name = frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), demangle);
+        if frame.symbols().is_empty() {
+            push_line(&mut text, format_args!("{name}"));
+        }
+        for symbol in frame.symbols() {
+            let name = symbol.name().map_or_else(|| name.clone(), demangle);
+            match (symbol.file(), symbol.line()) {
+                (Some(file), Some(line)) => {
+                    let column = symbol.column().unwrap_or_default();
+                    push_line(&mut text, format_args!("{name} at {file}:{line}:{column}"));
+                }
+                _ => push_line(&mut text, format_args!("{name}")),
+            }
+        }
+    }
+    text
+}
+
+fn push_line(text: &mut String, line: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{line}");
+}
+
+fn demangle(name: &str) -> String {
+    rustc_demangle::try_demangle(name).map_or_else(|_| name.to_owned(), |name| format!("{name:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ww_core::exit::Limit;
+
+    #[test]
+    fn errors_of_the_engine_become_exact_reasons() {
+        assert_eq!(reason(&I32Exit(0).into()), Reason::Normal);
+        assert_eq!(reason(&I32Exit(7).into()), Reason::Exit(7));
+        assert_eq!(reason(&I32Exit(-1).into()), Reason::Exit(255));
+        assert_eq!(reason(&Reached(Limit::Memory).into()), Reason::Limit(Limit::Memory));
+        assert_eq!(reason(&Stopped(Reason::Killed).into()), Reason::Killed);
+        let in_context = wasmtime::Error::from(Reached(Limit::Memory)).context("while growing");
+        assert_eq!(reason(&in_context), Reason::Limit(Limit::Memory));
+        for (trap, kind) in [
+            (Trap::UnreachableCodeReached, "unreachable"),
+            (Trap::StackOverflow, "stack-overflow"),
+            (Trap::MemoryOutOfBounds, "memory-out-of-bounds"),
+            (Trap::IntegerDivisionByZero, "integer-division-by-zero"),
+        ] {
+            let Reason::Trap(found) = reason(&trap.into()) else { panic!("a trap is a trap") };
+            assert_eq!(found.kind, kind);
+        }
+        let Reason::Trap(found) = reason(&wasmtime::Error::msg("no such handle")) else { panic!("a trap") };
+        assert_eq!((found.kind.as_str(), found.message.as_str()), ("host-call", "no such handle"));
+    }
+}

@@ -1,0 +1,225 @@
+//! One instance of a program, from its start to its exit reason.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use tokio::sync::{Notify, OwnedSemaphorePermit};
+use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline, component::ResourceTable};
+use wasmtime_wasi::WasiCtx;
+use ww_core::{
+    CellId, Limits,
+    exit::{self, Limit, Reason},
+    task,
+};
+
+use crate::{
+    engine::{MAX_CELLS, Sandbox},
+    fault::{self, Stopped},
+    guest::{Guest, Wasi},
+    limiter::{Limiter, Reached},
+    loader::Files,
+    preemption::{Requeue, SLICE, SLICE_TICKS},
+    program::{Code, Program},
+    runtime::Runtime,
+    stdio::{Input, Output, Stdio},
+    streams::{Connect, Handles},
+};
+
+/// Bytes that a guest may pass to the node in one call: more than any interface takes.
+const HOST_CALL_BYTES: usize = 16 << 20;
+
+/// Handles of resources that a guest may hold at once: a program that needs more leaks them.
+const MAX_HANDLES: usize = 10_000;
+
+/// With what an incarnation starts.
+pub struct Start {
+    /// Identifies it in the log and to others.
+    pub id: CellId,
+    /// What the program sees as its own name, before its arguments.
+    pub name: String,
+    /// Arguments from the first one after the name.
+    pub args: Vec<String>,
+    /// The whole environment.
+    pub env: Vec<(String, String)>,
+    /// What it may use.
+    pub limits: Limits,
+    /// Its standard streams.
+    pub stdio: Stdio,
+    /// Serves its connection to the node; `None` if it has no node to talk to.
+    pub connect: Option<Connect>,
+    /// The files of its image; `None` if it may not read them.
+    pub files: Option<Arc<dyn Files>>,
+}
+
+/// A started instance.
+#[derive(Clone, Debug)]
+pub struct Incarnation {
+    /// Learns of its end.
+    pub exit: exit::Watch,
+    /// Ends it.
+    pub stop: Stop,
+}
+
+/// Ends an incarnation, from any thread, within milliseconds also while it computes.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<StopState>);
+
+#[derive(Debug, Default)]
+struct StopState {
+    reason: OnceLock<Reason>,
+    requested: Notify,
+}
+
+impl Stop {
+    /// Asks for the end. The first reason counts; nothing happens to an incarnation that has ended.
+    pub fn request(&self, reason: Reason) {
+        if self.0.reason.set(reason).is_ok() {
+            self.0.requested.notify_one();
+        }
+    }
+
+    fn reason(&self) -> Option<&Reason> {
+        self.0.reason.get()
+    }
+
+    async fn requested(&self) -> Reason {
+        loop {
+            if let Some(reason) = self.reason() {
+                return reason.clone();
+            }
+            self.0.requested.notified().await;
+        }
+    }
+}
+
+impl Runtime {
+    /// Runs the `main` of a program once, as a task of its own.
+    pub fn run_main(&self, program: Program, start: Start) -> Incarnation {
+        let (notifier, exit) = exit::channel();
+        let stop = Stop::default();
+        let incarnation = Incarnation { exit, stop: stop.clone() };
+        let runtime = self.clone();
+        let kind = task::Kind::detached("cell", start.id);
+        let run = task::catch(kind.clone(), async move { runtime.main(program, start, stop).await });
+        // Ends by its stop, its limits or by itself, so that nobody has to hold the task.
+        drop(task::spawn(&self.handle, kind, async move {
+            let reason = run.await.unwrap_or_else(Reason::host_fault);
+            notifier.notify(reason);
+        }));
+        incarnation
+    }
+
+    async fn main(&self, program: Program, start: Start, stop: Stop) -> Reason {
+        if !program.exports().run {
+            return Reason::start_failed(format_args!(
+                "the program exports no main: expected wasi:cli/run or _start, found {}",
+                program.exports()
+            ));
+        }
+        let sandbox = match self.sandbox(program.class()) {
+            Ok(sandbox) => sandbox,
+            Err(error) => return Reason::host_fault(format_args!("{error:#}")),
+        };
+        let Some(_slot): Option<OwnedSemaphorePermit> = sandbox.slot() else {
+            return Reason::start_failed(format_args!("{MAX_CELLS} cells of its size class run on this node already"));
+        };
+        let deadline = start.limits.deadline;
+        let mut store = match store(&sandbox, &program, start, stop.clone(), self.requeue.clone()) {
+            Ok(store) => store,
+            Err(error) => return Reason::host_fault(format_args!("{error:#}")),
+        };
+        // The store ends with this block, and with it the guest's streams: they are closed before the end is news.
+        let ended = tokio::select! {
+            biased;
+            reason = stop.requested() => return reason,
+            () = expired(deadline) => return Reason::Limit(Limit::Deadline),
+            ended = call_main(&program, &mut store) => ended,
+        };
+        match ended {
+            Ok(Ok(())) => Reason::Normal,
+            Ok(Err(())) => Reason::Exit(1),
+            Err(error) if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() => {
+                Reason::start_failed(format_args!("the node has no room for another cell: {error}"))
+            }
+            Err(error) => fault::reason(&error),
+        }
+    }
+}
+
+/// What `main` itself said: an error of the engine, or the program's own result.
+async fn call_main(program: &Program, store: &mut Store<Guest>) -> wasmtime::Result<Result<(), ()>> {
+    match program.code() {
+        Code::Component { pre, run } => {
+            let instance = pre.instantiate_async(&mut *store).await?;
+            let run = run.as_ref().ok_or_else(|| wasmtime::Error::msg("the program exports no `run`"))?;
+            let run = instance.get_typed_func::<(), (Result<(), ()>,)>(&mut *store, run)?;
+            let (result,) = run.call_async(&mut *store, ()).await?;
+            Ok(result)
+        }
+        Code::Module(pre) => {
+            let instance = pre.instantiate_async(&mut *store).await?;
+            let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
+            start.call_async(&mut *store, ()).await.map(Ok)
+        }
+    }
+}
+
+async fn expired(deadline: Option<Duration>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn store(
+    sandbox: &Sandbox,
+    program: &Program,
+    start: Start,
+    stop: Stop,
+    requeue: Requeue,
+) -> wasmtime::Result<Store<Guest>> {
+    let mut wasi = WasiCtx::builder();
+    wasi.arg(&start.name)
+        .args(&start.args)
+        .envs(&start.env)
+        .stdin(Input::new(start.stdio.stdin))
+        .stdout(Output::new(start.stdio.stdout))
+        .stderr(Output::from(start.stdio.stderr))
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false);
+    let wasi = match program.code() {
+        Code::Component { .. } => Wasi::P2(wasi.build(), ResourceTable::new()),
+        Code::Module(_) => Wasi::P1(Box::new(wasi.build_p1())),
+    };
+    let guest = Guest {
+        wasi,
+        limiter: Limiter::new(start.limits.memory),
+        connect: start.connect,
+        handles: Handles::default(),
+        files: start.files,
+    };
+    let mut store = Store::new(&sandbox.engine, guest);
+    store.limiter(|guest| &mut guest.limiter);
+    store.set_hostcall_fuel(HOST_CALL_BYTES);
+    store.set_max_component_handles(MAX_HANDLES);
+    store.set_epoch_deadline(SLICE_TICKS);
+    let cpu_limit = start.limits.cpu;
+    let mut cpu_used = Duration::ZERO;
+    store.epoch_deadline_callback(move |_| {
+        if let Some(reason) = stop.reason() {
+            return Err(Stopped(reason.clone()).into());
+        }
+        cpu_used += SLICE;
+        if cpu_limit.is_some_and(|limit| cpu_used > limit) {
+            return Err(Reached(Limit::Cpu).into());
+        }
+        Ok(UpdateDeadline::YieldCustom(SLICE_TICKS, requeue.yield_now()))
+    });
+    Ok(store)
+}
+
+#[cfg(test)]
+mod tests;

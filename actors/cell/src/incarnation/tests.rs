@@ -1,0 +1,215 @@
+//! Programs in WebAssembly text, each with the end that it must come to.
+
+use bytes::Bytes;
+
+use super::*;
+use crate::{Class, Config, Stderr, pipe, runtime, tail};
+
+/// Wraps a body of `_start` into a preview 1 module with one page of memory.
+fn module(imports: &str, body: &str) -> String {
+    format!(
+        r#"(module {imports}
+            (memory (export "memory") 1)
+            (func (export "_start") {body}))"#
+    )
+}
+
+const PROC_EXIT: &str = r#"(import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))"#;
+
+fn runtime() -> Runtime {
+    Runtime::start(Config::default(), tokio::runtime::Handle::current()).expect("a runtime starts")
+}
+
+fn wasm(wat: &str) -> Bytes {
+    wat::parse_str(wat).expect("valid text").into()
+}
+
+struct Ends {
+    incarnation: Incarnation,
+    stdin: pipe::Writer,
+    stdout: pipe::Reader,
+}
+
+async fn start(runtime: &runtime::Runtime, wat: &str, limits: Limits) -> Ends {
+    let class = Class::for_memory(limits.memory);
+    let program = runtime.load(wasm(wat), class).await.expect("a valid program");
+    let (stdin, guest_stdin) = pipe::pipe(pipe::CAPACITY);
+    let (guest_stdout, stdout) = pipe::pipe(pipe::CAPACITY);
+    let id = CellId::new(1);
+    let incarnation = runtime.run_main(
+        program,
+        Start {
+            id,
+            name: "test".into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            limits,
+            stdio: Stdio { stdin: guest_stdin, stdout: guest_stdout, stderr: Stderr::Tail(tail::tail(id).0) },
+            connect: None,
+            files: None,
+        },
+    );
+    Ends { incarnation, stdin, stdout }
+}
+
+async fn end_of(wat: &str, limits: Limits) -> Reason {
+    start(&runtime(), wat, limits).await.incarnation.exit.wait().await
+}
+
+fn kind(reason: &Reason) -> &str {
+    match reason {
+        Reason::Trap(trap) => &trap.kind,
+        other => panic!("expected a trap, found {other}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn programs_end_with_their_own_codes() {
+    for (body, reason) in [
+        ("", Reason::Normal),
+        ("(call $exit (i32.const 0))", Reason::Normal),
+        ("(call $exit (i32.const 7))", Reason::Exit(7)),
+        ("(call $exit (i32.const 124))", Reason::Exit(124)),
+        ("(call $exit (i32.const 255))", Reason::Exit(255)),
+        ("(call $exit (i32.const 256))", Reason::Exit(255)),
+        ("(call $exit (i32.const -1))", Reason::Exit(255)),
+    ] {
+        assert_eq!(end_of(&module(PROC_EXIT, body), Limits::default()).await, reason, "{body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn traps_keep_their_kind_and_name_their_frames() {
+    let reason = end_of(&module("", "(unreachable)"), Limits::default()).await;
+    assert_eq!(kind(&reason), "unreachable");
+    let named = "(module (memory (export \"memory\") 1) (func $deep (call $deep)) (func (export \"_start\") (call $deep)))";
+    let reason = end_of(named, Limits::default()).await;
+    assert_eq!(kind(&reason), "stack-overflow");
+    let Reason::Trap(trap) = reason else { unreachable!("checked above") };
+    assert!(trap.backtrace.lines().next().is_some_and(|line| line.contains("deep")), "{}", trap.backtrace);
+    let out_of_bounds = "(drop (i32.load (i32.const 0x7fffffff)))";
+    for memory in [Limits::default().memory, crate::SMALL_MEMORY] {
+        let limits = Limits { memory, ..Limits::default() };
+        assert_eq!(kind(&end_of(&module("", out_of_bounds), limits).await), "memory-out-of-bounds");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_end_a_program_with_their_name() {
+    let grow = "(loop (drop (memory.grow (i32.const 1))) (br 0))";
+    for memory in [crate::SMALL_MEMORY, 4 << 20] {
+        let limits = Limits { memory, ..Limits::default() };
+        assert_eq!(end_of(&module("", grow), limits).await, Reason::Limit(Limit::Memory));
+    }
+    let too_large = "(module (memory (export \"memory\") 65) (func (export \"_start\")))";
+    let limits = Limits { memory: 4 << 20, ..Limits::default() };
+    assert_eq!(end_of(too_large, limits).await, Reason::Limit(Limit::Memory));
+    let spin = module("", "(loop (br 0))");
+    let limits = Limits { deadline: Some(Duration::from_millis(20)), ..Limits::default() };
+    assert_eq!(end_of(&spin, limits).await, Reason::Limit(Limit::Deadline));
+    let limits = Limits { cpu: Some(Duration::from_millis(20)), ..Limits::default() };
+    assert_eq!(end_of(&spin, limits).await, Reason::Limit(Limit::Cpu));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_stop_reaches_a_program_that_computes_and_one_that_waits() {
+    let runtime = runtime();
+    let spinning = start(&runtime, &module("", "(loop (br 0))"), Limits::default()).await;
+    let waiting = start(&runtime, ECHO, Limits::default()).await;
+    spinning.incarnation.stop.request(Reason::Killed);
+    spinning.incarnation.stop.request(Reason::Shutdown);
+    assert_eq!(spinning.incarnation.exit.wait().await, Reason::Killed);
+    waiting.incarnation.stop.request(Reason::Shutdown);
+    assert_eq!(waiting.incarnation.exit.wait().await, Reason::Shutdown);
+    assert_eq!(waiting.stdout.read(9).await, Ok(Bytes::new()), "its stdout is closed");
+}
+
+/// Copies stdin to stdout until the end.
+const ECHO: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+    (memory (export "memory") 1)
+    (func (export "_start")
+        (loop $more
+            (i32.store (i32.const 0) (i32.const 64))
+            (i32.store (i32.const 4) (i32.const 1000))
+            (if (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 16)) (then (call $exit (i32.const 3))))
+            (i32.store (i32.const 4) (i32.load (i32.const 16)))
+            (if (i32.eqz (i32.load (i32.const 16))) (then (return)))
+            (if (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)) (then (call $exit (i32.const 4))))
+            (br $more))))"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_flow_through_a_program() {
+    let Ends { incarnation, stdin, stdout } = start(&runtime(), ECHO, Limits::default()).await;
+    let sent: Vec<u8> = (0..300_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+    let writing = async {
+        stdin.write_all(&sent).await.expect("the program reads");
+        stdin.close();
+    };
+    let reading = async {
+        let mut all = Vec::new();
+        loop {
+            match stdout.read(usize::MAX).await.expect("no failure") {
+                bytes if bytes.is_empty() => return all,
+                bytes => all.extend_from_slice(&bytes),
+            }
+        }
+    };
+    let ((), received) = tokio::join!(writing, reading);
+    assert!(received == sent, "{} bytes", received.len());
+    assert_eq!(incarnation.exit.wait().await, Reason::Normal);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_input_is_an_error_for_the_program_and_no_end() {
+    let Ends { incarnation, stdin, .. } = start(&runtime(), ECHO, Limits::default()).await;
+    stdin.fail("the peer reset the stream");
+    assert_eq!(incarnation.exit.wait().await, Reason::Exit(3));
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_program_are_refused_with_what_was_found() {
+    let runtime = runtime();
+    let load = |bytes: &'static [u8]| runtime.load(Bytes::from_static(bytes), Class::Standard);
+    assert!(matches!(load(b"").await, Err(crate::LoadError::Empty)));
+    assert!(matches!(load(b"#!/bin/sh").await, Err(crate::LoadError::NotWasm(found)) if found.contains("23")));
+    assert!(matches!(load(b"\0asm\x01\0\0\0garbage").await, Err(crate::LoadError::Invalid(_))));
+    assert!(matches!(load(b"\0asm\x0d\0\x01\0garbage").await, Err(crate::LoadError::Invalid(_))));
+    let nonsense = wasm(r#"(module (import "nonsense" "nothing" (func)) (func (export "_start")))"#);
+    match runtime.load(nonsense, Class::Standard).await {
+        Err(crate::LoadError::Import(missing)) => assert!(missing.contains("nonsense"), "{missing}"),
+        other => panic!("expected a refused import, found {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_program_without_main_does_not_start() {
+    let library = r#"(module (memory (export "memory") 1) (func (export "poll")))"#;
+    match end_of(library, Limits::default()).await {
+        Reason::StartFailed(why) => assert!(why.contains("poll"), "{why}"),
+        other => panic!("expected a failed start, found {other}"),
+    }
+}
+
+#[tokio::test]
+async fn a_program_is_compiled_once_and_found_on_disk_later() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = Config { cache: Some(directory.path().join("cache")), ..Config::default() };
+    let runtime = || Runtime::start(config.clone(), tokio::runtime::Handle::current()).expect("a runtime starts");
+    let bytes = wasm(&module(PROC_EXIT, "(call $exit (i32.const 7))"));
+    let first = runtime();
+    let (a, b) =
+        tokio::join!(first.load(bytes.clone(), Class::Standard), first.load(bytes.clone(), Class::Standard));
+    assert_eq!(a.expect("valid").hash(), b.expect("valid").hash());
+    let entries = || {
+        let names = std::fs::read_dir(directory.path().join("cache")).expect("there");
+        names.filter_map(Result::ok).filter(|name| name.path().extension().is_some()).count()
+    };
+    assert_eq!(entries(), 1);
+    let second = runtime();
+    second.load(bytes.clone(), Class::Standard).await.expect("from disk");
+    second.load(bytes, Class::Small).await.expect("compiled for the other class");
+    assert_eq!(entries(), 2);
+}

@@ -1,0 +1,92 @@
+//! What one instance may use of the sandbox, and what is said when it wants more.
+
+use thiserror::Error;
+use wasmtime::ResourceLimiter;
+use ww_core::exit::Limit;
+
+use crate::engine::TABLE_ELEMENTS;
+
+/// Instances, tables and memories of one store: what a component of a few linked parts needs.
+const INSTANCES: usize = 32;
+const TABLES: usize = 32;
+const MEMORIES: usize = 8;
+
+/// A guest wanted more than its limit. It traps where it asked.
+#[derive(Debug, Error)]
+#[error("the limit `{0}` is reached")]
+pub(crate) struct Reached(pub(crate) Limit);
+
+/// Counts and bounds the linear memory and the tables of one store.
+#[derive(Debug)]
+pub(crate) struct Limiter {
+    memory_limit: usize,
+    memory_used: usize,
+}
+
+impl Limiter {
+    /// With at most `memory` bytes of linear memory.
+    pub(crate) fn new(memory: u64) -> Self {
+        Self { memory_limit: usize::try_from(memory).unwrap_or(usize::MAX), memory_used: 0 }
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let grown = desired.saturating_sub(current);
+        let total = self.memory_used.saturating_add(grown);
+        if total > self.memory_limit {
+            return Err(Reached(Limit::Memory).into());
+        }
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            // The program's own maximum: for its allocator to handle.
+            return Ok(false);
+        }
+        self.memory_used = total;
+        Ok(true)
+    }
+
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        tracing::debug!(%error, "linear memory could not grow");
+        Ok(())
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if desired > TABLE_ELEMENTS {
+            return Err(Reached(Limit::Resources).into());
+        }
+        Ok(maximum.is_none_or(|maximum| desired <= maximum))
+    }
+
+    fn instances(&self) -> usize {
+        INSTANCES
+    }
+
+    fn tables(&self) -> usize {
+        TABLES
+    }
+
+    fn memories(&self) -> usize {
+        MEMORIES
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_memories_of_a_store_share_one_limit() {
+        let mut limiter = Limiter::new(100);
+        assert!(limiter.memory_growing(0, 60, None).expect("within the limit"));
+        assert!(limiter.memory_growing(0, 40, None).expect("within the limit"));
+        let error = limiter.memory_growing(40, 41, None).expect_err("beyond the limit");
+        assert_eq!(error.downcast_ref::<Reached>().map(|reached| reached.0), Some(Limit::Memory));
+    }
+
+    #[test]
+    fn the_programs_own_maximum_is_an_ordinary_failure() {
+        let mut limiter = Limiter::new(100);
+        assert!(!limiter.memory_growing(0, 60, Some(50)).expect("no trap"));
+        assert!(limiter.memory_growing(0, 100, None).expect("the failed growth used nothing"));
+    }
+}

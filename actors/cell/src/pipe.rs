@@ -1,0 +1,377 @@
+//! A bounded, in-memory pipe: what connects a guest's streams to whoever is at the other side.
+//!
+//! One side writes, the other reads; both sides can wait. A full pipe holds its writer up, an empty one
+//! its reader. Closing the writer is the end of the stream; [`Writer::fail`] is an error that the reader
+//! sees after the bytes before it, never as an end. A reader that goes away closes the pipe for the
+//! writer. All methods are cancel safe: a wait that is dropped has moved no byte.
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker, ready},
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Bytes that a pipe holds before its writer waits: what WASI hosts commonly permit in one write.
+pub const CAPACITY: usize = 64 * 1024;
+
+/// Why no more bytes come or go.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Closed {
+    /// The other side closed the pipe.
+    #[error("the stream is closed")]
+    End,
+    /// The other side failed.
+    #[error("{0}")]
+    Failed(Arc<str>),
+}
+
+/// The reading end.
+#[derive(Debug)]
+pub struct Reader(Arc<Shared>);
+
+/// The writing end.
+#[derive(Debug)]
+pub struct Writer(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    capacity: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    buffer: BytesMut,
+    /// Set once by the writer, or by either side where the reader went away.
+    closed: Option<Closed>,
+    readers: Wakers,
+    writers: Wakers,
+}
+
+/// The tasks that wait at one side. As long as there are tasks at the most: each is kept once.
+#[derive(Debug, Default)]
+struct Wakers(Vec<Waker>);
+
+/// Makes a pipe that holds at most `capacity` bytes.
+pub fn pipe(capacity: usize) -> (Writer, Reader) {
+    let shared = Arc::new(Shared { capacity, state: Mutex::default() });
+    (Writer(Arc::clone(&shared)), Reader(shared))
+}
+
+impl Reader {
+    /// A reader that is at its end.
+    pub fn empty() -> Self {
+        pipe(0).1
+    }
+
+    /// At most `max` bytes that are there already; `None` where nothing is there yet.
+    ///
+    /// # Errors
+    ///
+    /// Once all bytes were read and the writer is closed or has failed.
+    pub fn try_read(&self, max: usize) -> Result<Option<Bytes>, Closed> {
+        let mut state = self.0.lock();
+        if state.buffer.is_empty() {
+            return state.closed.clone().map_or(Ok(None), Err);
+        }
+        let taken = state.buffer.len().min(max);
+        let bytes = state.buffer.split_to(taken).freeze();
+        let writers = std::mem::take(&mut state.writers);
+        drop(state);
+        writers.wake();
+        Ok(Some(bytes))
+    }
+
+    /// Waits for at least one byte, and returns at most `max`; empty at the end of the stream.
+    ///
+    /// # Errors
+    ///
+    /// Where the writer failed.
+    pub async fn read(&self, max: usize) -> Result<Bytes, Closed> {
+        loop {
+            match self.try_read(max) {
+                Ok(Some(bytes)) => return Ok(bytes),
+                Ok(None) => self.ready().await,
+                Err(Closed::End) => return Ok(Bytes::new()),
+                Err(failed) => return Err(failed),
+            }
+        }
+    }
+
+    /// Waits until [`Reader::try_read`] has bytes or the end of the stream.
+    pub async fn ready(&self) {
+        poll_fn(|cx| self.poll_ready(cx)).await;
+    }
+
+    fn poll_ready(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.0.lock();
+        if !state.buffer.is_empty() || state.closed.is_some() {
+            return Poll::Ready(());
+        }
+        state.readers.register(cx);
+        Poll::Pending
+    }
+}
+
+impl Writer {
+    /// Bytes that [`Writer::try_write`] would take now.
+    ///
+    /// # Errors
+    ///
+    /// Where the pipe is closed.
+    pub fn room(&self) -> Result<usize, Closed> {
+        let state = self.0.lock();
+        match &state.closed {
+            Some(closed) => Err(closed.clone()),
+            None => Ok(self.0.capacity.saturating_sub(state.buffer.len())),
+        }
+    }
+
+    /// Writes as many bytes as there is room for, and returns their number.
+    ///
+    /// # Errors
+    ///
+    /// Where the pipe is closed.
+    pub fn try_write(&self, bytes: &[u8]) -> Result<usize, Closed> {
+        self.write_up_to(self.0.capacity, bytes, false)
+    }
+
+    fn write_up_to(&self, limit: usize, bytes: &[u8], whole: bool) -> Result<usize, Closed> {
+        let mut state = self.0.lock();
+        if let Some(closed) = &state.closed {
+            return Err(closed.clone());
+        }
+        let room = limit.saturating_sub(state.buffer.len());
+        let taken = if whole && bytes.len() > room { 0 } else { bytes.len().min(room) };
+        if taken > 0 {
+            state.buffer.extend_from_slice(&bytes[..taken]);
+            let readers = std::mem::take(&mut state.readers);
+            drop(state);
+            readers.wake();
+        }
+        Ok(taken)
+    }
+
+    /// Writes all bytes at once, where they fit into twice the capacity: for a writer that asked for [`Writer::room`]
+    /// through one of several handles and was overtaken by another one. Returns whether they did.
+    ///
+    /// # Errors
+    ///
+    /// Where the pipe is closed.
+    pub fn write_permitted(&self, bytes: &[u8]) -> Result<bool, Closed> {
+        self.write_up_to(2 * self.0.capacity, bytes, true).map(|written| written == bytes.len())
+    }
+
+    /// Writes all bytes, waiting for room where there is none. Not cancel safe: a part may be written.
+    ///
+    /// # Errors
+    ///
+    /// Where the pipe is closed.
+    pub async fn write_all(&self, mut bytes: &[u8]) -> Result<(), Closed> {
+        while !bytes.is_empty() {
+            let written = self.try_write(bytes)?;
+            bytes.advance(written);
+            if written == 0 {
+                self.ready().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until there is room, or the pipe is closed.
+    pub async fn ready(&self) {
+        poll_fn(|cx| self.poll_ready(cx)).await;
+    }
+
+    /// Ends the stream.
+    pub fn close(&self) {
+        self.0.close(Closed::End);
+    }
+
+    /// Ends the stream with an error, which the reader sees after the bytes before it.
+    pub fn fail(&self, why: impl Into<Arc<str>>) {
+        self.0.close(Closed::Failed(why.into()));
+    }
+
+    fn poll_ready(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.0.lock();
+        if state.closed.is_some() || state.buffer.len() < self.0.capacity {
+            return Poll::Ready(());
+        }
+        state.writers.register(cx);
+        Poll::Pending
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while the lock is held, so a poisoned state is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self, how: Closed) {
+        let mut state = self.lock();
+        if state.closed.is_none() {
+            state.closed = Some(how);
+        }
+        let (readers, writers) = (std::mem::take(&mut state.readers), std::mem::take(&mut state.writers));
+        drop(state);
+        readers.wake();
+        writers.wake();
+    }
+}
+
+impl Wakers {
+    fn register(&mut self, cx: &Context<'_>) {
+        if !self.0.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.0.push(cx.waker().clone());
+        }
+    }
+
+    fn wake(self) {
+        self.0.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.buffer = BytesMut::new();
+        drop(state);
+        self.0.close(Closed::End);
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl From<Closed> for io::Error {
+    fn from(closed: Closed) -> Self {
+        match closed {
+            Closed::End => Self::from(io::ErrorKind::BrokenPipe),
+            Closed::Failed(why) => Self::other(why.to_string()),
+        }
+    }
+}
+
+impl AsyncRead for Reader {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        loop {
+            match self.try_read(buf.remaining()) {
+                Ok(Some(bytes)) => {
+                    buf.put_slice(&bytes);
+                    return Poll::Ready(Ok(()));
+                }
+                Ok(None) => ready!(self.poll_ready(cx)),
+                Err(Closed::End) => return Poll::Ready(Ok(())),
+                Err(failed) => return Poll::Ready(Err(failed.into())),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Writer {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            match self.try_write(bytes) {
+                Ok(0) if !bytes.is_empty() => ready!(self.poll_ready(cx)),
+                written => return Poll::Ready(written.map_err(Into::into)),
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.close();
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn bytes_arrive_in_order_and_then_the_end() {
+        let (tx, rx) = pipe(4);
+        let writing = async move { tx.write_all(b"hello world").await };
+        let reading = async {
+            let mut all = Vec::new();
+            loop {
+                let bytes = rx.read(3).await.expect("no failure");
+                if bytes.is_empty() {
+                    return all;
+                }
+                assert!(bytes.len() <= 3);
+                all.extend_from_slice(&bytes);
+            }
+        };
+        let (written, read) = tokio::join!(writing, reading);
+        assert_eq!(written, Ok(()));
+        assert_eq!(read, b"hello world");
+    }
+
+    #[test]
+    fn a_full_pipe_takes_nothing_more() {
+        let (tx, rx) = pipe(4);
+        assert_eq!(tx.try_write(b"123456"), Ok(4));
+        assert_eq!(tx.try_write(b"56"), Ok(0));
+        assert_eq!(tx.room(), Ok(0));
+        assert_eq!(rx.try_read(2), Ok(Some(Bytes::from_static(b"12"))));
+        assert_eq!(tx.room(), Ok(2));
+    }
+
+    #[test]
+    fn a_failure_comes_after_the_bytes_before_it_and_is_no_end() {
+        let (tx, rx) = pipe(4);
+        assert_eq!(tx.try_write(b"ab"), Ok(2));
+        tx.fail("reset by peer");
+        drop(tx);
+        assert_eq!(rx.try_read(9), Ok(Some(Bytes::from_static(b"ab"))));
+        assert_eq!(rx.try_read(9), Err(Closed::Failed("reset by peer".into())));
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_goes_away_frees_a_waiting_writer() {
+        let (tx, rx) = pipe(1);
+        assert_eq!(tx.try_write(b"a"), Ok(1));
+        let (written, ()) = tokio::join!(tx.write_all(b"b"), async { drop(rx) });
+        assert_eq!(written, Err(Closed::End));
+    }
+
+    #[tokio::test]
+    async fn a_ready_reader_has_bytes_or_the_end() {
+        let (tx, rx) = pipe(8);
+        let (seen, ()) = tokio::join!(
+            async {
+                rx.ready().await;
+                rx.try_read(8)
+            },
+            async {
+                tx.try_write(b"x").expect("open");
+            }
+        );
+        assert_eq!(seen, Ok(Some(Bytes::from_static(b"x"))));
+        let (seen, ()) = tokio::join!(
+            async {
+                rx.ready().await;
+                rx.try_read(8)
+            },
+            async { tx.close() }
+        );
+        assert_eq!(seen, Err(Closed::End));
+    }
+}

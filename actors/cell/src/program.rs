@@ -1,0 +1,139 @@
+//! What a compiled program can do.
+
+use std::{fmt, sync::Arc};
+
+use sha2::{Digest, Sha256};
+use wasmtime::{
+    Module,
+    component::{Component, ComponentExportIndex},
+};
+
+use crate::{engine::Class, guest::Guest};
+
+/// Interfaces whose functions make a program more than a library. Versions of WASI 0.2 are compatible.
+const RUN: &str = "wasi:cli/run@0.2.";
+const ACTOR: &str = "wetware:cell/actor";
+const HANDLER: &str = "wetware:cell/handler";
+
+/// SHA-256 of a program's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Hash(pub [u8; 32]);
+
+/// A compiled program, ready to instantiate. Cheap to clone.
+#[derive(Clone)]
+pub struct Program(Arc<Inner>);
+
+struct Inner {
+    hash: Hash,
+    class: Class,
+    exports: Exports,
+    pub(crate) code: Code,
+}
+
+/// The code of a program, with its imports resolved.
+pub(crate) enum Code {
+    Component { pre: wasmtime::component::InstancePre<Guest>, run: Option<ComponentExportIndex> },
+    Module(wasmtime::InstancePre<Guest>),
+}
+
+/// What a program exports for the runtime to call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exports {
+    /// `main`: `wasi:cli/run`, or `_start` of a core module.
+    pub run: bool,
+    /// `poll`: the interface `wetware:cell/actor`, a world-level `poll`, or `poll` or `ww_poll` of a core module.
+    pub poll: bool,
+    /// `handle`: the interface `wetware:cell/handler`.
+    pub handle: bool,
+}
+
+impl Hash {
+    /// The hash of a program's bytes.
+    pub fn of(wasm: &[u8]) -> Self {
+        Self(Sha256::digest(wasm).into())
+    }
+}
+
+impl Program {
+    pub(crate) fn new(hash: Hash, class: Class, exports: Exports, code: Code) -> Self {
+        Self(Arc::new(Inner { hash, class, exports, code }))
+    }
+
+    /// Identifies the bytes that it was compiled from.
+    pub fn hash(&self) -> Hash {
+        self.0.hash
+    }
+
+    /// The size class that it was compiled for.
+    pub fn class(&self) -> Class {
+        self.0.class
+    }
+
+    /// What it can do.
+    pub fn exports(&self) -> Exports {
+        self.0.exports
+    }
+
+    pub(crate) fn code(&self) -> &Code {
+        &self.0.code
+    }
+}
+
+impl Exports {
+    pub(crate) fn of_component(component: &Component) -> (Self, Option<ComponentExportIndex>) {
+        let ty = component.component_type();
+        let mut exports = Self::default();
+        let mut run = None;
+        for (name, _) in ty.exports(component.engine()) {
+            let unversioned = name.split('@').next().unwrap_or(name);
+            if name.starts_with(RUN) {
+                run = component
+                    .get_export_index(None, name)
+                    .and_then(|instance| component.get_export_index(Some(&instance), "run"));
+                exports.run = run.is_some();
+            } else if unversioned == ACTOR || name == "poll" {
+                exports.poll = true;
+            } else if unversioned == HANDLER {
+                exports.handle = true;
+            }
+        }
+        (exports, run)
+    }
+
+    pub(crate) fn of_module(module: &Module) -> Self {
+        let has = |name| module.get_export(name).is_some();
+        Self { run: has("_start"), poll: has("poll") || has("ww_poll"), handle: false }
+    }
+}
+
+impl fmt::Display for Exports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = [
+            (self.run, "main (wasi:cli/run or _start)"),
+            (self.poll, "poll (wetware:cell/actor)"),
+            (self.handle, "handle (wetware:cell/handler)"),
+        ]
+        .into_iter()
+        .filter_map(|(there, name)| there.then_some(name))
+        .collect();
+        if names.is_empty() { f.write_str("nothing that can be run") } else { f.write_str(&names.join(", ")) }
+    }
+}
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Program").field("hash", &self.0.hash).field("class", &self.0.class).finish_non_exhaustive()
+    }
+}

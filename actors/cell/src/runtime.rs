@@ -1,0 +1,82 @@
+//! What a node needs once to run cells.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use bytes::Bytes;
+use thiserror::Error;
+use tokio::runtime;
+
+use crate::{
+    disk::Disk,
+    engine::{Class, Engines, Sandbox},
+    preemption::{Requeue, Ticker},
+    program::Program,
+    programs::{LoadError, Programs},
+};
+
+/// Settings of a [`Runtime`].
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Whether backtraces of traps name file and line, for programs that carry debug information. Costs memory.
+    pub debug: bool,
+    /// Where compiled programs are kept; `None` keeps them in memory only.
+    pub cache: Option<PathBuf>,
+}
+
+/// Why a runtime could not be started.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The operating system refused a thread.
+    #[error("cannot start a thread of the runtime")]
+    Thread(#[source] io::Error),
+}
+
+/// Compiles and runs programs. Cheap to clone.
+#[derive(Clone)]
+pub struct Runtime {
+    pub(crate) handle: runtime::Handle,
+    pub(crate) engines: Arc<Engines>,
+    pub(crate) requeue: Requeue,
+    programs: Programs,
+}
+
+impl Runtime {
+    /// Starts a runtime whose guests run as tasks of `handle`, a multi-threaded tokio runtime.
+    ///
+    /// A cache directory that cannot be used, or not by this user alone, is left out with a warning.
+    ///
+    /// # Errors
+    ///
+    /// Where the system refuses a thread.
+    pub fn start(config: Config, handle: runtime::Handle) -> Result<Self, StartError> {
+        let ticker = Ticker::start().map_err(StartError::Thread)?;
+        let requeue = Requeue::start().map_err(StartError::Thread)?;
+        let engines = Arc::new(Engines::new(config.debug, ticker));
+        let disk = config.cache.and_then(|directory| match Disk::open(directory) {
+            Ok(disk) => Some(disk),
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "compiled programs are not kept on disk");
+                None
+            }
+        });
+        let programs = Programs::new(Arc::clone(&engines), disk, handle.clone());
+        Ok(Self { handle, engines, requeue, programs })
+    }
+
+    /// The program of these bytes, a component or a core preview 1 module, for cells of a size class.
+    ///
+    /// Compiles it at the first time; later calls, and calls at the same time, share the result. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// Where the bytes are no valid program, or one that needs what the node does not offer.
+    pub async fn load(&self, wasm: Bytes, class: Class) -> Result<Program, LoadError> {
+        self.programs.load(wasm, class).await
+    }
+
+    pub(crate) fn sandbox(&self, class: Class) -> wasmtime::Result<Sandbox> {
+        self.engines.sandbox(class)
+    }
+}

@@ -1,0 +1,212 @@
+//! A guest's standard error: a stream that never holds its writer up.
+//!
+//! The last [`CAPACITY`] bytes wait for a reader; older ones are dropped and counted. Every whole line
+//! also goes to the log, up to [`MAX_LINES`] a second.
+
+use std::{
+    fmt,
+    future::poll_fn,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use bytes::{Bytes, BytesMut};
+use ww_core::CellId;
+
+/// Bytes that are kept for a reader: enough for the last screens of a log.
+pub const CAPACITY: usize = 64 * 1024;
+
+/// Lines of one cell that reach the log in one second: more than a person reads, less than fills a disk in a day.
+pub const MAX_LINES: u32 = 1_000;
+
+/// Longest line in the log, in bytes; the rest of it becomes another line.
+const MAX_LINE: usize = 4 * 1024;
+
+/// The window in which [`MAX_LINES`] are counted.
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// The writing end. Dropping the last clone ends the stream.
+#[derive(Clone)]
+pub struct Writer(Arc<WriterEnd>);
+
+/// The reading end.
+#[derive(Clone)]
+pub struct Reader(Arc<Mutex<State>>);
+
+struct WriterEnd(Arc<Mutex<State>>);
+
+struct State {
+    cell: CellId,
+    kept: BytesMut,
+    dropped: u64,
+    closed: bool,
+    waiting: Vec<Waker>,
+    line: Vec<u8>,
+    window_start: Instant,
+    lines_in_window: u32,
+    lines_dropped: u64,
+}
+
+/// Makes the standard error of a cell.
+pub fn tail(cell: CellId) -> (Writer, Reader) {
+    let state = Arc::new(Mutex::new(State {
+        cell,
+        kept: BytesMut::new(),
+        dropped: 0,
+        closed: false,
+        waiting: Vec::new(),
+        line: Vec::new(),
+        window_start: Instant::now(),
+        lines_in_window: 0,
+        lines_dropped: 0,
+    }));
+    (Writer(Arc::new(WriterEnd(Arc::clone(&state)))), Reader(state))
+}
+
+impl Writer {
+    /// Takes all bytes at once.
+    pub fn write(&self, bytes: &[u8]) {
+        let mut state = lock(&self.0.0);
+        state.keep(bytes);
+        state.log(bytes);
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl Reader {
+    /// Waits for at least one byte, and returns at most `max`; empty at the end. Cancel safe.
+    pub async fn read(&self, max: usize) -> Bytes {
+        poll_fn(|cx| {
+            let mut state = lock(&self.0);
+            if !state.kept.is_empty() {
+                let taken = state.kept.len().min(max);
+                return Poll::Ready(state.kept.split_to(taken).freeze());
+            }
+            if state.closed {
+                return Poll::Ready(Bytes::new());
+            }
+            if !state.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                state.waiting.push(cx.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Bytes that were dropped because nobody read them.
+    pub fn dropped(&self) -> u64 {
+        lock(&self.0).dropped
+    }
+}
+
+impl State {
+    fn keep(&mut self, bytes: &[u8]) {
+        let bytes = &bytes[bytes.len().saturating_sub(CAPACITY)..];
+        let excess = (self.kept.len() + bytes.len()).saturating_sub(CAPACITY);
+        self.dropped += excess as u64;
+        drop(self.kept.split_to(excess));
+        self.kept.extend_from_slice(bytes);
+    }
+
+    fn log(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            if byte != b'\n' {
+                self.line.push(byte);
+            }
+            if byte == b'\n' || self.line.len() >= MAX_LINE {
+                self.log_line();
+            }
+        }
+    }
+
+    fn log_line(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        if self.window_start.elapsed() >= WINDOW {
+            self.window_start = Instant::now();
+            self.lines_in_window = 0;
+            if self.lines_dropped > 0 {
+                tracing::warn!(target: "ww::stderr", cell = %self.cell, dropped = self.lines_dropped, "lines were dropped: the cell writes too many");
+                self.lines_dropped = 0;
+            }
+        }
+        if self.lines_in_window >= MAX_LINES {
+            self.lines_dropped += 1;
+            return;
+        }
+        self.lines_in_window += 1;
+        // Control characters of a guest must not reach a terminal through the log.
+        let line: String = String::from_utf8_lossy(&line).chars().filter(|c| !c.is_control() || *c == '\t').collect();
+        tracing::info!(target: "ww::stderr", cell = %self.cell, "{line}");
+    }
+}
+
+impl Drop for WriterEnd {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0);
+        if !state.line.is_empty() {
+            state.log_line();
+        }
+        if state.lines_dropped > 0 {
+            tracing::warn!(target: "ww::stderr", cell = %state.cell, dropped = state.lines_dropped, "lines were dropped: the cell wrote too many");
+        }
+        state.closed = true;
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("tail::Writer")
+    }
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("tail::Reader")
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    // Nothing panics while the lock is held, so a poisoned state is whole.
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_newest_bytes_are_kept_and_the_rest_is_counted() {
+        let (tx, rx) = tail(CellId::new(1));
+        tx.write(&vec![b'a'; CAPACITY]);
+        tx.write(b"bcd");
+        drop(tx);
+        assert_eq!(rx.dropped(), 3);
+        let mut all = Vec::new();
+        loop {
+            let bytes = rx.read(1_000).await;
+            if bytes.is_empty() {
+                break;
+            }
+            all.extend_from_slice(&bytes);
+        }
+        assert_eq!(all.len(), CAPACITY);
+        assert!(all.ends_with(b"abcd"));
+    }
+
+    #[tokio::test]
+    async fn a_write_larger_than_the_buffer_keeps_its_end() {
+        let (tx, rx) = tail(CellId::new(1));
+        let mut bytes = vec![b'a'; CAPACITY];
+        bytes.extend_from_slice(b"end");
+        tx.write(&bytes);
+        let kept = rx.read(CAPACITY * 2).await;
+        assert_eq!(kept.len(), CAPACITY);
+        assert!(kept.ends_with(b"end"));
+    }
+}
