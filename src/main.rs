@@ -1,2 +1,26 @@
-//! ww.
-fn main(){}
+//! The command `ww`.
+
+use std::process::exit;
+
+/// Polls between two looks at timers and sockets, and between two looks at the queue that all workers share: with
+/// these, cells keep their latency beside as many guests that never stop computing as there are cores.
+const EVENT_INTERVAL: u32 = 16;
+const GLOBAL_QUEUE_INTERVAL: u32 = 4;
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("ww-worker")
+        .event_interval(EVENT_INTERVAL)
+        .global_queue_interval(GLOBAL_QUEUE_INTERVAL)
+        .build();
+    let code = match runtime {
+        Ok(runtime) => ww::cli::main(&runtime),
+        Err(error) => {
+            eprintln!("ww: cannot start the threads of the runtime: {error}");
+            ww::cli::code::HOST
+        }
+    };
+    // Not a return: a thread that waits for the terminal would hold the process up.
+    exit(code.into())
+}

@@ -80,7 +80,8 @@ impl Disk {
         let valid = entry.len() >= start
             && entry.starts_with(MAGIC)
             && self.mac(name, context, &entry[start..])
-                == blake3::Hash::from_slice(&entry[MAGIC.len()..start]).unwrap_or(blake3::Hash::from_bytes([0; MAC_LEN]));
+                == blake3::Hash::from_slice(&entry[MAGIC.len()..start])
+                    .unwrap_or(blake3::Hash::from_bytes([0; MAC_LEN]));
         if !valid {
             tracing::warn!(path = %path.display(), "an entry of the program cache does not verify: it is removed");
             remove(&path);

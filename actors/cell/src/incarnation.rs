@@ -95,10 +95,9 @@ impl Stop {
 }
 
 impl Runtime {
-    /// Runs the `main` of a program once, as a task of its own.
-    pub fn run_main(&self, program: Program, start: Start) -> Incarnation {
+    /// Runs the `main` of a program once, as a task of its own, until it ends or `stop` is requested.
+    pub fn run_main(&self, program: Program, start: Start, stop: Stop) -> Incarnation {
         let (notifier, exit) = exit::channel();
-        let stop = Stop::default();
         let incarnation = Incarnation { exit, stop: stop.clone() };
         let runtime = self.clone();
         let kind = task::Kind::detached("cell", start.id);

@@ -134,8 +134,10 @@ impl Programs {
         let programs = self.clone();
         let kind = task::Kind::detached("compile", key.0);
         let compiled = task::spawn(&self.0.runtime, kind, async move { programs.compile(key, wasm).await });
-        let loading =
-            compiled.map(|joined| joined.unwrap_or_else(|failed| Err(LoadError::Host(failed.to_string())))).boxed().shared();
+        let loading = compiled
+            .map(|joined| joined.unwrap_or_else(|failed| Err(LoadError::Host(failed.to_string()))))
+            .boxed()
+            .shared();
         known.programs.insert(key, loading.clone());
         known.order.push_back(key);
         if known.order.len() > MAX_PROGRAMS

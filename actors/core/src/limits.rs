@@ -151,7 +151,10 @@ mod tests {
                 Narrowing { deadline: Some(30_001), ..Narrowing::default() },
                 Exceeds { limit: "deadline", wanted: 30_001, most: 30_000 },
             ),
-            (Narrowing { children: Some(4), ..Narrowing::default() }, Exceeds { limit: "children", wanted: 4, most: 3 }),
+            (
+                Narrowing { children: Some(4), ..Narrowing::default() },
+                Exceeds { limit: "children", wanted: 4, most: 3 },
+            ),
         ] {
             assert_eq!(parent.narrowed(&wider), Err(exceeds));
         }

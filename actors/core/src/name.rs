@@ -21,7 +21,9 @@ pub struct Name(String);
 #[non_exhaustive]
 pub enum Invalid {
     /// It does not match the pattern.
-    #[error("{0:?} is not a name: expected 1 to {MAX_LEN} characters of a-z, 0-9, '.', '_' and '-', the first a letter or a digit")]
+    #[error(
+        "{0:?} is not a name: expected 1 to {MAX_LEN} characters of a-z, 0-9, '.', '_' and '-', the first a letter or a digit"
+    )]
     Pattern(String),
     /// It names a protocol of the node.
     #[error("the name {0:?} is reserved for the node itself: choose another one")]

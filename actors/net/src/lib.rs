@@ -1,1 +1,28 @@
-//! The libp2p swarm as an actor.
+//! The network of a node: its identity, and the libp2p swarm as an actor.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`identity`] | the key that names the node, and the file that keeps it |
+//! | [`config`] | where the swarm listens, and every limit |
+//! | [`net`] | the handle: what the rest of the node asks of the swarm |
+//! | `swarm` | the actor that owns the swarm |
+//! | `dials` | attempts to reach peers, shared by all who wait for the same one |
+//! | `listen` | whether an address can be listened on, and what to tell if not |
+//! | `behaviour` | the protocols that the swarm speaks, and its transports |
+//!
+//! This crate knows no cell, no schema and no name of either: it knows peers, addresses and connections.
+
+mod behaviour;
+pub mod config;
+mod dials;
+pub mod identity;
+mod listen;
+pub mod net;
+mod swarm;
+
+pub use config::Config;
+pub use dials::{ConnectError, Refusal};
+pub use identity::Identity;
+pub use libp2p::{Multiaddr, PeerId};
+pub use net::{Net, PeerInfo};
+pub use swarm::StartError;

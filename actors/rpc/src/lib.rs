@@ -1,1 +1,21 @@
-//! Cap'n Proto vats and the capability servers of a node.
+//! Cap'n Proto: one vat per connection of a guest, and the capability servers of a node.
+//!
+//! | file | concept |
+//! |---|---|
+//! | `vats` | the arbiter on which all vats of a node live, and how a connection becomes one |
+//! | `host`, `executor`, `process`, `byte_stream` | one server per interface |
+//! | `network` | what a `Host` needs to know of the network, implemented elsewhere |
+//! | `traced` | one line in the log per message, at level trace |
+//!
+//! Capabilities are `!Send`: they never leave the arbiter. Everything that they reach beyond it is a handle.
+
+mod byte_stream;
+mod executor;
+mod host;
+mod network;
+mod process;
+mod traced;
+mod vats;
+
+pub use network::{Network, Peer};
+pub use vats::Vats;

@@ -48,6 +48,7 @@ async fn start(runtime: &runtime::Runtime, wat: &str, limits: Limits) -> Ends {
             connect: None,
             files: None,
         },
+        Stop::default(),
     );
     Ends { incarnation, stdin, stdout }
 }
@@ -82,7 +83,8 @@ async fn programs_end_with_their_own_codes() {
 async fn traps_keep_their_kind_and_name_their_frames() {
     let reason = end_of(&module("", "(unreachable)"), Limits::default()).await;
     assert_eq!(kind(&reason), "unreachable");
-    let named = "(module (memory (export \"memory\") 1) (func $deep (call $deep)) (func (export \"_start\") (call $deep)))";
+    let named =
+        "(module (memory (export \"memory\") 1) (func $deep (call $deep)) (func (export \"_start\") (call $deep)))";
     let reason = end_of(named, Limits::default()).await;
     assert_eq!(kind(&reason), "stack-overflow");
     let Reason::Trap(trap) = reason else { unreachable!("checked above") };
@@ -200,8 +202,7 @@ async fn a_program_is_compiled_once_and_found_on_disk_later() {
     let runtime = || Runtime::start(config.clone(), tokio::runtime::Handle::current()).expect("a runtime starts");
     let bytes = wasm(&module(PROC_EXIT, "(call $exit (i32.const 7))"));
     let first = runtime();
-    let (a, b) =
-        tokio::join!(first.load(bytes.clone(), Class::Standard), first.load(bytes.clone(), Class::Standard));
+    let (a, b) = tokio::join!(first.load(bytes.clone(), Class::Standard), first.load(bytes.clone(), Class::Standard));
     assert_eq!(a.expect("valid").hash(), b.expect("valid").hash());
     let entries = || {
         let names = std::fs::read_dir(directory.path().join("cache")).expect("there");

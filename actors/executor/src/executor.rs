@@ -1,0 +1,363 @@
+//! The executor actor.
+//!
+//! It owns the tree of cells. In come starts, ends of cells and the stop of the node; out go stops of
+//! cells and, when nothing runs any more, the news of it. It is supervised by the node, and stops when the
+//! node has stopped. Bounded are the starts under way for each owner, by [`MAX_STARTING`], and the cells
+//! by their owners' limits. No handler waits: a start compiles outside, and comes back.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+};
+
+use actix::{
+    Actor, ActorFutureExt, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, ResponseActFuture, WrapFuture,
+};
+use bytes::Bytes;
+use thiserror::Error;
+use tokio::sync::{Semaphore, oneshot};
+use ww_cell::{Class, Files, Incarnation, LoadError, Program, Runtime, Start, Stderr, Stdio, Stop, pipe, tail};
+use ww_core::{
+    CellId, Grants, Limits,
+    exit::{self, Reason},
+    id::CellIds,
+};
+
+use crate::{
+    Process, Streams,
+    tree::{Effect, Full, Owner, Tree},
+    vat::{Guest, GuestVat},
+};
+
+/// Starts of one owner that may wait for their program to be compiled; the first of them is compiling.
+pub const MAX_STARTING: usize = 17;
+
+/// With what a cell is started.
+pub struct Spec {
+    /// What the program sees as its own name, and the log shows.
+    pub name: String,
+    /// A component or a core preview 1 module.
+    pub wasm: Bytes,
+    /// Arguments after the name.
+    pub args: Vec<String>,
+    /// The whole environment.
+    pub env: Vec<(String, String)>,
+    /// What it may use; `None` for what its owner may use.
+    pub limits: Option<Limits>,
+    /// Its authority.
+    pub grants: Grants,
+    /// The files of its image; read only if its grants say so.
+    pub files: Option<Arc<dyn Files>>,
+}
+
+/// Why a cell was not started.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// The program cannot be run.
+    #[error(transparent)]
+    Program(#[from] LoadError),
+    /// A limit of an owner is reached.
+    #[error(transparent)]
+    Full(#[from] Full),
+    /// The owner starts too many at once.
+    #[error("{MAX_STARTING} cells of this owner are being started already: wait for one of them")]
+    Busy,
+    /// The executor has stopped.
+    #[error("the node is stopping")]
+    Stopped,
+}
+
+/// Starts cells. Cheap to clone; usable from any thread.
+#[derive(Clone)]
+pub struct Executor(Arc<Shared>);
+
+struct Shared {
+    ids: CellIds,
+    runtime: Runtime,
+    vat: Arc<dyn GuestVat>,
+    actor: Addr<Starter>,
+}
+
+/// The actor behind the handle.
+struct Starter {
+    tree: Tree,
+    /// How to end what runs.
+    stops: HashMap<CellId, Stop>,
+    /// One compilation at a time for each owner.
+    queues: HashMap<Owner, Queue>,
+    waiting_for_quiet: Vec<oneshot::Sender<()>>,
+}
+
+struct Queue {
+    turn: Arc<Semaphore>,
+    starting: usize,
+}
+
+impl Executor {
+    /// Starts the actor on an arbiter.
+    pub fn start(arbiter: &ArbiterHandle, runtime: Runtime, vat: Arc<dyn GuestVat>) -> Self {
+        let actor = Starter::start_in_arbiter(arbiter, |_| Starter {
+            tree: Tree::default(),
+            stops: HashMap::new(),
+            queues: HashMap::new(),
+            waiting_for_quiet: Vec::new(),
+        });
+        let shared = Shared { ids: CellIds::default(), runtime, vat, actor };
+        Self(Arc::new(shared))
+    }
+
+    /// Starts a cell whose `main` runs once, with pipes for its streams. Cancel safe: a start that nobody waits for
+    /// any more is ended.
+    ///
+    /// # Errors
+    ///
+    /// Where the program cannot be run, a limit is reached, or owner or node have ended.
+    pub async fn run(&self, owner: Owner, spec: Spec) -> Result<(Process, Streams), SpawnError> {
+        let id = self.0.ids.next();
+        let (stdin, guest_stdin) = pipe::pipe(pipe::CAPACITY);
+        let (guest_stdout, stdout) = pipe::pipe(pipe::CAPACITY);
+        let (guest_stderr, stderr) = tail::tail(id);
+        let stdio = Stdio { stdin: guest_stdin, stdout: guest_stdout, stderr: Stderr::Tail(guest_stderr) };
+        let (exit, stop) = self.start_cell(owner, id, spec, stdio).await?;
+        Ok((Process { id, exit, stop }, Streams { stdin, stdout, stderr }))
+    }
+
+    /// Starts a cell whose `main` runs once, with the given streams. Cancel safe, as [`Executor::run`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Executor::run`].
+    pub async fn run_with(&self, owner: Owner, spec: Spec, stdio: Stdio) -> Result<Process, SpawnError> {
+        let id = self.0.ids.next();
+        let (exit, stop) = self.start_cell(owner, id, spec, stdio).await?;
+        Ok(Process { id, exit, stop })
+    }
+
+    /// Ends every cell, in reverse order of start, and waits until nothing runs. Nothing starts from now on.
+    pub async fn stop(&self) {
+        let (tx, rx) = oneshot::channel();
+        if self.send(StopAll(tx)).await.is_ok() {
+            // A lost answer means that the actor has ended, and with it everything.
+            let _ = rx.await;
+        }
+    }
+
+    /// Waits until nothing runs. Cancel safe.
+    pub async fn quiet(&self) {
+        let (tx, rx) = oneshot::channel();
+        if self.send(WhenQuiet(tx)).await.is_ok() {
+            let _ = rx.await;
+        }
+    }
+
+    async fn start_cell(
+        &self,
+        owner: Owner,
+        id: CellId,
+        spec: Spec,
+        stdio: Stdio,
+    ) -> Result<(exit::Watch, Stop), SpawnError> {
+        let stop = Stop::default();
+        let request = StartCell { owner, id, spec, stdio, stop: stop.clone(), executor: Arc::downgrade(&self.0) };
+        let mut guard = StopUnlessTaken(Some(stop));
+        let exit = self.send(request).await??;
+        let stop = guard.0.take().unwrap_or_default();
+        Ok((exit, stop))
+    }
+
+    async fn send<M>(&self, message: M) -> Result<M::Result, SpawnError>
+    where
+        M: Message + Send + 'static,
+        M::Result: Send,
+        Starter: Handler<M>,
+    {
+        self.0.actor.send(message).await.map_err(|_| SpawnError::Stopped)
+    }
+}
+
+/// Ends a cell whose start was cancelled.
+struct StopUnlessTaken(Option<Stop>);
+
+impl Drop for StopUnlessTaken {
+    fn drop(&mut self) {
+        if let Some(stop) = &self.0 {
+            stop.request(Reason::Shutdown);
+        }
+    }
+}
+
+impl Actor for Starter {
+    type Context = Context<Self>;
+}
+
+#[derive(Message)]
+#[rtype(result = "Result<exit::Watch, SpawnError>")]
+struct StartCell {
+    owner: Owner,
+    id: CellId,
+    spec: Spec,
+    stdio: Stdio,
+    stop: Stop,
+    executor: Weak<Shared>,
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct StopAll(oneshot::Sender<()>);
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct WhenQuiet(oneshot::Sender<()>);
+
+impl Handler<StartCell> for Starter {
+    type Result = ResponseActFuture<Self, Result<exit::Watch, SpawnError>>;
+
+    fn handle(&mut self, start: StartCell, _: &mut Self::Context) -> Self::Result {
+        let reserved = match self.reserve(&start) {
+            Ok(reserved) => reserved,
+            Err(error) => return Box::pin(async { Err(error) }.into_actor(self)),
+        };
+        let (limits, turn) = reserved;
+        let load = start.executor.upgrade().map(|shared| {
+            (shared.runtime.clone(), start.spec.wasm.clone(), Class::for_memory(limits.memory))
+        });
+        let loading = async move {
+            let Some((runtime, wasm, class)) = load else { return Err(SpawnError::Stopped) };
+            let _turn = turn.acquire().await.map_err(|_| SpawnError::Stopped)?;
+            Ok(runtime.load(wasm, class).await?)
+        };
+        Box::pin(
+            loading.into_actor(self).map(move |program, actor, ctx| actor.launch(start, limits, program, ctx)),
+        )
+    }
+}
+
+impl Handler<StopAll> for Starter {
+    type Result = ();
+
+    fn handle(&mut self, StopAll(done): StopAll, _: &mut Self::Context) {
+        let effects = self.tree.stop();
+        self.waiting_for_quiet.push(done);
+        self.carry_out(effects);
+    }
+}
+
+impl Handler<WhenQuiet> for Starter {
+    type Result = ();
+
+    fn handle(&mut self, WhenQuiet(done): WhenQuiet, _: &mut Self::Context) {
+        self.waiting_for_quiet.push(done);
+        self.carry_out(Vec::new());
+    }
+}
+
+impl Starter {
+    fn reserve(&mut self, start: &StartCell) -> Result<(Limits, Arc<Semaphore>), SpawnError> {
+        let limits = match (&start.spec.limits, start.owner) {
+            (Some(limits), _) => limits.clone(),
+            (None, Owner::Cell(owner)) => self.tree.limits(owner).ok_or(Full::OwnerEnded)?.clone(),
+            (None, Owner::Node) => Limits::default(),
+        };
+        let queue = self
+            .queues
+            .entry(start.owner)
+            .or_insert_with(|| Queue { turn: Arc::new(Semaphore::new(1)), starting: 0 });
+        if queue.starting >= MAX_STARTING {
+            return Err(SpawnError::Busy);
+        }
+        self.tree.reserve(start.owner, start.id, limits.clone())?;
+        queue.starting += 1;
+        Ok((limits, Arc::clone(&queue.turn)))
+    }
+
+    fn launch(
+        &mut self,
+        start: StartCell,
+        limits: Limits,
+        program: Result<Program, SpawnError>,
+        ctx: &mut Context<Self>,
+    ) -> Result<exit::Watch, SpawnError> {
+        let StartCell { owner, id, spec, stdio, stop, executor } = start;
+        if let Some(queue) = self.queues.get_mut(&owner) {
+            queue.starting -= 1;
+            if queue.starting == 0 {
+                self.queues.remove(&owner);
+            }
+        }
+        let started = program.and_then(|program| {
+            let executor = executor.upgrade().map(Executor).ok_or(SpawnError::Stopped)?;
+            if !self.tree.is_wanted(id) {
+                return Err(Full::OwnerEnded.into());
+            }
+            let guest = Guest { id, grants: spec.grants.clone() };
+            let connect = {
+                let executor = executor.clone();
+                Box::new(move |connection| executor.0.vat.serve(&executor, guest, connection))
+            };
+            let start = Start {
+                id,
+                name: spec.name.clone(),
+                args: spec.args,
+                env: spec.env,
+                limits,
+                stdio,
+                connect: Some(connect),
+                files: spec.files.filter(|_| spec.grants.loader),
+            };
+            Ok(executor.0.runtime.run_main(program, start, stop))
+        });
+        let Incarnation { exit, stop } = match started {
+            Ok(incarnation) => incarnation,
+            Err(error) => {
+                tracing::debug!(cell = %id, name = spec.name, %error, "a cell was not started");
+                self.end(id);
+                return Err(error);
+            }
+        };
+        tracing::debug!(cell = %id, name = spec.name, ?owner, "a cell was started");
+        self.stops.insert(id, stop);
+        let ended = exit.clone();
+        let ended = async move { ended.wait().await };
+        ctx.spawn(ended.into_actor(self).map(move |reason, actor, _| actor.report(id, &spec.name, &reason)));
+        Ok(exit)
+    }
+
+    fn report(&mut self, id: CellId, name: &str, reason: &Reason) {
+        match reason {
+            Reason::Trap(trap) => {
+                tracing::warn!(cell = %id, name, %reason, backtrace = %trap.backtrace.trim_end(), "a cell ended");
+            }
+            Reason::HostFault(_) => tracing::error!(cell = %id, name, %reason, "a cell ended"),
+            Reason::Limit(_) => tracing::warn!(cell = %id, name, %reason, "a cell ended"),
+            _ => tracing::debug!(cell = %id, name, %reason, "a cell ended"),
+        }
+        self.end(id);
+    }
+
+    fn end(&mut self, id: CellId) {
+        self.stops.remove(&id);
+        let effects = self.tree.ended(id);
+        self.carry_out(effects);
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                // One that is still being compiled has no stop yet: `launch` finds that it is not wanted.
+                Effect::Stop(id) => {
+                    if let Some(stop) = self.stops.get(&id) {
+                        stop.request(Reason::Shutdown);
+                    }
+                }
+                Effect::Gone(id) => tracing::trace!(cell = %id, "a cell and all that it owned are gone"),
+            }
+        }
+        if self.tree.is_empty() {
+            for done in self.waiting_for_quiet.drain(..) {
+                // Whoever asked may have stopped waiting.
+                let _ = done.send(());
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! A started cell as its owner sees it.
+
+use ww_cell::{Stop, pipe, tail};
+use ww_core::{
+    CellId,
+    exit::{self, Reason},
+};
+
+/// A started cell. Dropping it ends the cell with `shutdown`.
+#[derive(Debug)]
+pub struct Process {
+    pub(crate) id: CellId,
+    pub(crate) exit: exit::Watch,
+    pub(crate) stop: Stop,
+}
+
+/// The owner's ends of a cell's standard streams.
+#[derive(Debug)]
+pub struct Streams {
+    /// The writing end of its standard input.
+    pub stdin: pipe::Writer,
+    /// The reading end of its standard output; what nobody reads holds the cell up.
+    pub stdout: pipe::Reader,
+    /// The reading end of its standard error; what nobody reads is in the log.
+    pub stderr: tail::Reader,
+}
+
+impl Process {
+    /// Identifies the cell.
+    pub fn id(&self) -> CellId {
+        self.id
+    }
+
+    /// Learns of its end, now or later, any number of times.
+    pub fn exit(&self) -> &exit::Watch {
+        &self.exit
+    }
+
+    /// Ends it with the reason `killed` and waits for the end. Cancel safe.
+    pub async fn kill(&self) -> Reason {
+        self.stop.request(Reason::Killed);
+        self.exit.wait().await
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.stop.request(Reason::Shutdown);
+    }
+}

@@ -1,0 +1,138 @@
+//! The server of `ByteStream`: one end of a stream of bytes.
+//!
+//! Calls on one end take effect in the order in which they arrive, also when several are under way.
+
+use std::{future::Future, rc::Rc, sync::Arc};
+
+use capnp::Error;
+use futures::FutureExt;
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use ww_cell::{
+    pipe::{self, Closed},
+    tail,
+};
+use ww_executor::Process;
+use ww_schema::peer_capnp::byte_stream;
+
+/// Most bytes of one answer, in bytes, whatever the caller asks for.
+const MAX_READ: usize = 1 << 20;
+
+/// What the stream leads to. The lock is what orders calls.
+pub(crate) enum End {
+    Writer(Arc<Mutex<pipe::Writer>>),
+    Reader(Arc<Mutex<pipe::Reader>>),
+    Tail(Arc<Mutex<tail::Reader>>),
+}
+
+struct Server {
+    end: End,
+    /// Keeps the process alive as long as somebody holds the stream.
+    _process: Rc<Process>,
+}
+
+/// A `ByteStream` of a process.
+pub(crate) fn client(end: End, process: Rc<Process>) -> byte_stream::Client {
+    capnp_rpc::new_client(Server { end, _process: process })
+}
+
+/// Takes a place in the queue now, and the lock when its turn has come.
+fn queue<T: 'static>(lock: &Arc<Mutex<T>>) -> impl Future<Output = OwnedMutexGuard<T>> + use<T> {
+    let mut turn = Box::pin(Arc::clone(lock).lock_owned());
+    // The first poll takes the place.
+    let first = turn.as_mut().now_or_never();
+    async move {
+        match first {
+            Some(guard) => guard,
+            None => turn.await,
+        }
+    }
+}
+
+fn failed(closed: Closed) -> Error {
+    match closed {
+        Closed::End => Error::failed("the stream is closed: its reader has gone".into()),
+        other => Error::failed(other.to_string()),
+    }
+}
+
+impl Server {
+    fn write(&self, bytes: Vec<u8>) -> impl Future<Output = Result<(), Error>> + use<> {
+        let writer = match &self.end {
+            End::Writer(writer) => Some(queue(writer)),
+            End::Reader(_) | End::Tail(_) => None,
+        };
+        async move {
+            let Some(writer) = writer else { return Err(Error::failed("this end of the stream only reads".into())) };
+            writer.await.write_all(&bytes).await.map_err(failed)
+        }
+    }
+}
+
+impl byte_stream::Server for Server {
+    fn read(
+        self: Rc<Self>,
+        params: byte_stream::ReadParams,
+        mut results: byte_stream::ReadResults,
+    ) -> impl Future<Output = Result<(), Error>> + 'static {
+        enum Turn<A, B> {
+            Reader(A),
+            Tail(B),
+            None,
+        }
+        let turn = match &self.end {
+            End::Reader(reader) => Turn::Reader(queue(reader)),
+            End::Tail(tail) => Turn::Tail(queue(tail)),
+            End::Writer(_) => Turn::None,
+        };
+        async move {
+            let max = usize::try_from(params.get()?.get_max_bytes()).unwrap_or(usize::MAX).min(MAX_READ);
+            if max == 0 {
+                return Err(Error::failed("maxBytes is 0: ask for at least one byte".into()));
+            }
+            let bytes = match turn {
+                Turn::Reader(reader) => reader.await.read(max).await.map_err(failed)?,
+                Turn::Tail(tail) => tail.await.read(max).await,
+                Turn::None => return Err(Error::failed("this end of the stream only writes".into())),
+            };
+            results.get().set_data(&bytes);
+            Ok(())
+        }
+    }
+
+    fn write(
+        self: Rc<Self>,
+        params: byte_stream::WriteParams,
+        _: byte_stream::WriteResults,
+    ) -> impl Future<Output = Result<(), Error>> + 'static {
+        let bytes = params.get().and_then(|params| params.get_data().map(<[u8]>::to_vec));
+        let written = bytes.map(|bytes| Server::write(&self, bytes));
+        async move { written?.await }
+    }
+
+    fn push(
+        self: Rc<Self>,
+        params: byte_stream::PushParams,
+    ) -> impl Future<Output = Result<(), Error>> + 'static {
+        let bytes = params.get().and_then(|params| params.get_data().map(<[u8]>::to_vec));
+        let written = bytes.map(|bytes| Server::write(&self, bytes));
+        async move { written?.await }
+    }
+
+    fn close(
+        self: Rc<Self>,
+        _: byte_stream::CloseParams,
+        _: byte_stream::CloseResults,
+    ) -> impl Future<Output = Result<(), Error>> + 'static {
+        let writer = match &self.end {
+            End::Writer(writer) => Some(queue(writer)),
+            // A reader that is not interested any more: dropping the capability says the same.
+            End::Reader(_) | End::Tail(_) => None,
+        };
+        async move {
+            if let Some(writer) = writer {
+                writer.await.close();
+            }
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The server of `Host`: a node, as far as one cell may use it.
+
+use std::{rc::Rc, sync::Arc};
+
+use capnp::Error;
+use ww_core::grants::HostMethod;
+use ww_executor::{Executor, Guest};
+use ww_schema::peer_capnp::host;
+
+use crate::{executor, network::Network};
+
+/// What the capabilities of one cell share.
+#[derive(Clone)]
+pub(crate) struct Context {
+    /// The cell that holds them.
+    pub(crate) guest: Rc<Guest>,
+    pub(crate) network: Arc<dyn Network>,
+    pub(crate) executor: Executor,
+}
+
+/// Addresses that one call may bring: more than any peer has.
+const MAX_ADDRS: u32 = 64;
+
+struct Server(Context);
+
+/// The `Host` of one cell.
+pub(crate) fn client(context: Context) -> host::Client {
+    capnp_rpc::new_client(Server(context))
+}
+
+/// The error of a call that was not granted.
+pub(crate) fn denied(what: impl std::fmt::Display) -> Error {
+    Error::failed(format!("denied: {what} is not granted to this cell"))
+}
+
+impl Server {
+    fn require(&self, method: HostMethod) -> Result<(), Error> {
+        if self.0.guest.grants.host.contains(&method) { Ok(()) } else { Err(denied(method)) }
+    }
+}
+
+/// Fills a list of addresses.
+fn set_addrs(mut list: capnp::data_list::Builder<'_>, addrs: &[Vec<u8>]) {
+    for (index, addr) in (0..).zip(addrs) {
+        list.set(index, addr);
+    }
+}
+
+fn count<T>(items: &[T]) -> u32 {
+    u32::try_from(items.len()).unwrap_or(u32::MAX)
+}
+
+impl host::Server for Server {
+    async fn id(self: Rc<Self>, _: host::IdParams, mut results: host::IdResults) -> Result<(), Error> {
+        self.require(HostMethod::Id)?;
+        results.get().set_peer_id(&self.0.network.peer_id());
+        Ok(())
+    }
+
+    async fn addrs(self: Rc<Self>, _: host::AddrsParams, mut results: host::AddrsResults) -> Result<(), Error> {
+        self.require(HostMethod::Addrs)?;
+        let addrs = self.0.network.addrs().await;
+        set_addrs(results.get().init_addrs(count(&addrs)), &addrs);
+        Ok(())
+    }
+
+    async fn peers(self: Rc<Self>, _: host::PeersParams, mut results: host::PeersResults) -> Result<(), Error> {
+        self.require(HostMethod::Peers)?;
+        let peers = self.0.network.peers().await;
+        let mut list = results.get().init_peers(count(&peers));
+        for (index, peer) in (0..).zip(&peers) {
+            let mut info = list.reborrow().get(index);
+            info.set_peer_id(&peer.peer_id);
+            set_addrs(info.init_addrs(count(&peer.addrs)), &peer.addrs);
+        }
+        Ok(())
+    }
+
+    async fn connect(self: Rc<Self>, params: host::ConnectParams, _: host::ConnectResults) -> Result<(), Error> {
+        self.require(HostMethod::Connect)?;
+        let (peer_id, addrs) = {
+            let params = params.get()?;
+            let addrs = params.get_addrs()?;
+            if addrs.len() > MAX_ADDRS {
+                return Err(Error::failed(format!("{} addresses: at most {MAX_ADDRS} are tried", addrs.len())));
+            }
+            let addrs = addrs.iter().map(|addr| addr.map(<[u8]>::to_vec)).collect::<Result<Vec<_>, _>>()?;
+            (params.get_peer_id()?.to_vec(), addrs)
+        };
+        self.0.network.connect(peer_id, addrs).await.map_err(Error::failed)
+    }
+
+    async fn executor(
+        self: Rc<Self>,
+        _: host::ExecutorParams,
+        mut results: host::ExecutorResults,
+    ) -> Result<(), Error> {
+        self.require(HostMethod::Executor)?;
+        results.get().set_executor(executor::client(self.0.clone()));
+        Ok(())
+    }
+}

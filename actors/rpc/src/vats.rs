@@ -1,0 +1,72 @@
+//! The vats of a node.
+//!
+//! All of them live on one arbiter, so that a capability that one cell serves can be handed to another.
+//! Each vat is a task of that arbiter, owned by its cell: it ends when the guest closes its connection or
+//! ends, and with it everything that the guest held. A vat that fails is logged, and harms no other.
+
+use std::{rc::Rc, sync::Arc};
+
+use actix::ArbiterHandle;
+use capnp::message::ReaderOptions;
+use capnp_rpc::{RpcSystem, rpc_twoparty_capnp::Side, twoparty};
+use futures::io::{BufReader, BufWriter};
+use tokio_util::compat::{TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
+use ww_core::task;
+use ww_executor::{Executor, Guest, GuestVat};
+use ww_schema::peer_capnp;
+
+use crate::{host, network::Network, traced};
+
+/// Words of 8 bytes that one message of a guest may have: 64 MiB, room for the largest program and what is around it.
+const MAX_MESSAGE_WORDS: usize = 8 << 20;
+
+/// Levels of pointers in one message: as deep as any schema here goes, with room.
+const MAX_NESTING: i32 = 32;
+
+/// The vats of one node.
+#[derive(Clone)]
+pub struct Vats {
+    arbiter: ArbiterHandle,
+    network: Arc<dyn Network>,
+}
+
+impl Vats {
+    /// Vats that live on `arbiter` and whose `Host` speaks for `network`.
+    pub fn new(arbiter: ArbiterHandle, network: Arc<dyn Network>) -> Self {
+        Self { arbiter, network }
+    }
+}
+
+impl GuestVat for Vats {
+    fn serve(&self, executor: &Executor, guest: Guest, connection: ww_cell::Duplex) {
+        let network = Arc::clone(&self.network);
+        let executor = executor.clone();
+        let cell = guest.id;
+        let served = self.arbiter.spawn_fn(move || {
+            let bootstrap = host::client(host::Context { guest: Rc::new(guest), network, executor });
+            // Ends with the connection, which ends with the guest.
+            drop(task::spawn_local(task::Kind::detached("vat", cell), serve(connection, bootstrap, cell.get())));
+        });
+        if !served {
+            tracing::debug!(%cell, "no vat for a guest: the node is stopping");
+        }
+    }
+}
+
+/// Drives one vat until the connection ends.
+async fn serve(connection: ww_cell::Duplex, bootstrap: peer_capnp::host::Client, cell: u64) {
+    let reader = BufReader::new(connection.from_guest.compat());
+    let writer = BufWriter::new(connection.to_guest.compat_write());
+    let mut options = ReaderOptions::new();
+    options.traversal_limit_in_words(Some(MAX_MESSAGE_WORDS)).nesting_limit(MAX_NESTING);
+    let network = twoparty::VatNetwork::new(reader, writer, Side::Server, options);
+    let system = if tracing::enabled!(target: "ww::rpc", tracing::Level::TRACE) {
+        RpcSystem::new(Box::new(traced::Network::new(network, cell)), Some(bootstrap.client))
+    } else {
+        RpcSystem::new(Box::new(network), Some(bootstrap.client))
+    };
+    match system.await {
+        Ok(()) => tracing::trace!(cell, "a vat ended"),
+        Err(error) => tracing::debug!(cell, %error, "a vat ended with an error"),
+    }
+}

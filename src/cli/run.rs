@@ -1,0 +1,230 @@
+//! `ww run`: boots an image.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use tokio::{
+    runtime::Handle,
+    signal::unix::{Signal, SignalKind, signal},
+    time::timeout,
+};
+use ww_core::{Name, exit::Reason};
+use ww_executor::SpawnError;
+use ww_net::Multiaddr;
+
+use super::{Failure, code};
+use crate::{
+    Boot, BootError, Config, Node, Process, StartError,
+    terminal::{self, Terminal},
+};
+
+/// Boot an image: start a node and run the image's program in it
+///
+/// An image is a directory with the program at bin/main.wasm, a WebAssembly component or a core WASI preview 1
+/// module, and settings of its cell at etc/ww.toml if it has any. The program's main runs once, with this
+/// terminal as its standard streams; when it ends, everything that it started ends, and its exit code is the
+/// exit code of this command.
+///
+/// Exit codes besides the program's own: 64 wrong arguments, 66 the image cannot be loaded, 69 the port is
+/// taken, 78 wrong configuration or identity, 124 out of time, 126 could not start, 130 and 143 stopped by a
+/// signal, 134 trapped, 135 out of memory, 137 killed, 143 shut down.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Args {
+    /// A directory, or /ipfs/<cid>[/path]; must contain bin/main.wasm
+    image: String,
+
+    /// Swarm port, TCP and QUIC; 0 for any free port [default: 2020]
+    #[arg(long)]
+    port: Option<u16>,
+
+    /// Address to listen on instead of every interface; repeatable
+    #[arg(long, value_name = "MULTIADDR")]
+    listen: Vec<Multiaddr>,
+
+    /// Let traps name function, file and line, if the program carries debug information
+    #[arg(long)]
+    wasm_debug: bool,
+
+    /// Name of the cell [default: the image's, else pid0]
+    #[arg(long)]
+    name: Option<Name>,
+
+    /// Environment variable of the cell; repeatable; nothing is inherited
+    #[arg(long, value_name = "KEY=VALUE", value_parser = variable)]
+    env: Vec<(String, String)>,
+
+    /// Control socket; `off` is the only choice so far
+    #[arg(long, value_name = "ADDR|off", default_value = "off", value_parser = ["off"])]
+    control: String,
+
+    /// Ed25519 key of the node, made at the first start [default: a file of this user]
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
+
+    /// Settings of the node in TOML; options win over it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// RPC API of an IPFS daemon [default: http://localhost:5001]
+    #[arg(long, value_name = "URL")]
+    ipfs_url: Option<String>,
+
+    /// Discover peers on the local network with mDNS, and let them discover this node
+    #[arg(long)]
+    mdns: bool,
+
+    /// Arguments of the program
+    #[arg(last = true)]
+    args: Vec<String>,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+/// Signals that tell the node to stop.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+pub(super) async fn run(args: Args, runtime: &Handle) -> Result<u8, Failure> {
+    let mut signals = Signals::new().map_err(|error| Failure::new(code::HOST, &error))?;
+    let config = config(&args).map_err(|error| Failure::new(code::CONFIG, &error))?;
+    let drain = config.drain;
+    let node = tokio::select! {
+        node = Node::start(config, runtime.clone()) => node.map_err(|error| start_failure(&error))?,
+        code = signals.next() => return Ok(code),
+    };
+    let ended = tokio::select! {
+        ended = boot(&node, args, runtime) => ended,
+        code = signals.next() => Ok(Booted::Stopped(code)),
+    };
+    let code = match ended {
+        Ok(Booted::Running(name, process, terminal)) => {
+            supervise(&mut signals, drain, &name, process, terminal).await
+        }
+        Ok(Booted::Stopped(code)) => Ok(code),
+        Err(failure) => Err(failure),
+    };
+    let stopped = async {
+        node.stop().await;
+        code
+    };
+    tokio::select! {
+        code = stopped => code,
+        code = signals.next() => Ok(code),
+    }
+}
+
+enum Booted {
+    Running(String, Process, Terminal),
+    Stopped(u8),
+}
+
+async fn boot(node: &Node, args: Args, runtime: &Handle) -> Result<Booted, Failure> {
+    let image = node.load(&args.image).await.map_err(|error| Failure::new(code::IMAGE, &error))?;
+    let name = args.name.as_ref().or(image.manifest.cell.name.as_ref()).map_or("pid0", Name::as_str).to_owned();
+    let boot = Boot { name: args.name, args: args.args, env: args.env.into_iter().collect::<BTreeMap<_, _>>() };
+    let (stdio, ends) = terminal::pipes();
+    let process = node.boot(image, boot, stdio).await.map_err(|error| boot_failure(&args.image, &error))?;
+    let terminal = Terminal::connect(ends, runtime).map_err(|error| Failure::new(code::HOST, &error))?;
+    Ok(Booted::Running(name, process, terminal))
+}
+
+/// Waits for the end of the cell, or for a signal: then it may go on for a while, without input, before it is shut
+/// down. A second signal does not wait.
+async fn supervise(
+    signals: &mut Signals,
+    drain: std::time::Duration,
+    name: &str,
+    process: Process,
+    terminal: Terminal,
+) -> Result<u8, Failure> {
+    let reason = tokio::select! {
+        reason = process.exit().wait() => reason,
+        code = signals.next() => {
+            tracing::info!("stopping: the cell may finish within {drain:?}; another signal ends it at once");
+            terminal.close_input();
+            tokio::select! {
+                ended = timeout(drain, process.exit().wait()) => {
+                    if ended.is_err() {
+                        tracing::warn!("the cell did not finish in time: it is shut down");
+                    }
+                }
+                _ = signals.next() => std::process::exit(code.into()),
+            }
+            return Ok(code);
+        }
+    };
+    tokio::select! {
+        () = terminal.finish() => {}
+        code = signals.next() => return Ok(code),
+    }
+    match &reason {
+        Reason::Normal | Reason::Exit(_) => {}
+        Reason::Trap(trap) => eprintln!("ww: {name} ended: {reason}\n{}", trap.backtrace.trim_end()),
+        _ => eprintln!("ww: {name} ended: {reason}"),
+    }
+    Ok(reason.code())
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// The exit code of the next signal.
+    async fn next(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.interrupt.recv() => code::INTERRUPTED,
+            _ = self.terminate.recv() => code::TERMINATED,
+        }
+    }
+}
+
+fn config(args: &Args) -> Result<Config, crate::config::Invalid> {
+    let mut config = Config::default();
+    if let Some(path) = &args.config {
+        config = config.with_file(path)?;
+    }
+    if let Some(port) = args.port {
+        config.port = port;
+        config.listen.clear();
+    }
+    if !args.listen.is_empty() {
+        config.listen = args.listen.clone();
+    }
+    if let Some(identity) = &args.identity {
+        config.identity = Some(identity.clone());
+    }
+    if let Some(url) = &args.ipfs_url {
+        config.ipfs_url = url.clone();
+    }
+    config.wasm_debug |= args.wasm_debug;
+    config.mdns |= args.mdns;
+    Ok(config)
+}
+
+fn start_failure(error: &StartError) -> Failure {
+    let code = match error {
+        StartError::Identity(_) | StartError::Loader(_) => code::CONFIG,
+        StartError::Net(_) => code::UNAVAILABLE,
+        _ => code::HOST,
+    };
+    Failure::new(code, error)
+}
+
+fn boot_failure(image: &str, error: &BootError) -> Failure {
+    let code = match error {
+        BootError::Limits(_) | BootError::Unsupported(_) => code::IMAGE,
+        BootError::Spawn(SpawnError::Program(error)) if error.is_invalid() => code::IMAGE,
+        BootError::Spawn(_) => code::START_FAILED,
+    };
+    let mut failure = Failure::new(code, error);
+    failure.message = format!("cannot run {image}: {}", failure.message);
+    failure
+}

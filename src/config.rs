@@ -1,0 +1,172 @@
+//! Every setting of a node, with its unit and its default.
+
+use std::{
+    env, fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use serde::Deserialize;
+use thiserror::Error;
+use ww_core::limits::DEFAULT_MAX_MEMORY;
+use ww_image::loader::DEFAULT_IPFS_URL;
+use ww_net::Multiaddr;
+
+/// Swarm port, TCP and QUIC.
+pub const DEFAULT_PORT: u16 = 2020;
+
+/// How long cells may go on when the node is told to stop: what a supervisor grants its workers.
+pub const DEFAULT_DRAIN: Duration = Duration::from_secs(5);
+
+/// Name of the directory below the user's own ones for data and caches.
+const DIRECTORY: &str = "ww";
+
+/// Settings of a node.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// Swarm port, TCP and QUIC; 0 for any free one.
+    pub port: u16,
+    /// Replaces the addresses that follow from `port`, unless it is empty.
+    pub listen: Vec<Multiaddr>,
+    /// Whether peers on the local network are discovered with mDNS, and learn of this node.
+    pub mdns: bool,
+    /// The key file; made if it is not there. `None` for a key of this run alone.
+    pub identity: Option<PathBuf>,
+    /// RPC API of an IPFS daemon.
+    pub ipfs_url: String,
+    /// Whether traps name function, file and line, for guests that carry debug information.
+    pub wasm_debug: bool,
+    /// Where compiled programs are kept; `None` to keep them in memory only.
+    pub cache: Option<PathBuf>,
+    /// Most linear memory that any cell gets, in bytes.
+    pub max_memory: u64,
+    /// How long cells may go on when the node is told to stop.
+    pub drain: Duration,
+}
+
+/// A configuration file that cannot be used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Invalid {
+    /// It cannot be read.
+    #[error("cannot read the configuration file {path}: {source}. Check the path given to --config")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// It is not what is expected.
+    #[error("the configuration file {path} is not valid:\n{source}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where, and what is wrong.
+        source: Box<toml::de::Error>,
+    },
+    /// A value that cannot be granted.
+    #[error("max-memory is {0} bytes: at most {most} can be given to a cell", most = ww_cell::MAX_MEMORY)]
+    Memory(u64),
+}
+
+/// A configuration file: whatever it leaves out keeps its default.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct File {
+    port: Option<u16>,
+    listen: Option<Vec<Multiaddr>>,
+    mdns: Option<bool>,
+    identity: Option<PathBuf>,
+    ipfs_url: Option<String>,
+    wasm_debug: Option<bool>,
+    cache: Option<PathBuf>,
+    max_memory: Option<u64>,
+    drain: Option<u64>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            port: DEFAULT_PORT,
+            listen: Vec::new(),
+            mdns: false,
+            identity: user_directory("XDG_DATA_HOME", ".local/share").map(|directory| directory.join("identity")),
+            ipfs_url: DEFAULT_IPFS_URL.to_owned(),
+            wasm_debug: false,
+            cache: user_directory("XDG_CACHE_HOME", ".cache"),
+            max_memory: DEFAULT_MAX_MEMORY,
+            drain: DEFAULT_DRAIN,
+        }
+    }
+}
+
+impl Config {
+    /// These settings with those of a file in their place. Paths in it are relative to the file.
+    ///
+    /// # Errors
+    ///
+    /// Where the file cannot be read, or has a key or value that does not exist.
+    pub fn with_file(mut self, path: &Path) -> Result<Self, Invalid> {
+        let text = fs::read_to_string(path).map_err(|source| Invalid::Read { path: path.to_owned(), source })?;
+        let file: File = toml::from_str(&text)
+            .map_err(|source| Invalid::Parse { path: path.to_owned(), source: Box::new(source) })?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        replace(&mut self.port, file.port);
+        replace(&mut self.listen, file.listen);
+        replace(&mut self.mdns, file.mdns);
+        replace(&mut self.ipfs_url, file.ipfs_url);
+        replace(&mut self.wasm_debug, file.wasm_debug);
+        replace(&mut self.max_memory, file.max_memory);
+        replace(&mut self.drain, file.drain.map(Duration::from_millis));
+        replace(&mut self.identity, file.identity.map(|path| Some(base.join(path))));
+        replace(&mut self.cache, file.cache.map(|path| Some(base.join(path))));
+        if self.max_memory > ww_cell::MAX_MEMORY {
+            return Err(Invalid::Memory(self.max_memory));
+        }
+        Ok(self)
+    }
+}
+
+fn replace<T>(value: &mut T, by: Option<T>) {
+    if let Some(by) = by {
+        *value = by;
+    }
+}
+
+/// The user's directory for a purpose, by the XDG base directory specification.
+fn user_directory(variable: &str, below_home: &str) -> Option<PathBuf> {
+    let absolute = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute(variable).or_else(|| absolute("HOME").map(|home| home.join(below_home)))?;
+    Some(base.join(DIRECTORY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, Invalid> {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("ww.toml");
+        fs::write(&path, text).expect("written");
+        Config::default().with_file(&path)
+    }
+
+    #[test]
+    fn a_file_replaces_what_it_names() {
+        let config = parse("port = 1\nlisten = [\"/ip4/127.0.0.1/tcp/0\"]\ndrain = 10\nidentity = \"key\"").expect("valid");
+        assert_eq!((config.port, config.listen.len(), config.drain), (1, 1, Duration::from_millis(10)));
+        assert!(config.identity.is_some_and(|path| path.is_absolute() && path.ends_with("key")));
+        assert_eq!(config.ipfs_url, Config::default().ipfs_url);
+    }
+
+    #[test]
+    fn unknown_keys_and_wrong_values_are_named() {
+        for (text, named) in
+            [("prot = 1", "prot"), ("port = 70000", "port"), ("listen = [\"nowhere\"]", "listen"), ("max-memory = 1073741825", "max-memory")]
+        {
+            let error = parse(text).expect_err(text).to_string();
+            assert!(error.contains(named), "{error}");
+        }
+    }
+}

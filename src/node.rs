@@ -1,0 +1,193 @@
+//! A node: its parts, started in order and stopped in reverse.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use thiserror::Error;
+use tokio::runtime;
+use ww_cell::{Files, Runtime, Stdio};
+use ww_core::{
+    Limits, Name, Platform,
+    limits::{DEFAULT_MEMORY, Exceeds},
+    platform,
+};
+use ww_executor::{Executor, Owner, Process, SpawnError, Spec};
+use ww_image::{Image, LoadError, Loader, LoaderConfig};
+use ww_net::{Identity, Net, identity};
+use ww_rpc::Vats;
+
+use crate::{Config, network::Swarm};
+
+/// The name of an image's cell that nobody named.
+const DEFAULT_NAME: &str = "pid0";
+
+/// One node: one identity, one sandbox, one tree of cells.
+pub struct Node {
+    config: Config,
+    loader: Loader,
+    executor: Executor,
+    net: Net,
+    platform: Platform,
+}
+
+/// How an image's own cell is started, besides what the image says.
+#[derive(Clone, Debug, Default)]
+pub struct Boot {
+    /// Its name; `None` for the image's, or `pid0`.
+    pub name: Option<Name>,
+    /// Arguments after the name.
+    pub args: Vec<String>,
+    /// Environment, in the place of what the image says.
+    pub env: BTreeMap<String, String>,
+}
+
+/// Why a node did not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A thread could not be started.
+    #[error(transparent)]
+    Platform(#[from] platform::StartError),
+    /// The sandbox could not be started.
+    #[error(transparent)]
+    Runtime(#[from] ww_cell::StartError),
+    /// The network could not be started.
+    #[error(transparent)]
+    Net(#[from] ww_net::StartError),
+    /// There is no identity.
+    #[error(transparent)]
+    Identity(#[from] identity::Error),
+    /// The loader cannot be configured.
+    #[error(transparent)]
+    Loader(#[from] ww_image::loader::ConfigError),
+}
+
+/// Why an image's cell did not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BootError {
+    /// The image wants more than the node gives.
+    #[error("the image's etc/ww.toml asks for too much: {0}")]
+    Limits(#[from] Exceeds),
+    /// The image wants something that this version cannot do.
+    #[error("the image's etc/ww.toml sets `{0}`: this version runs an image's main on the terminal only")]
+    Unsupported(&'static str),
+    /// The cell did not start.
+    #[error(transparent)]
+    Spawn(#[from] SpawnError),
+}
+
+impl Node {
+    /// Starts a node whose guests run as tasks of `runtime`, a multi-threaded one.
+    ///
+    /// # Errors
+    ///
+    /// Where a thread, the identity or an address cannot be had. What was started is stopped.
+    pub async fn start(config: Config, runtime: runtime::Handle) -> Result<Self, StartError> {
+        let loader = Loader::new(LoaderConfig { ipfs_url: config.ipfs_url.clone(), ..LoaderConfig::default() })?;
+        let identity = identity(&config)?;
+        let platform = Platform::start(runtime.clone())?;
+        let net = Net::start(net_config(&config), identity, &platform.arbiter()).await?;
+        let sandbox =
+            Runtime::start(ww_cell::Config { debug: config.wasm_debug, cache: config.cache.clone() }, runtime)?;
+        let vats = Vats::new(platform.arbiter(), Arc::new(Swarm(net.clone())));
+        let executor = Executor::start(&platform.arbiter(), sandbox, Arc::new(vats));
+        tracing::info!(peer = %net.peer_id(), "the node runs");
+        Ok(Self { config, loader, executor, net, platform })
+    }
+
+    /// The node's network.
+    pub fn net(&self) -> &Net {
+        &self.net
+    }
+
+    /// Loads an image, from disk or from IPFS.
+    ///
+    /// # Errors
+    ///
+    /// Where no loader has it, or it is not valid.
+    pub async fn load(&self, image: &str) -> Result<Image, LoadError> {
+        self.loader.load(image).await
+    }
+
+    /// Starts an image's own cell: its `main` runs once. Everything that it starts ends with it.
+    ///
+    /// # Errors
+    ///
+    /// Where the program cannot be run, or the image asks for what it cannot have.
+    pub async fn boot(&self, image: Image, boot: Boot, stdio: Stdio) -> Result<Process, BootError> {
+        let cell = &image.manifest.cell;
+        for (set, key) in [(cell.async_mode, "async"), (cell.publish, "publish")] {
+            if set {
+                return Err(BootError::Unsupported(key));
+            }
+        }
+        let mut wishes = image.manifest.limits.clone();
+        wishes.memory.get_or_insert(DEFAULT_MEMORY.min(self.config.max_memory));
+        let limits = Limits::of_node(self.config.max_memory).narrowed(&wishes)?;
+        let name = boot.name.as_ref().or(cell.name.as_ref()).map_or(DEFAULT_NAME, Name::as_str).to_owned();
+        let mut env = image.manifest.env.clone();
+        env.extend(boot.env);
+        tracing::debug!(image = image.source, name, "booting an image");
+        let spec = Spec {
+            name,
+            args: boot.args,
+            env: env.into_iter().collect(),
+            limits: Some(limits),
+            grants: image.manifest.grants(),
+            files: Some(Arc::new(ImageFiles(image.files))),
+            wasm: image.wasm,
+        };
+        Ok(self.executor.run_with(Owner::Node, spec, stdio).await?)
+    }
+
+    /// Returns when no cell runs any more.
+    pub async fn quiet(&self) {
+        self.executor.quiet().await;
+    }
+
+    /// Ends every cell in reverse order of start, then the network and the threads.
+    pub async fn stop(self) {
+        self.executor.stop().await;
+        self.net.stop().await;
+        let runtime = self.platform.runtime().clone();
+        let Self { executor, net, platform, .. } = self;
+        drop((executor, net));
+        if runtime.spawn_blocking(move || platform.stop()).await.is_err() {
+            tracing::error!("the threads of the node did not stop in order");
+        }
+    }
+}
+
+/// The node's key: its own, or one for this run where the file is in use.
+fn identity(config: &Config) -> Result<Identity, identity::Error> {
+    let Some(path) = &config.identity else { return Ok(Identity::ephemeral()) };
+    match Identity::load_or_create(path) {
+        Err(identity::Error::Locked { path }) => {
+            let identity = Identity::ephemeral();
+            tracing::warn!(path = %path.display(), peer = %identity.peer_id(), "the identity is in use by another node: this one uses a key for this run");
+            Ok(identity)
+        }
+        other => other,
+    }
+}
+
+fn net_config(config: &Config) -> ww_net::Config {
+    let mut net = ww_net::Config::on_port(config.port);
+    if !config.listen.is_empty() {
+        net.listen = config.listen.clone();
+        net.listen_if_possible.clear();
+    }
+    net.mdns = config.mdns;
+    net
+}
+
+/// The files of an image, for its cell.
+struct ImageFiles(ww_image::Files);
+
+impl Files for ImageFiles {
+    fn read(&self, path: String) -> BoxFuture<'_, Result<Bytes, String>> {
+        Box::pin(async move { self.0.read(&path).await.map_err(|error| error.to_string()) })
+    }
+}
