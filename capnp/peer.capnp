@@ -85,11 +85,12 @@ interface Process {
   # The writing end of the cell's standard input.
 
   stdout @1 () -> (stream :ByteStream);
-  # The reading end of its standard output. Output that nobody reads holds the cell up.
+  # The reading end of its standard output. Output that nobody reads holds the cell up, until the
+  # stream is closed.
 
   stderr @2 () -> (stream :ByteStream);
-  # The reading end of its standard error. Output that nobody reads goes to the log, and the oldest
-  # is dropped here; it never holds the cell up.
+  # The reading end of its standard error. All of it goes to the log as well; of output that nobody
+  # reads, the oldest is dropped here, so that it never holds the cell up.
 
   wait @3 () -> (exitCode :Int32);
   # Waits for the end. Answers any number of times, also after the end. `status` has the whole reason.
@@ -130,7 +131,8 @@ interface ByteStream {
   # Returns when the bytes are in the stream's buffer, so that awaiting it follows back-pressure.
 
   close @2 () -> ();
-  # Ends the stream: the reader sees its end once it has read what was written.
+  # Ends the stream. At a writing end: the reader sees its end once it has read what was written. At
+  # a reading end: the writer is told that nobody reads any more.
 
   push @3 (data :Data) -> stream;
   # `write` for bulk data: calls overlap within the flow-control window.

@@ -93,7 +93,9 @@ impl Node {
             Runtime::start(ww_cell::Config { debug: config.wasm_debug, cache: config.cache.clone() }, runtime)?;
         let vats = Vats::new(platform.arbiter(), Arc::new(Swarm(net.clone())));
         let executor = Executor::start(&platform.arbiter(), sandbox, Arc::new(vats));
-        tracing::info!(peer = %net.peer_id(), "the node runs");
+        let addrs = net.addrs().await;
+        let addrs = addrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        tracing::info!(peer = %net.peer_id(), addrs, "the node runs");
         Ok(Self { config, loader, executor, net, platform })
     }
 

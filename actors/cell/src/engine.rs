@@ -1,10 +1,12 @@
 //! Settings of the sandbox: one engine per size class of linear memory.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 use ww_core::limits::MIB;
+
+use crate::preemption::Ticker;
 
 /// Most linear memory of a cell in the small class, in bytes.
 pub const SMALL_MEMORY: u64 = MIB;
@@ -49,14 +51,14 @@ pub(crate) struct Engines {
     debug: bool,
     small: OnceLock<Sandbox>,
     standard: OnceLock<Sandbox>,
-    ticker: crate::preemption::Ticker,
+    ticker: Ticker,
 }
 
 /// An engine and the slots of its pool.
 #[derive(Clone)]
 pub(crate) struct Sandbox {
     pub(crate) engine: Engine,
-    slots: std::sync::Arc<Semaphore>,
+    slots: Arc<Semaphore>,
 }
 
 impl Class {
@@ -68,7 +70,7 @@ impl Class {
 
 impl Engines {
     /// With `debug`, backtraces name file and line, for programs that carry debug information.
-    pub(crate) fn new(debug: bool, ticker: crate::preemption::Ticker) -> Self {
+    pub(crate) fn new(debug: bool, ticker: Ticker) -> Self {
         Self { debug, small: OnceLock::new(), standard: OnceLock::new(), ticker }
     }
 
@@ -86,7 +88,7 @@ impl Engines {
             return Ok(sandbox.clone());
         }
         let engine = Engine::new(&config(class, self.debug))?;
-        let made = Sandbox { engine, slots: std::sync::Arc::new(Semaphore::new(MAX_CELLS)) };
+        let made = Sandbox { engine, slots: Arc::new(Semaphore::new(MAX_CELLS)) };
         let sandbox = cell.get_or_init(|| {
             self.ticker.drive(&made.engine);
             made
@@ -98,10 +100,7 @@ impl Engines {
 impl Sandbox {
     /// A place in the pool. `None` where all are taken: the pool itself fails instead of waiting.
     pub(crate) fn slot(&self) -> Option<OwnedSemaphorePermit> {
-        match std::sync::Arc::clone(&self.slots).try_acquire_owned() {
-            Ok(permit) => Some(permit),
-            Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => None,
-        }
+        Arc::clone(&self.slots).try_acquire_owned().ok()
     }
 }
 

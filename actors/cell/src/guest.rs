@@ -24,7 +24,7 @@ pub(crate) struct Guest {
 /// WASI, in the version that the program was built for.
 pub(crate) enum Wasi {
     P1(Box<WasiP1Ctx>),
-    P2(WasiCtx, ResourceTable),
+    P2(Box<(WasiCtx, ResourceTable)>),
 }
 
 impl Guest {
@@ -43,7 +43,7 @@ impl Guest {
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         match &mut self.wasi {
-            Wasi::P2(ctx, table) => WasiCtxView { ctx, table },
+            Wasi::P2(wasi) => WasiCtxView { ctx: &mut wasi.0, table: &mut wasi.1 },
             Wasi::P1(_) => unreachable!("only components are linked against WASI 0.2"),
         }
     }

@@ -190,7 +190,7 @@ fn store(
         .allow_udp(false)
         .allow_ip_name_lookup(false);
     let wasi = match program.code() {
-        Code::Component { .. } => Wasi::P2(wasi.build(), ResourceTable::new()),
+        Code::Component { .. } => Wasi::P2(Box::new((wasi.build(), ResourceTable::new()))),
         Code::Module(_) => Wasi::P1(Box::new(wasi.build_p1())),
     };
     let guest = Guest {

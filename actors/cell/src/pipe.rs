@@ -110,6 +110,12 @@ impl Reader {
         poll_fn(|cx| self.poll_ready(cx)).await;
     }
 
+    /// Tells the writer that nobody reads any more, and forgets what was written.
+    pub fn close(&self) {
+        self.0.lock().buffer = BytesMut::new();
+        self.0.close(Closed::End);
+    }
+
     fn poll_ready(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.0.lock();
         if !state.buffer.is_empty() || state.closed.is_some() {
@@ -242,10 +248,7 @@ impl Wakers {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
-        state.buffer = BytesMut::new();
-        drop(state);
-        self.0.close(Closed::End);
+        self.close();
     }
 }
 

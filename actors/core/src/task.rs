@@ -87,7 +87,9 @@ where
     F::Output: 'static,
 {
     let on_drop = kind.on_drop;
-    Task { handle: tokio::task::spawn_local(catch(kind, future)), on_drop }
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that it is disallowed for")]
+    let handle = tokio::task::spawn_local(catch(kind, future));
+    Task { handle, on_drop }
 }
 
 /// Runs a future so that a panic inside it is logged and returned. Cancel safe if the future is.

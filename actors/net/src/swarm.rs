@@ -220,7 +220,7 @@ impl Swarm {
     fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::NewListenAddr { listener_id, address } => {
-                tracing::info!(addr = %address, "listening");
+                tracing::debug!(addr = %address, "listening");
                 if let Some(starting) = &mut self.starting {
                     starting.awaited.remove(&listener_id);
                 }

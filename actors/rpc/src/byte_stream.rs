@@ -123,14 +123,22 @@ impl byte_stream::Server for Server {
         _: byte_stream::CloseParams,
         _: byte_stream::CloseResults,
     ) -> impl Future<Output = Result<(), Error>> + 'static {
-        let writer = match &self.end {
-            End::Writer(writer) => Some(queue(writer)),
-            // A reader that is not interested any more: dropping the capability says the same.
-            End::Reader(_) | End::Tail(_) => None,
+        enum Turn<A, B> {
+            Writer(A),
+            Reader(B),
+            None,
+        }
+        let turn = match &self.end {
+            End::Writer(writer) => Turn::Writer(queue(writer)),
+            End::Reader(reader) => Turn::Reader(queue(reader)),
+            // Holds nobody up.
+            End::Tail(_) => Turn::None,
         };
         async move {
-            if let Some(writer) = writer {
-                writer.await.close();
+            match turn {
+                Turn::Writer(writer) => writer.await.close(),
+                Turn::Reader(reader) => reader.await.close(),
+                Turn::None => {}
             }
             Ok(())
         }

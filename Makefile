@@ -1,0 +1,65 @@
+# `make run` boots the first image, `make test` runs every test; both do the set-up that is missing.
+
+.PHONY: run test soak bench lint guests test-guests images schema deny clean set-up-targets \
+        pid0 child-echo shell echo
+
+WASI2 := wasm32-wasip2
+WASI1 := wasm32-wasip1
+GUESTS := guests/target/$(WASI2)/release
+IMAGES := pid0 child-echo shell echo
+CARGO_GUESTS = cd guests && cargo build --locked --quiet --release
+
+run: images
+	cargo run --locked --quiet -- run examples/images/pid0
+
+test: guests test-guests images
+	tests/run.sh
+
+# One guest alone. pid0 carries child-echo inside it, and the shell's image has it to run.
+child-echo shell echo: set-up-targets
+	$(CARGO_GUESTS) --target $(WASI2) -p $@
+
+pid0: child-echo
+	$(CARGO_GUESTS) --target $(WASI2) -p $@
+
+guests: pid0 child-echo shell echo
+
+# Guests that only tests run: one for each way to end, and one without the SDK for preview 1.
+test-guests: set-up-targets
+	$(CARGO_GUESTS) --target $(WASI2) -p exits -p caller -p actor -p bad-import
+	$(CARGO_GUESTS) --target $(WASI1) -p preview1
+
+images: guests
+	@for image in $(IMAGES); do \
+	  mkdir -p examples/images/$$image/bin && \
+	  cp $(GUESTS)/$$image.wasm examples/images/$$image/bin/main.wasm || exit 1; \
+	done
+	@cp $(GUESTS)/child-echo.wasm examples/images/shell/bin/child-echo.wasm
+
+bench:
+	cargo bench --locked $(if $(BENCH),--bench $(BENCH))
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+	cd guests && cargo fmt --check
+	cd guests && cargo clippy --locked --release --target $(WASI2) --workspace -- -D warnings
+
+# Writes the Rust of the Cap'n Proto schemas anew, after a change to one of them.
+schema:
+	cargo run --locked --quiet -p ww-schema --example generate
+
+# Needs cargo-deny: licences, sources and duplicate crates of everything that is built.
+deny:
+	cargo deny check bans licenses sources
+
+clean:
+	cargo clean
+	cd guests && cargo clean
+	rm -rf examples/images/*/bin
+
+set-up-targets:
+	@for target in $(WASI2) $(WASI1); do \
+	  rustup target list --installed | grep -qx $$target || rustup target add $$target; \
+	done

@@ -1,0 +1,47 @@
+#!/bin/sh
+# Runs every test. Tests that need tools of other languages get them here, below target/: where a tool's
+# language is not installed, one line says which test is left out; with WW_TEST_REQUIRE_ALL=1 that is an error.
+set -eu
+cd "$(dirname "$0")/.."
+
+tools="$PWD/target/test-tools"
+mkdir -p "$tools"
+daemon=
+
+left_out() {
+  echo "left out: $1"
+  [ "${WW_TEST_REQUIRE_ALL:-0}" != 1 ] || exit 1
+}
+
+stop_daemon() {
+  [ -z "$daemon" ] || kill "$daemon" 2>/dev/null || true
+}
+trap stop_daemon EXIT INT TERM
+
+# A real IPFS daemon, offline and on loopback only.
+if command -v node >/dev/null && command -v npm >/dev/null; then
+  port=$(node -e 'const s = require("net").createServer().listen(0, "127.0.0.1", () => { console.log(s.address().port); s.close() })')
+  sh tests/set-up/ipfs-daemon.sh "$tools/ipfs" "$port" >"$tools/ipfs.log" 2>&1 &
+  daemon=$!
+  waited=0
+  until grep -q 'Daemon is ready' "$tools/ipfs.log"; do
+    if ! kill -0 "$daemon" 2>/dev/null || [ "$waited" -ge 600 ]; then
+      tail -n 20 "$tools/ipfs.log"
+      daemon=
+      break
+    fi
+    sleep 1
+    waited=$((waited + 1))
+  done
+  if [ -n "$daemon" ]; then
+    WW_TEST_IPFS_API="http://127.0.0.1:$port"
+    export WW_TEST_IPFS_API
+  else
+    left_out "the tests against a real IPFS daemon: it did not start"
+  fi
+else
+  left_out "the tests against a real IPFS daemon: they need node and npm"
+fi
+
+cargo test --locked --workspace
+(cd guests && cargo test --locked --workspace)
