@@ -34,6 +34,7 @@ pub mod terminal;
 
 pub use config::Config;
 pub use node::{Boot, BootError, Node, StartError};
+pub use ww_cell as cell;
 pub use ww_core::{CellId, Grants, Limits, Name, exit};
 pub use ww_executor::Process;
 pub use ww_image::{Image, LoadError};

@@ -7,6 +7,7 @@ pub mod exit;
 pub mod grants;
 pub mod id;
 pub mod limits;
+pub mod mailbox;
 pub mod name;
 pub mod platform;
 pub mod task;

@@ -1,0 +1,217 @@
+//! `etc/ww.toml`: what an image says about its own cell.
+//!
+//! ```toml
+//! [cell]
+//! name = "echo"                    # the name it registers
+//! async = true                     # one live instance, called once per message
+//! publish = true                   # peers may open streams to it
+//!
+//! [limits]
+//! memory = "64MiB"                 # or bytes
+//! subtree-memory = "256MiB"        # or bytes; of all cells below it
+//! deadline = "30s"                 # or milliseconds; per message
+//! cpu = "500ms"                    # or milliseconds; per message
+//! children = 8
+//! subtree-cells = 64
+//!
+//! [env]
+//! GREETING = "hello"
+//!
+//! [grants]                         # everything that is left out is granted
+//! host = ["id", "addrs", "peers", "connect", "executor"]
+//! executor = ["runBytes", "echo"]
+//! loader = true
+//! ```
+//!
+//! A key that nothing reads is an error, so that a misspelt limit is not a missing one.
+
+mod units;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
+
+use serde::{Deserialize, Deserializer, de};
+use thiserror::Error;
+use ww_core::{
+    Grants, Name,
+    grants::{ExecutorMethod, HostMethod},
+    limits::Narrowing,
+};
+
+/// Where the manifest lies in an image.
+pub const PATH: &str = "etc/ww.toml";
+
+/// Largest manifest, in bytes: a long environment fits, and a node holds only one at a time.
+pub const MAX_SIZE: u64 = 64 * 1_024;
+
+/// What an image says about its own cell. The default is what an image without `etc/ww.toml` says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Manifest {
+    /// How the cell runs.
+    #[serde(default)]
+    pub cell: Cell,
+    /// Its wishes for limits.
+    #[serde(default, deserialize_with = "limits")]
+    pub limits: Narrowing,
+    /// Its environment: names without `=` and NUL, values without NUL.
+    #[serde(default, deserialize_with = "environment")]
+    pub env: BTreeMap<String, String>,
+    /// What it may do, where that is less than everything.
+    #[serde(default)]
+    grants: GrantTable,
+}
+
+/// How the cell of an image runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Cell {
+    /// The name it registers.
+    pub name: Option<Name>,
+    /// Whether one live instance is called once per message.
+    #[serde(default, rename = "async")]
+    pub async_mode: bool,
+    /// Whether peers may open streams to it.
+    #[serde(default)]
+    pub publish: bool,
+}
+
+/// A text that is no manifest.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("line {line}, column {column}: {message}")]
+pub struct Invalid {
+    /// Line of the fault, counted from 1.
+    pub line: usize,
+    /// Column of the fault in characters, counted from 1.
+    pub column: usize,
+    /// What was expected and what was found.
+    pub message: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GrantTable {
+    host: Option<BTreeSet<HostMethod>>,
+    executor: Option<BTreeSet<ExecutorMethod>>,
+    loader: Option<bool>,
+}
+
+impl Manifest {
+    /// Reads a manifest.
+    ///
+    /// # Errors
+    ///
+    /// Where the text is not TOML, has a key that does not exist, or a value that its key does not take.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        toml::from_str(text).map_err(|error| Invalid::new(text, &error))
+    }
+
+    /// What the cell may do: everything, less what the manifest narrows.
+    pub fn grants(&self) -> Grants {
+        let all = Grants::all();
+        Grants {
+            host: self.grants.host.clone().unwrap_or(all.host),
+            executor: self.grants.executor.clone().unwrap_or(all.executor),
+            loader: self.grants.loader.unwrap_or(all.loader),
+        }
+    }
+}
+
+impl Invalid {
+    fn new(text: &str, error: &toml::de::Error) -> Self {
+        let before = text.get(..error.span().map_or(0, |span| span.start)).unwrap_or(text);
+        let line_start = before.rfind('\n').map_or(0, |feed| feed + 1);
+        Self {
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+            message: error.message().replacen("unknown field", "unknown key", 1),
+        }
+    }
+}
+
+/// The same keys as [`Narrowing`], with units.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Wishes {
+    memory: Option<units::Bytes>,
+    deadline: Option<units::Millis>,
+    cpu: Option<units::Millis>,
+    children: Option<u32>,
+    subtree_cells: Option<u32>,
+    subtree_memory: Option<units::Bytes>,
+}
+
+fn limits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Narrowing, D::Error> {
+    let wishes = Wishes::deserialize(deserializer)?;
+    Ok(Narrowing {
+        memory: wishes.memory.map(units::Bytes::get),
+        deadline: wishes.deadline.map(units::Millis::get),
+        cpu: wishes.cpu.map(units::Millis::get),
+        children: wishes.children,
+        subtree_cells: wishes.subtree_cells,
+        subtree_memory: wishes.subtree_memory.map(units::Bytes::get),
+    })
+}
+
+/// The name of a variable.
+#[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(try_from = "String")]
+struct Key(String);
+
+/// The value of a variable.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct Text(String);
+
+impl TryFrom<String> for Key {
+    type Error = String;
+
+    fn try_from(key: String) -> Result<Self, String> {
+        if key.is_empty() || key.contains(['=', '\0']) {
+            return Err(format!(
+                "{key:?} is not the name of a variable: expected at least one character, no '=', no NUL"
+            ));
+        }
+        Ok(Self(key))
+    }
+}
+
+impl TryFrom<String> for Text {
+    type Error = &'static str;
+
+    fn try_from(value: String) -> Result<Self, &'static str> {
+        if value.contains('\0') {
+            return Err("the value of a variable holds a NUL");
+        }
+        Ok(Self(value))
+    }
+}
+
+fn environment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    struct Table;
+
+    impl<'de> de::Visitor<'de> for Table {
+        type Value = BTreeMap<String, String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a table of texts")
+        }
+
+        fn visit_map<A: de::MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+            let mut env = BTreeMap::new();
+            while let Some((Key(key), Text(value))) = entries.next_entry()? {
+                env.insert(key, value);
+            }
+            Ok(env)
+        }
+    }
+
+    deserializer.deserialize_map(Table)
+}
+
+#[cfg(test)]
+mod tests;
