@@ -1,6 +1,6 @@
 //! What belongs to one instance: the data of its store.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p1::WasiP1Ctx};
@@ -19,6 +19,8 @@ pub(crate) struct Guest {
     pub(crate) connect: Option<Connect>,
     pub(crate) handles: Handles,
     pub(crate) files: Option<Arc<dyn Files>>,
+    /// Whole slices that it has computed for the message in progress.
+    pub(crate) cpu_used: Duration,
 }
 
 /// WASI, in the version that the program was built for.
@@ -33,6 +35,11 @@ impl Guest {
             Wasi::P1(ctx) => ctx,
             Wasi::P2(..) => unreachable!("only core modules are linked against preview 1"),
         }
+    }
+
+    /// Each message has its own share of computing time.
+    pub(crate) fn begin_message(&mut self) {
+        self.cpu_used = Duration::ZERO;
     }
 
     pub(crate) fn table(&mut self) -> &mut ResourceTable {

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
 use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline, component::ResourceTable};
 use wasmtime_wasi::WasiCtx;
 use ww_core::{
@@ -34,7 +34,7 @@ const HOST_CALL_BYTES: usize = 16 << 20;
 const MAX_HANDLES: usize = 10_000;
 
 /// With what an incarnation starts.
-pub struct Start {
+pub struct Start<S = Stdio> {
     /// Identifies it in the log and to others.
     pub id: CellId,
     /// What the program sees as its own name, before its arguments.
@@ -46,11 +46,21 @@ pub struct Start {
     /// What it may use.
     pub limits: Limits,
     /// Its standard streams.
-    pub stdio: Stdio,
+    pub stdio: S,
     /// Serves its connection to the node; `None` if it has no node to talk to.
     pub connect: Option<Connect>,
     /// The files of its image; `None` if it may not read them.
     pub files: Option<Arc<dyn Files>>,
+}
+
+/// The guest's own ends of its standard streams: in, out and error.
+pub(crate) type Streams = (Input, Output, Output);
+
+impl<S> Start<S> {
+    fn with<T>(self, convert: impl FnOnce(S) -> T) -> Start<T> {
+        let Self { id, name, args, env, limits, stdio, connect, files } = self;
+        Start { id, name, args, env, limits, stdio: convert(stdio), connect, files }
+    }
 }
 
 /// A started instance.
@@ -84,7 +94,7 @@ impl Stop {
         self.0.reason.get()
     }
 
-    async fn requested(&self) -> Reason {
+    pub(crate) async fn requested(&self) -> Reason {
         loop {
             if let Some(reason) = self.reason() {
                 return reason.clone();
@@ -100,6 +110,7 @@ impl Runtime {
         let (notifier, exit) = exit::channel();
         let incarnation = Incarnation { exit, stop: stop.clone() };
         let runtime = self.clone();
+        let start = start.with(|stdio| (Input::new(stdio.stdin), Output::new(stdio.stdout), stdio.stderr.into()));
         let kind = task::Kind::detached("cell", start.id);
         let run = task::catch(kind.clone(), async move { runtime.main(program, start, stop).await });
         // Ends by its stop, its limits or by itself, so that nobody has to hold the task.
@@ -110,7 +121,8 @@ impl Runtime {
         incarnation
     }
 
-    async fn main(&self, program: Program, start: Start, stop: Stop) -> Reason {
+    /// Runs `main` within the calling task.
+    pub(crate) async fn main(&self, program: Program, start: Start<Streams>, stop: Stop) -> Reason {
         if !program.exports().run {
             return Reason::start_failed(format_args!(
                 "the program exports no main: expected wasi:cli/run or _start, found {}",
@@ -121,9 +133,7 @@ impl Runtime {
             Ok(sandbox) => sandbox,
             Err(error) => return Reason::host_fault(format_args!("{error:#}")),
         };
-        let Some(_slot): Option<OwnedSemaphorePermit> = sandbox.slot() else {
-            return Reason::start_failed(format_args!("{MAX_CELLS} cells of its size class run on this node already"));
-        };
+        let Some(_slot) = sandbox.slot() else { return no_slot() };
         let deadline = start.limits.deadline;
         let mut store = match store(&sandbox, &program, start, stop.clone(), self.requeue.clone()) {
             Ok(store) => store,
@@ -139,20 +149,30 @@ impl Runtime {
         match ended {
             Ok(Ok(())) => Reason::Normal,
             Ok(Err(())) => Reason::Exit(1),
-            Err(error) if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() => {
-                Reason::start_failed(format_args!("the node has no room for another cell: {error}"))
-            }
-            Err(error) => fault::reason(&error),
+            Err(error) => failed_start(&error),
         }
     }
+}
+
+/// The end of a cell for which there is no slot.
+pub(crate) fn no_slot() -> Reason {
+    Reason::start_failed(format_args!("{MAX_CELLS} cells of its size class run on this node already"))
+}
+
+/// The end of a cell whose instantiation may have failed for lack of room.
+pub(crate) fn failed_start(error: &wasmtime::Error) -> Reason {
+    if error.downcast_ref::<PoolConcurrencyLimitError>().is_some() {
+        return Reason::start_failed(format_args!("the node has no room for another cell: {error}"));
+    }
+    fault::reason(error)
 }
 
 /// What `main` itself said: an error of the engine, or the program's own result.
 async fn call_main(program: &Program, store: &mut Store<Guest>) -> wasmtime::Result<Result<(), ()>> {
     match program.code() {
-        Code::Component { pre, run } => {
+        Code::Component { pre, entries } => {
             let instance = pre.instantiate_async(&mut *store).await?;
-            let run = run.as_ref().ok_or_else(|| wasmtime::Error::msg("the program exports no `run`"))?;
+            let run = entries.run.as_ref().ok_or_else(|| wasmtime::Error::msg("the program exports no `run`"))?;
             let run = instance.get_typed_func::<(), (Result<(), ()>,)>(&mut *store, run)?;
             let (result,) = run.call_async(&mut *store, ()).await?;
             Ok(result)
@@ -165,27 +185,28 @@ async fn call_main(program: &Program, store: &mut Store<Guest>) -> wasmtime::Res
     }
 }
 
-async fn expired(deadline: Option<Duration>) {
+pub(crate) async fn expired(deadline: Option<Duration>) {
     match deadline {
         Some(deadline) => tokio::time::sleep(deadline).await,
         None => std::future::pending().await,
     }
 }
 
-fn store(
+pub(crate) fn store(
     sandbox: &Sandbox,
     program: &Program,
-    start: Start,
+    start: Start<Streams>,
     stop: Stop,
     requeue: Requeue,
 ) -> wasmtime::Result<Store<Guest>> {
+    let (stdin, stdout, stderr) = start.stdio;
     let mut wasi = WasiCtx::builder();
     wasi.arg(&start.name)
         .args(&start.args)
         .envs(&start.env)
-        .stdin(Input::new(start.stdio.stdin))
-        .stdout(Output::new(start.stdio.stdout))
-        .stderr(Output::from(start.stdio.stderr))
+        .stdin(stdin)
+        .stdout(stdout)
+        .stderr(stderr)
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false);
@@ -199,6 +220,7 @@ fn store(
         connect: start.connect,
         handles: Handles::default(),
         files: start.files,
+        cpu_used: Duration::ZERO,
     };
     let mut store = Store::new(&sandbox.engine, guest);
     store.limiter(|guest| &mut guest.limiter);
@@ -206,13 +228,13 @@ fn store(
     store.set_max_component_handles(MAX_HANDLES);
     store.set_epoch_deadline(SLICE_TICKS);
     let cpu_limit = start.limits.cpu;
-    let mut cpu_used = Duration::ZERO;
-    store.epoch_deadline_callback(move |_| {
+    store.epoch_deadline_callback(move |mut store| {
         if let Some(reason) = stop.reason() {
             return Err(Stopped(reason.clone()).into());
         }
-        cpu_used += SLICE;
-        if cpu_limit.is_some_and(|limit| cpu_used > limit) {
+        let cpu_used = &mut store.data_mut().cpu_used;
+        *cpu_used += SLICE;
+        if cpu_limit.is_some_and(|limit| *cpu_used > limit) {
             return Err(Reached(Limit::Cpu).into());
         }
         Ok(UpdateDeadline::YieldCustom(SLICE_TICKS, requeue.yield_now()))

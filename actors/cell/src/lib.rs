@@ -9,19 +9,27 @@
 //! | `engine` | settings of the sandbox, one engine per size class |
 //! | `programs`, `disk` | compile once, keep in memory and on disk |
 //! | `program` | what a compiled program can do |
+//! | `cell`, `message` | a mailbox and a program that serves it; what is in the mailbox |
+//! | `live`, `fresh` | async mode: one live instance; sync mode: a fresh instance per message |
 //! | `incarnation` | one instance from start to exit reason |
 //! | `guest`, `limiter`, `preemption` | what belongs to one instance, what it may use, how it yields |
 //! | `stdio`, `pipe`, `tail` | its standard streams |
 //! | `streams`, `loader` | the `wetware:*` interfaces it can import |
 //! | `fault` | from an error of the engine to an exit reason |
 
+pub mod cell;
 mod disk;
 mod engine;
 mod fault;
+#[cfg(test)]
+mod fixture;
+mod fresh;
 mod guest;
 mod incarnation;
 mod limiter;
+mod live;
 mod loader;
+pub mod message;
 pub mod pipe;
 mod preemption;
 mod program;
@@ -31,9 +39,11 @@ mod stdio;
 mod streams;
 pub mod tail;
 
+pub use cell::{Cell, Mode};
 pub use engine::{Class, MAX_CELLS, MAX_MEMORY, SMALL_MEMORY};
 pub use incarnation::{Incarnation, Start, Stop};
 pub use loader::Files;
+pub use message::{Envelope, Failure};
 pub use program::{Exports, Hash, Program};
 pub use programs::LoadError;
 pub use runtime::{Config, Runtime, StartError};

@@ -29,3 +29,6 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
         })
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -71,6 +71,12 @@ impl Reader {
         pipe(0).1
     }
 
+    /// A reader of these bytes and nothing after them.
+    pub fn whole(bytes: Bytes) -> Self {
+        let state = State { buffer: bytes.into(), closed: Some(Closed::End), ..State::default() };
+        Self(Arc::new(Shared { capacity: 0, state: Mutex::new(state) }))
+    }
+
     /// At most `max` bytes that are there already; `None` where nothing is there yet.
     ///
     /// # Errors
@@ -127,6 +133,11 @@ impl Reader {
 }
 
 impl Writer {
+    /// A writer that nobody reads.
+    pub fn discarding() -> Self {
+        pipe(0).0
+    }
+
     /// Bytes that [`Writer::try_write`] would take now.
     ///
     /// # Errors

@@ -32,8 +32,16 @@ struct Inner {
 
 /// The code of a program, with its imports resolved.
 pub(crate) enum Code {
-    Component { pre: wasmtime::component::InstancePre<Guest>, run: Option<ComponentExportIndex> },
+    Component { pre: wasmtime::component::InstancePre<Guest>, entries: Entries },
     Module(wasmtime::InstancePre<Guest>),
+}
+
+/// Where a component's functions are.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Entries {
+    pub(crate) run: Option<ComponentExportIndex>,
+    pub(crate) poll: Option<ComponentExportIndex>,
+    pub(crate) handle: Option<ComponentExportIndex>,
 }
 
 /// What a program exports for the runtime to call.
@@ -80,24 +88,28 @@ impl Program {
 }
 
 impl Exports {
-    pub(crate) fn of_component(component: &Component) -> (Self, Option<ComponentExportIndex>) {
-        let ty = component.component_type();
-        let mut exports = Self::default();
-        let mut run = None;
-        for (name, _) in ty.exports(component.engine()) {
+    pub(crate) fn of_component(component: &Component) -> (Self, Entries) {
+        let mut entries = Entries::default();
+        for (name, _) in component.component_type().exports(component.engine()) {
+            let within = |function| {
+                let instance = component.get_export_index(None, name)?;
+                component.get_export_index(Some(&instance), function)
+            };
             let unversioned = name.split('@').next().unwrap_or(name);
             if name.starts_with(RUN) {
-                run = component
-                    .get_export_index(None, name)
-                    .and_then(|instance| component.get_export_index(Some(&instance), "run"));
-                exports.run = run.is_some();
-            } else if unversioned == ACTOR || name == "poll" {
-                exports.poll = true;
+                entries.run = within("run");
+            } else if unversioned == ACTOR {
+                entries.poll = within("poll");
             } else if unversioned == HANDLER {
-                exports.handle = true;
+                entries.handle = within("handle");
+            } else if name == "poll" {
+                // The interface wins where both are there.
+                entries.poll = entries.poll.or_else(|| component.get_export_index(None, name));
             }
         }
-        (exports, run)
+        let exports =
+            Self { run: entries.run.is_some(), poll: entries.poll.is_some(), handle: entries.handle.is_some() };
+        (exports, entries)
     }
 
     pub(crate) fn of_module(module: &Module) -> Self {

@@ -256,12 +256,12 @@ impl Artifact {
         let import = |error: wasmtime::Error| LoadError::Import(format!("{error:#}"));
         let (exports, code) = match self {
             Self::Component(component) => {
-                let (exports, run) = Exports::of_component(&component);
+                let (exports, entries) = Exports::of_component(&component);
                 let mut linker = wasmtime::component::Linker::new(&sandbox.engine);
                 wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(host)?;
                 streams::add_to_linker(&mut linker).map_err(host)?;
                 loader::add_to_linker(&mut linker).map_err(host)?;
-                (exports, Code::Component { pre: linker.instantiate_pre(&component).map_err(import)?, run })
+                (exports, Code::Component { pre: linker.instantiate_pre(&component).map_err(import)?, entries })
             }
             Self::Module(module) => {
                 let exports = Exports::of_module(&module);

@@ -1,6 +1,6 @@
 //! A guest's standard streams as WASI sees them, for components and for preview 1 modules alike.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -17,8 +17,8 @@ use crate::{
 /// Most bytes that one read may ask for: what is larger only costs memory.
 const MAX_READ: usize = 1 << 20;
 
-/// Bytes that standard error takes in one write.
-const STDERR_PERMIT: usize = 64 * 1024;
+/// Bytes that a stream takes in one write where nobody has to be waited for.
+const PERMIT: usize = 64 * 1024;
 
 /// Where the three standard streams of a guest lead.
 #[derive(Debug)]
@@ -41,34 +41,86 @@ pub enum Stderr {
 }
 
 /// The guest's end of a stream that it reads. Clones read from the same stream.
+///
+/// A language's standard library keeps the handle that it got once, so that what is behind the handle is exchanged
+/// for the next message, not the handle.
 #[derive(Clone)]
-pub(crate) struct Input(Arc<pipe::Reader>);
+pub(crate) struct Input(Armed<pipe::Reader>);
 
 /// The guest's end of a stream that it writes. Clones write to the same stream.
 #[derive(Clone)]
 pub(crate) enum Output {
-    Pipe(Arc<pipe::Writer>),
+    /// To a pipe. A guest that writes to a closed one is told.
+    Pipe(Armed<pipe::Writer>),
+    /// To the pipe of the message in progress. What is written to a closed one is discarded: a peer that stops
+    /// reading must not end a guest that others need.
+    Reply(Armed<pipe::Writer>),
     Tail(tail::Writer),
+}
+
+/// What is behind a handle right now. Locked for a moment only, by one guest and whoever arms it between two messages.
+type Armed<T> = Arc<Mutex<Arc<T>>>;
+
+fn armed<T>(now: T) -> Armed<T> {
+    Arc::new(Mutex::new(Arc::new(now)))
+}
+
+fn current<T>(armed: &Armed<T>) -> Arc<T> {
+    // Nothing panics while the lock is held.
+    Arc::clone(&armed.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn arm<T>(armed: &Armed<T>, next: T) {
+    *armed.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
 }
 
 impl Input {
     pub(crate) fn new(reader: pipe::Reader) -> Self {
-        Self(Arc::new(reader))
+        Self(armed(reader))
+    }
+
+    /// Exchanges the stream. What was not read of the last one is discarded.
+    pub(crate) fn arm(&self, reader: pipe::Reader) {
+        arm(&self.0, reader);
     }
 
     pub(crate) async fn wait_read(&self, max: usize) -> Result<Bytes, Closed> {
-        self.0.read(max.min(MAX_READ)).await
+        current(&self.0).read(max.min(MAX_READ)).await
     }
 }
 
 impl Output {
     pub(crate) fn new(writer: pipe::Writer) -> Self {
-        Self::Pipe(Arc::new(writer))
+        Self::Pipe(armed(writer))
+    }
+
+    /// A stream for the reply to one message.
+    pub(crate) fn for_reply(writer: pipe::Writer) -> Self {
+        Self::Reply(armed(writer))
+    }
+
+    /// Ends the stream with an error, so that nobody takes what was written for the whole.
+    pub(crate) fn fail(&self, why: &str) {
+        if let Self::Pipe(writer) | Self::Reply(writer) = self {
+            current(writer).fail(why);
+        }
+    }
+
+    /// A stream for one reply after the other. Whatever is written before the first is discarded.
+    pub(crate) fn replies() -> Self {
+        Self::for_reply(pipe::Writer::discarding())
+    }
+
+    /// Exchanges the stream of replies, and ends the last one.
+    pub(crate) fn arm(&self, writer: pipe::Writer) {
+        if let Self::Reply(reply) = self {
+            arm(reply, writer);
+        }
     }
 
     pub(crate) async fn wait_write(&self, bytes: &[u8]) -> Result<(), Closed> {
         match self {
-            Self::Pipe(writer) => writer.write_all(bytes).await,
+            Self::Pipe(writer) | Self::Reply(writer) => current(writer).write_all(bytes).await,
             Self::Tail(writer) => {
                 writer.write(bytes);
                 Ok(())
@@ -96,7 +148,7 @@ fn stream_error(closed: Closed) -> StreamError {
 #[async_trait::async_trait]
 impl Pollable for Input {
     async fn ready(&mut self) {
-        self.0.ready().await;
+        current(&self.0).ready().await;
     }
 }
 
@@ -106,15 +158,16 @@ impl InputStream for Input {
         if size == 0 {
             return Ok(Bytes::new());
         }
-        self.0.try_read(size.min(MAX_READ)).map(Option::unwrap_or_default).map_err(stream_error)
+        current(&self.0).try_read(size.min(MAX_READ)).map(Option::unwrap_or_default).map_err(stream_error)
     }
 }
 
 #[async_trait::async_trait]
 impl Pollable for Output {
     async fn ready(&mut self) {
-        if let Self::Pipe(writer) = self {
-            writer.ready().await;
+        match self {
+            Self::Pipe(writer) | Self::Reply(writer) => current(writer).ready().await,
+            Self::Tail(_) => {}
         }
     }
 }
@@ -122,15 +175,15 @@ impl Pollable for Output {
 #[async_trait::async_trait]
 impl OutputStream for Output {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        match self {
-            Self::Pipe(writer) => {
-                if !writer.write_permitted(&bytes).map_err(stream_error)? {
-                    return Err(StreamError::trap("write beyond what check-write permitted"));
-                }
+        let written = match self {
+            Self::Pipe(writer) => current(writer).write_permitted(&bytes).map_err(stream_error)?,
+            Self::Reply(writer) => current(writer).write_permitted(&bytes).unwrap_or(true),
+            Self::Tail(writer) => {
+                writer.write(&bytes);
+                true
             }
-            Self::Tail(writer) => writer.write(&bytes),
-        }
-        Ok(())
+        };
+        if written { Ok(()) } else { Err(StreamError::trap("write beyond what check-write permitted")) }
     }
 
     fn flush(&mut self) -> StreamResult<()> {
@@ -140,8 +193,9 @@ impl OutputStream for Output {
 
     fn check_write(&mut self) -> StreamResult<usize> {
         match self {
-            Self::Pipe(writer) => writer.room().map_err(stream_error),
-            Self::Tail(_) => Ok(STDERR_PERMIT),
+            Self::Pipe(writer) => current(writer).room().map_err(stream_error),
+            Self::Reply(writer) => Ok(current(writer).room().unwrap_or(PERMIT)),
+            Self::Tail(_) => Ok(PERMIT),
         }
     }
 }

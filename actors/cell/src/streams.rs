@@ -146,3 +146,6 @@ impl Guest {
         output.ok_or_else(|| wasmtime::Error::msg("get-output-stream: the stream was taken before"))
     }
 }
+
+#[cfg(test)]
+mod tests;

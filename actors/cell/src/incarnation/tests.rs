@@ -3,55 +3,10 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::{Class, Config, Stderr, pipe, runtime, tail};
-
-/// Wraps a body of `_start` into a preview 1 module with one page of memory.
-fn module(imports: &str, body: &str) -> String {
-    format!(
-        r#"(module {imports}
-            (memory (export "memory") 1)
-            (func (export "_start") {body}))"#
-    )
-}
-
-const PROC_EXIT: &str = r#"(import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))"#;
-
-fn runtime() -> Runtime {
-    Runtime::start(Config::default(), tokio::runtime::Handle::current()).expect("a runtime starts")
-}
-
-fn wasm(wat: &str) -> Bytes {
-    wat::parse_str(wat).expect("valid text").into()
-}
-
-struct Ends {
-    incarnation: Incarnation,
-    stdin: pipe::Writer,
-    stdout: pipe::Reader,
-}
-
-async fn start(runtime: &runtime::Runtime, wat: &str, limits: Limits) -> Ends {
-    let class = Class::for_memory(limits.memory);
-    let program = runtime.load(wasm(wat), class).await.expect("a valid program");
-    let (stdin, guest_stdin) = pipe::pipe(pipe::CAPACITY);
-    let (guest_stdout, stdout) = pipe::pipe(pipe::CAPACITY);
-    let id = CellId::new(1);
-    let incarnation = runtime.run_main(
-        program,
-        Start {
-            id,
-            name: "test".into(),
-            args: Vec::new(),
-            env: Vec::new(),
-            limits,
-            stdio: Stdio { stdin: guest_stdin, stdout: guest_stdout, stderr: Stderr::Tail(tail::tail(id).0) },
-            connect: None,
-            files: None,
-        },
-        Stop::default(),
-    );
-    Ends { incarnation, stdin, stdout }
-}
+use crate::{
+    Class, Config,
+    fixture::{ECHO, Ends, PROC_EXIT, module, runtime, start, wasm},
+};
 
 async fn end_of(wat: &str, limits: Limits) -> Reason {
     start(&runtime(), wat, limits).await.incarnation.exit.wait().await
@@ -125,22 +80,6 @@ async fn a_stop_reaches_a_program_that_computes_and_one_that_waits() {
     assert_eq!(waiting.incarnation.exit.wait().await, Reason::Shutdown);
     assert_eq!(waiting.stdout.read(9).await, Ok(Bytes::new()), "its stdout is closed");
 }
-
-/// Copies stdin to stdout until the end.
-const ECHO: &str = r#"(module
-    (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
-    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
-    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
-    (memory (export "memory") 1)
-    (func (export "_start")
-        (loop $more
-            (i32.store (i32.const 0) (i32.const 64))
-            (i32.store (i32.const 4) (i32.const 1000))
-            (if (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 16)) (then (call $exit (i32.const 3))))
-            (i32.store (i32.const 4) (i32.load (i32.const 16)))
-            (if (i32.eqz (i32.load (i32.const 16))) (then (return)))
-            (if (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)) (then (call $exit (i32.const 4))))
-            (br $more))))"#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn streams_flow_through_a_program() {

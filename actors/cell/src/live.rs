@@ -1,0 +1,271 @@
+//! Async mode: one live instance answers one message after the other.
+//!
+//! Between two messages nothing of the guest runs. A message exchanges what is behind the guest's standard
+//! input and output, and calls `handle` or `poll`. A guest that returns an error fails that message; one that
+//! traps, exits or reaches a limit ends the cell, because an instance that was left half-way is dead.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use wasmtime::{AsContextMut, Store, TypedFunc, component};
+use ww_core::{
+    CellId,
+    exit::{Limit, Reason},
+    mailbox::Mailbox,
+};
+
+use crate::{
+    cell::Spec,
+    fault,
+    guest::Guest,
+    incarnation::{self, Start, Stop},
+    message::{Body, Failure, Message, collect},
+    pipe,
+    program::{Code, Program},
+    runtime::Runtime,
+    stdio::{Input, Output, Stderr},
+};
+
+/// One live instance.
+struct Live {
+    store: Store<Guest>,
+    stdin: Input,
+    stdout: Output,
+    entry: Entry,
+}
+
+/// How a message gets into the instance.
+enum Entry {
+    Component { poll: Option<Poll>, handle: Option<component::TypedFunc<(Vec<u8>,), (Result<Vec<u8>, String>,)>> },
+    Module(ModulePoll),
+}
+
+/// The forms in which a component exports `poll`.
+enum Poll {
+    WithResult(component::TypedFunc<(), (Result<(), String>,)>),
+    Plain(component::TypedFunc<(), ()>),
+}
+
+/// The forms in which a core module exports `poll`: with a number that is 0 for success, or with nothing.
+enum ModulePoll {
+    WithCode(TypedFunc<(), i32>),
+    Plain(TypedFunc<(), ()>),
+}
+
+/// The guest's own answer to one message: an error fails this message only.
+type Answer = Result<(), String>;
+
+impl Runtime {
+    /// Serves a mailbox until the instance ends.
+    pub(crate) async fn serve_live(
+        &self,
+        id: CellId,
+        program: Program,
+        spec: Spec,
+        stderr: Stderr,
+        mailbox: &Mailbox<Message>,
+        stop: &Stop,
+    ) -> Reason {
+        let sandbox = match self.sandbox(program.class()) {
+            Ok(sandbox) => sandbox,
+            Err(error) => return Reason::host_fault(format_args!("{error:#}")),
+        };
+        let Some(_slot) = sandbox.slot() else { return incarnation::no_slot() };
+        let deadline = spec.limits.deadline;
+        let (stdin, stdout) = (Input::new(pipe::Reader::empty()), Output::replies());
+        let connect = spec.connect.map(|connect| -> crate::Connect { Box::new(move |duplex| connect(duplex)) });
+        let start = Start {
+            id,
+            name: spec.name,
+            args: spec.args,
+            env: spec.env,
+            limits: spec.limits,
+            stdio: (stdin.clone(), stdout.clone(), Output::from(stderr)),
+            connect,
+            files: spec.files,
+        };
+        let store = match incarnation::store(&sandbox, &program, start, stop.clone(), self.requeue.clone()) {
+            Ok(store) => store,
+            Err(error) => return Reason::host_fault(format_args!("{error:#}")),
+        };
+        let mut live = tokio::select! {
+            biased;
+            reason = stop.requested() => return reason,
+            () = incarnation::expired(deadline) => return Reason::Limit(Limit::Deadline),
+            live = Live::start(&program, store, stdin, stdout) => match live {
+                Ok(live) => live,
+                Err(error) => return incarnation::failed_start(&error),
+            },
+        };
+        loop {
+            let message = tokio::select! {
+                biased;
+                reason = stop.requested() => return reason,
+                message = mailbox.receive() => message,
+            };
+            if message.envelope.has_expired() {
+                message.refuse(Failure::Timeout);
+                continue;
+            }
+            let (envelope, body, done) = message.begin();
+            let served = tokio::select! {
+                biased;
+                reason = stop.requested() => Err(reason),
+                () = incarnation::expired(deadline) => Err(Reason::Limit(Limit::Deadline)),
+                served = live.serve(body) => served,
+            };
+            match served {
+                Ok(answer) => {
+                    if let Err(Failure::Guest(error)) = &answer {
+                        tracing::warn!(cell = %id, message = envelope.id, %error, "the guest failed a message");
+                    }
+                    live.disarm(answer.as_ref().err());
+                    done.answer(answer);
+                }
+                Err(reason) => {
+                    let failure = Failure::Ended(reason.clone());
+                    tracing::debug!(cell = %id, message = envelope.id, %reason, "the cell ended within a message");
+                    live.disarm(Some(&failure));
+                    done.answer(Err(failure));
+                    return reason;
+                }
+            }
+        }
+    }
+}
+
+impl Live {
+    /// Instantiates, and runs what a language runtime needs before its first call; never `main`.
+    async fn start(
+        program: &Program,
+        mut store: Store<Guest>,
+        stdin: Input,
+        stdout: Output,
+    ) -> wasmtime::Result<Self> {
+        let entry = match program.code() {
+            Code::Component { pre, entries } => {
+                let instance = pre.instantiate_async(&mut store).await?;
+                let poll = match &entries.poll {
+                    None => None,
+                    Some(poll) => Some(match instance.get_typed_func(&mut store, poll) {
+                        Ok(poll) => Poll::WithResult(poll),
+                        Err(_) => Poll::Plain(instance.get_typed_func(&mut store, poll)?),
+                    }),
+                };
+                let handle = match &entries.handle {
+                    None => None,
+                    Some(handle) => Some(instance.get_typed_func(&mut store, handle)?),
+                };
+                Entry::Component { poll, handle }
+            }
+            Code::Module(pre) => {
+                let instance = pre.instantiate_async(&mut store).await?;
+                for initialise in ["_initialize", "__wasm_call_ctors"] {
+                    if let Some(function) = instance.get_func(&mut store, initialise) {
+                        function.typed::<(), ()>(&store)?.call_async(&mut store, ()).await?;
+                        break;
+                    }
+                }
+                let poll = ["poll", "ww_poll"].into_iter().find_map(|name| instance.get_func(&mut store, name));
+                let poll = poll.ok_or_else(|| wasmtime::Error::msg("the program exports no `poll`"))?;
+                Entry::Module(match poll.typed(&store) {
+                    Ok(poll) => ModulePoll::WithCode(poll),
+                    Err(_) => ModulePoll::Plain(poll.typed(&store)?),
+                })
+            }
+        };
+        Ok(Self { store, stdin, stdout, entry })
+    }
+
+    /// One message. The outer error is the end of the instance.
+    async fn serve(&mut self, body: Body) -> Result<Result<Bytes, Failure>, Reason> {
+        match body {
+            Body::Whole(bytes) if self.handles() => self.handle(bytes).await,
+            Body::Whole(bytes) => {
+                let (guest_stdout, reply) = pipe::pipe(pipe::CAPACITY);
+                self.arm(pipe::Reader::whole(bytes), guest_stdout);
+                let collecting = collect(reply);
+                let polling = async {
+                    let answer = self.poll().await;
+                    self.stdout.arm(pipe::Writer::discarding());
+                    answer
+                };
+                let (answer, collected) = futures::join!(polling, collecting);
+                Ok(answer?.map_err(guest_failure).and(collected))
+            }
+            Body::Stream { request, reply } if self.polls() => {
+                self.arm(request, reply);
+                Ok(self.poll().await?.map(|()| Bytes::new()).map_err(guest_failure))
+            }
+            Body::Stream { request, reply } => {
+                let collected = collect(request).await;
+                self.stdout.arm(reply);
+                let answer = match collected {
+                    Ok(bytes) => self.handle(bytes).await?,
+                    Err(failure) => Err(failure),
+                };
+                match answer {
+                    Ok(bytes) => {
+                        // A peer that does not read any more harms only its own message.
+                        let _ = self.stdout.wait_write(&bytes).await;
+                        Ok(Ok(Bytes::new()))
+                    }
+                    failure => Ok(failure),
+                }
+            }
+        }
+    }
+
+    fn polls(&self) -> bool {
+        !matches!(self.entry, Entry::Component { poll: None, .. })
+    }
+
+    fn handles(&self) -> bool {
+        matches!(self.entry, Entry::Component { handle: Some(_), .. })
+    }
+
+    fn arm(&self, request: pipe::Reader, reply: pipe::Writer) {
+        self.stdin.arm(request);
+        self.stdout.arm(reply);
+    }
+
+    /// Ends the streams of a message: nothing of it reaches the next one.
+    fn disarm(&self, failure: Option<&Failure>) {
+        if let Some(failure) = failure {
+            self.stdout.fail(&failure.to_string());
+        }
+        self.arm(pipe::Reader::empty(), pipe::Writer::discarding());
+    }
+
+    async fn handle(&mut self, body: Bytes) -> Result<Result<Bytes, Failure>, Reason> {
+        let Entry::Component { handle: Some(handle), .. } = &self.entry else {
+            return Err(Reason::host_fault("`handle` is called only where it is exported"));
+        };
+        self.store.data_mut().begin_message();
+        let called = handle.call_async(self.store.as_context_mut(), (body.into(),)).await;
+        let (answer,) = called.map_err(|error| fault::reason(&error))?;
+        Ok(answer.map(Bytes::from).map_err(guest_failure))
+    }
+
+    async fn poll(&mut self) -> Result<Answer, Reason> {
+        self.store.data_mut().begin_message();
+        let store = self.store.as_context_mut();
+        let called = match &self.entry {
+            Entry::Component { poll: Some(Poll::WithResult(poll)), .. } => {
+                poll.call_async(store, ()).await.map(|(answer,)| answer)
+            }
+            Entry::Component { poll: Some(Poll::Plain(poll)), .. } => poll.call_async(store, ()).await.map(Ok),
+            Entry::Component { poll: None, .. } => Err(wasmtime::Error::msg("`poll` is called only where it is exported")),
+            Entry::Module(ModulePoll::Plain(poll)) => poll.call_async(store, ()).await.map(Ok),
+            Entry::Module(ModulePoll::WithCode(poll)) => poll.call_async(store, ()).await.map(|code| match code {
+                0 => Ok(()),
+                code => Err(format!("poll returned {code}")),
+            }),
+        };
+        called.map_err(|error| fault::reason(&error))
+    }
+}
+
+fn guest_failure(error: String) -> Failure {
+    Failure::Guest(Arc::from(error))
+}

@@ -1,0 +1,178 @@
+//! Messages: bytes from start to end, where the reply goes, who sent them, and until when an answer is wanted.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use thiserror::Error;
+use tokio::{sync::oneshot, time::Instant};
+use ww_core::{
+    CellId,
+    exit::Reason,
+    mailbox::{Refused, Returned},
+};
+
+use crate::pipe::{self, Closed};
+
+/// Largest message that travels as a whole, in bytes; what is larger travels as a stream.
+pub const MAX_WHOLE: usize = 4 << 20;
+
+/// Who sent a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Sender {
+    /// The node, or the program that it lives in.
+    Host,
+    /// A cell of this node.
+    Cell(CellId),
+    /// A peer, by its id as libp2p serialises it.
+    Peer(Vec<u8>),
+}
+
+/// What is known of a message besides its bytes.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    /// Identifies the message on this node.
+    pub id: u64,
+    /// The same for every message that one request caused, on every node.
+    pub trace: u128,
+    /// Who sent it.
+    pub sender: Sender,
+    /// When an answer is no longer wanted.
+    pub deadline: Option<Instant>,
+}
+
+/// How the bytes of a message travel.
+#[derive(Debug)]
+pub(crate) enum Body {
+    Whole(Bytes),
+    Stream { request: pipe::Reader, reply: pipe::Writer },
+}
+
+/// A message in a mailbox.
+#[derive(Debug)]
+pub struct Message {
+    pub(crate) envelope: Envelope,
+    pub(crate) body: Body,
+    done: Option<oneshot::Sender<Result<Bytes, Failure>>>,
+}
+
+/// Waits for what becomes of a message.
+#[derive(Debug)]
+pub(crate) struct Answer(oneshot::Receiver<Result<Bytes, Failure>>);
+
+/// Why a message was not answered.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The guest returned this error.
+    #[error("the cell could not answer: {0}")]
+    Guest(Arc<str>),
+    /// The cell ended before it had answered.
+    #[error("the cell ended before it had answered: {0}")]
+    Ended(Reason),
+    /// The mailbox did not take it.
+    #[error("the message was refused: {0}")]
+    Refused(#[from] Refused),
+    /// Its deadline passed: the cell had not begun it, or goes on without anybody waiting.
+    #[error("the deadline of the message has passed")]
+    Timeout,
+    /// The message or its reply is larger than may travel as a whole.
+    #[error("{len} bytes: at most {MAX_WHOLE} travel as a whole; use a stream")]
+    TooLarge {
+        /// Bytes of the message, or of its reply as far as it was read.
+        len: usize,
+    },
+}
+
+impl Envelope {
+    /// A message of the node itself, to be answered within `timeout`.
+    pub fn host(id: u64, timeout: Option<Duration>) -> Self {
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        Self { id, trace: u128::from(id), sender: Sender::Host, deadline }
+    }
+
+    /// Whether nobody waits for the answer any more.
+    pub fn has_expired(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+}
+
+impl Message {
+    pub(crate) fn new(envelope: Envelope, body: Body) -> (Self, Answer) {
+        let (tx, rx) = oneshot::channel();
+        (Self { envelope, body, done: Some(tx) }, Answer(rx))
+    }
+
+    /// Takes the message apart: what the guest gets, and the means to answer.
+    pub(crate) fn begin(mut self) -> (Envelope, Body, Done) {
+        let done = Done(self.done.take());
+        let body = std::mem::replace(&mut self.body, Body::Whole(Bytes::new()));
+        (self.envelope.clone(), body, done)
+    }
+
+    /// Tells the sender that it will not be begun.
+    pub fn refuse(mut self, why: Failure) {
+        Done(self.done.take()).answer(Err(why));
+    }
+}
+
+/// The means to answer a message that was begun. Dropped without a word, the sender learns that the cell is gone.
+#[derive(Debug)]
+pub(crate) struct Done(Option<oneshot::Sender<Result<Bytes, Failure>>>);
+
+impl Done {
+    pub(crate) fn answer(mut self, answer: Result<Bytes, Failure>) {
+        if let Some(done) = self.0.take() {
+            // Whoever asked may have stopped waiting: that is theirs to do.
+            let _ = done.send(answer);
+        }
+    }
+}
+
+impl Answer {
+    /// Waits for the answer, at most until the deadline.
+    pub(crate) async fn wait(self, deadline: Option<Instant>) -> Result<Bytes, Failure> {
+        let answer = async { self.0.await.unwrap_or(Err(Failure::Ended(Reason::NoProcess))) };
+        match deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline, answer).await.unwrap_or(Err(Failure::Timeout)),
+            None => answer.await,
+        }
+    }
+}
+
+/// Reads a stream to its end, as far as it may travel as a whole.
+pub(crate) async fn collect(reader: pipe::Reader) -> Result<Bytes, Failure> {
+    let mut all = BytesMut::new();
+    loop {
+        match reader.read(usize::MAX).await {
+            Ok(bytes) if bytes.is_empty() => return Ok(all.freeze()),
+            Ok(bytes) => {
+                all.extend_from_slice(&bytes);
+                if all.len() > MAX_WHOLE {
+                    return Err(Failure::TooLarge { len: all.len() });
+                }
+            }
+            Err(Closed::Failed(why)) => return Err(Failure::Guest(why)),
+            Err(Closed::End) => return Ok(all.freeze()),
+        }
+    }
+}
+
+impl From<Returned<Message>> for Failure {
+    fn from(returned: Returned<Message>) -> Self {
+        Self::Refused(returned.why)
+    }
+}
+
+impl fmt::Display for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host => f.write_str("the node"),
+            Self::Cell(id) => write!(f, "cell {id}"),
+            Self::Peer(id) => {
+                f.write_str("peer ")?;
+                id.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+    }
+}
