@@ -1,6 +1,6 @@
 # `make run` boots the first image, `make test` runs every test; both do the set-up that is missing.
 
-.PHONY: run test soak bench lint guests test-guests images schema deny clean set-up-targets \
+.PHONY: run test bench lint guests test-guests images schema deny clean set-up-targets \
         pid0 child-echo shell echo
 
 WASI2 := wasm32-wasip2
@@ -53,6 +53,7 @@ schema:
 # Needs cargo-deny: licences, sources and duplicate crates of everything that is built.
 deny:
 	cargo deny check bans licenses sources
+	cd guests && cargo deny --config ../deny.toml check bans licenses sources
 
 clean:
 	cargo clean

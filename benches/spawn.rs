@@ -107,10 +107,8 @@ fn bare(wasm: &[u8]) -> wasmtime::Result<CommandPre<Bare>> {
 
 async fn spawn_bare(pre: &CommandPre<Bare>) -> wasmtime::Result<()> {
     let stdout = MemoryOutputPipe::new(pipe::CAPACITY);
-    let wasi = WasiCtx::builder()
-        .stdin(MemoryInputPipe::new(Bytes::from_static(&MESSAGE)))
-        .stdout(stdout.clone())
-        .build();
+    let wasi =
+        WasiCtx::builder().stdin(MemoryInputPipe::new(Bytes::from_static(&MESSAGE))).stdout(stdout.clone()).build();
     let mut store = Store::new(pre.engine(), Bare { wasi, table: component::ResourceTable::new() });
     store.set_epoch_deadline(u64::MAX / 2);
     let command = pre.instantiate_async(&mut store).await?;

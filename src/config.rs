@@ -9,7 +9,10 @@ use std::{
 use serde::Deserialize;
 use thiserror::Error;
 use ww_core::limits::DEFAULT_MAX_MEMORY;
-use ww_image::loader::DEFAULT_IPFS_URL;
+use ww_image::{
+    loader::DEFAULT_IPFS_URL,
+    units::{Bytes, Millis},
+};
 use ww_net::Multiaddr;
 
 /// Swarm port, TCP and QUIC.
@@ -81,8 +84,8 @@ pub struct File {
     ipfs_url: Option<String>,
     wasm_debug: Option<bool>,
     cache: Option<PathBuf>,
-    max_memory: Option<u64>,
-    drain: Option<u64>,
+    max_memory: Option<Bytes>,
+    drain: Option<Millis>,
 }
 
 impl Default for Config {
@@ -117,8 +120,8 @@ impl Config {
         replace(&mut self.mdns, file.mdns);
         replace(&mut self.ipfs_url, file.ipfs_url);
         replace(&mut self.wasm_debug, file.wasm_debug);
-        replace(&mut self.max_memory, file.max_memory);
-        replace(&mut self.drain, file.drain.map(Duration::from_millis));
+        replace(&mut self.max_memory, file.max_memory.map(Bytes::get));
+        replace(&mut self.drain, file.drain.map(|drain| Duration::from_millis(drain.get())));
         replace(&mut self.identity, file.identity.map(|path| Some(base.join(path))));
         replace(&mut self.cache, file.cache.map(|path| Some(base.join(path))));
         if self.max_memory > ww_cell::MAX_MEMORY {
@@ -154,7 +157,8 @@ mod tests {
 
     #[test]
     fn a_file_replaces_what_it_names() {
-        let config = parse("port = 1\nlisten = [\"/ip4/127.0.0.1/tcp/0\"]\ndrain = 10\nidentity = \"key\"").expect("valid");
+        let config = parse("port = 1\nlisten = [\"/ip4/127.0.0.1/tcp/0\"]\ndrain = \"10ms\"\nidentity = \"key\"")
+            .expect("valid");
         assert_eq!((config.port, config.listen.len(), config.drain), (1, 1, Duration::from_millis(10)));
         assert!(config.identity.is_some_and(|path| path.is_absolute() && path.ends_with("key")));
         assert_eq!(config.ipfs_url, Config::default().ipfs_url);
@@ -162,9 +166,12 @@ mod tests {
 
     #[test]
     fn unknown_keys_and_wrong_values_are_named() {
-        for (text, named) in
-            [("prot = 1", "prot"), ("port = 70000", "port"), ("listen = [\"nowhere\"]", "listen"), ("max-memory = 1073741825", "max-memory")]
-        {
+        for (text, named) in [
+            ("prot = 1", "prot"),
+            ("port = 70000", "port"),
+            ("listen = [\"nowhere\"]", "listen"),
+            ("max-memory = \"2GiB\"", "max-memory"),
+        ] {
             let error = parse(text).expect_err(text).to_string();
             assert!(error.contains(named), "{error}");
         }

@@ -30,6 +30,7 @@ pub mod cli;
 pub mod config;
 mod network;
 mod node;
+pub mod serve;
 pub mod terminal;
 
 pub use config::Config;

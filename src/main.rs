@@ -14,13 +14,13 @@ fn main() {
         .event_interval(EVENT_INTERVAL)
         .global_queue_interval(GLOBAL_QUEUE_INTERVAL)
         .build();
-    let code = match runtime {
-        Ok(runtime) => ww::cli::main(&runtime),
+    let code = match &runtime {
+        Ok(runtime) => ww::cli::main(runtime),
         Err(error) => {
             eprintln!("ww: cannot start the threads of the runtime: {error}");
             ww::cli::code::HOST
         }
     };
-    // Not a return: a thread that waits for the terminal would hold the process up.
+    // Neither a return nor a drop of the runtime: a thread that waits for the terminal would hold the process up.
     exit(code.into())
 }

@@ -9,6 +9,7 @@ use tokio::{
 };
 use ww_core::{Name, exit::Reason};
 use ww_executor::SpawnError;
+use ww_image::{Loader, LoaderConfig};
 use ww_net::Multiaddr;
 
 use super::{Failure, code};
@@ -25,10 +26,9 @@ use crate::{
 /// exit code of this command.
 ///
 /// Exit codes besides the program's own: 64 wrong arguments, 66 the image cannot be loaded, 69 the port is
-/// taken, 78 wrong configuration or identity, 124 out of time, 126 could not start, 130 and 143 stopped by a
-/// signal, 134 trapped, 135 out of memory, 137 killed, 143 shut down.
+/// taken, 71 the node itself failed, 78 wrong configuration or identity, 124 out of time, 126 could not start,
+/// 130 and 143 stopped by a signal, 134 trapped, 135 out of memory, 137 killed, 143 shut down.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
 pub(super) struct Args {
     /// A directory, or /ipfs/<cid>[/path]; must contain bin/main.wasm
     image: String,
@@ -66,7 +66,7 @@ pub(super) struct Args {
     config: Option<PathBuf>,
 
     /// RPC API of an IPFS daemon [default: http://localhost:5001]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = ipfs_url)]
     ipfs_url: Option<String>,
 
     /// Discover peers on the local network with mDNS, and let them discover this node
@@ -83,6 +83,11 @@ fn variable(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("expected KEY=VALUE".to_owned()),
     }
+}
+
+fn ipfs_url(text: &str) -> Result<String, String> {
+    let config = LoaderConfig { ipfs_url: text.to_owned(), ..LoaderConfig::default() };
+    Loader::new(config).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// Signals that tell the node to stop.
@@ -104,9 +109,7 @@ pub(super) async fn run(args: Args, runtime: &Handle) -> Result<u8, Failure> {
         code = signals.next() => Ok(Booted::Stopped(code)),
     };
     let code = match ended {
-        Ok(Booted::Running(name, process, terminal)) => {
-            supervise(&mut signals, drain, &name, process, terminal).await
-        }
+        Ok(Booted::Running(name, process, terminal)) => supervise(&mut signals, drain, &name, process, terminal).await,
         Ok(Booted::Stopped(code)) => Ok(code),
         Err(failure) => Err(failure),
     };
@@ -144,8 +147,8 @@ async fn supervise(
     process: Process,
     terminal: Terminal,
 ) -> Result<u8, Failure> {
-    let reason = tokio::select! {
-        reason = process.exit().wait() => reason,
+    let stopped = tokio::select! {
+        _ = process.exit().wait() => None,
         code = signals.next() => {
             tracing::info!("stopping: the cell may finish within {drain:?}; another signal ends it at once");
             terminal.close_input();
@@ -153,17 +156,31 @@ async fn supervise(
                 ended = timeout(drain, process.exit().wait()) => {
                     if ended.is_err() {
                         tracing::warn!("the cell did not finish in time: it is shut down");
+                        process.shut_down().await;
                     }
                 }
                 _ = signals.next() => std::process::exit(code.into()),
             }
-            return Ok(code);
+            Some(code)
+        }
+    };
+    let output = async {
+        match stopped {
+            // Whoever does not read the rest does not hold the stop up.
+            Some(_) => timeout(drain, terminal.finish()).await.unwrap_or_else(|_| {
+                tracing::warn!("nobody reads the rest of the cell's output: it is lost");
+            }),
+            None => terminal.finish().await,
         }
     };
     tokio::select! {
-        () = terminal.finish() => {}
-        code = signals.next() => return Ok(code),
+        () = output => {}
+        code = signals.next() => return Ok(stopped.unwrap_or(code)),
     }
+    if let Some(code) = stopped {
+        return Ok(code);
+    }
+    let reason = process.exit().wait().await;
     match &reason {
         Reason::Normal | Reason::Exit(_) => {}
         Reason::Trap(trap) => eprintln!("ww: {name} ended: {reason}\n{}", trap.backtrace.trim_end()),
@@ -212,6 +229,7 @@ fn config(args: &Args) -> Result<Config, crate::config::Invalid> {
 fn start_failure(error: &StartError) -> Failure {
     let code = match error {
         StartError::Identity(_) | StartError::Loader(_) => code::CONFIG,
+        StartError::Net(ww_net::StartError::Unsupported { .. }) => code::USAGE,
         StartError::Net(_) => code::UNAVAILABLE,
         _ => code::HOST,
     };

@@ -231,9 +231,9 @@ impl Cell {
         let (message, answer) = Message::new(envelope, body);
         let sending = self.mailbox.send(message);
         let sent = match deadline {
-            Some(deadline) => {
-                tokio::time::timeout_at(deadline, sending).await.map_err(|_: tokio::time::error::Elapsed| Failure::Timeout)?
-            }
+            Some(deadline) => tokio::time::timeout_at(deadline, sending)
+                .await
+                .map_err(|_: tokio::time::error::Elapsed| Failure::Timeout)?,
             None => sending.await,
         };
         if let Some(oldest) = sent? {

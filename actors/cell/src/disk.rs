@@ -24,6 +24,10 @@ const MAGIC: &[u8; 8] = b"wwcode01";
 const KEY_FILE: &str = "key";
 const EXTENSION: &str = "cwasm";
 
+/// Permission bits that nobody else may have: for the directory, where others must not write, and for the key.
+const WRITABLE: u32 = 0o022;
+const ACCESSIBLE: u32 = 0o077;
+
 const MAC_LEN: usize = blake3::OUT_LEN;
 
 /// Compiled programs of one user.
@@ -38,7 +42,9 @@ pub(crate) struct Disk {
 pub(crate) enum Unusable {
     #[error("cannot use {path}")]
     Io { path: PathBuf, source: io::Error },
-    #[error("{0} can be written by others: expected a directory and a key of this user alone")]
+    #[error(
+        "others have access to {0}: expected a directory that only this user can write, and a key that only this user can read"
+    )]
     Shared(PathBuf),
     #[error("{0} is not a key: expected {len} bytes", len = blake3::KEY_LEN)]
     BadKey(PathBuf),
@@ -58,7 +64,7 @@ impl Disk {
             move |source| Unusable::Io { path, source }
         };
         create_private_directory(&directory).map_err(io_error(&directory))?;
-        require_private(&directory)?;
+        require_private(&directory, WRITABLE)?;
         let key_path = directory.join(KEY_FILE);
         if !key_path.exists() {
             let mut key = [0; blake3::KEY_LEN];
@@ -66,7 +72,7 @@ impl Disk {
             // Two nodes that start at once agree on the key that was there first.
             write_new(&directory, &key_path, &key).map_err(io_error(&key_path))?;
         }
-        require_private(&key_path)?;
+        require_private(&key_path, ACCESSIBLE)?;
         let key = fs::read(&key_path).map_err(io_error(&key_path))?;
         let key = key.try_into().map_err(|_| Unusable::BadKey(key_path))?;
         Ok(Self { directory, key })
@@ -180,15 +186,15 @@ fn create_private_directory(path: &Path) -> io::Result<()> {
 }
 
 #[cfg(unix)]
-fn require_private(path: &Path) -> Result<(), Unusable> {
+fn require_private(path: &Path, forbidden: u32) -> Result<(), Unusable> {
     use std::os::unix::fs::MetadataExt;
     let metadata = fs::metadata(path).map_err(|source| Unusable::Io { path: path.to_owned(), source })?;
     let own = metadata.uid() == rustix::process::geteuid().as_raw();
-    if own && metadata.mode() & 0o022 == 0 { Ok(()) } else { Err(Unusable::Shared(path.to_owned())) }
+    if own && metadata.mode() & forbidden == 0 { Ok(()) } else { Err(Unusable::Shared(path.to_owned())) }
 }
 
 #[cfg(not(unix))]
-fn require_private(_: &Path) -> Result<(), Unusable> {
+fn require_private(_: &Path, _: u32) -> Result<(), Unusable> {
     Ok(())
 }
 
@@ -252,6 +258,16 @@ mod tests {
         }
         disk.make_room(200);
         assert_eq!((disk.get("old", b""), disk.get("new", b"").is_some()), (None, true));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_key_that_others_can_read_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let (directory, disk) = cache();
+        let key = disk.directory.join(KEY_FILE);
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).expect("set");
+        assert!(matches!(Disk::open(directory.path().join("cache")), Err(Unusable::Shared(path)) if path == key));
     }
 
     #[cfg(unix)]

@@ -1,5 +1,7 @@
 //! Cells for tests: programs in WebAssembly text, and what one needs to run them.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use ww_core::{CellId, Limits};
 
@@ -45,8 +47,21 @@ pub(crate) fn module(imports: &str, body: &str) -> String {
     )
 }
 
+/// The runtime of most tests. One for all: an engine reserves some TiB of address space, so that a machine with many
+/// cores could not run every test at once with an engine of its own.
 pub(crate) fn runtime() -> Runtime {
-    Runtime::start(Config::default(), tokio::runtime::Handle::current()).expect("a runtime starts")
+    static SHARED: LazyLock<(tokio::runtime::Runtime, Runtime)> = LazyLock::new(|| {
+        let mut threads = tokio::runtime::Builder::new_multi_thread();
+        let threads = threads.worker_threads(2).enable_all().build().expect("threads start");
+        let runtime = own_runtime(threads.handle().clone());
+        (threads, runtime)
+    });
+    SHARED.1.clone()
+}
+
+/// A runtime for a test that needs all of its places, or its threads.
+pub(crate) fn own_runtime(threads: tokio::runtime::Handle) -> Runtime {
+    Runtime::start(Config::default(), threads).expect("a runtime starts")
 }
 
 pub(crate) fn wasm(wat: &str) -> Bytes {
@@ -59,18 +74,20 @@ pub(crate) async fn start(runtime: &Runtime, wat: &str, limits: Limits) -> Ends 
 }
 
 /// Starts a program with more than its streams and limits.
-pub(crate) async fn start_with(
-    runtime: &Runtime,
-    wat: &str,
-    limits: Limits,
-    with: impl FnOnce(&mut Start),
-) -> Ends {
+pub(crate) async fn start_with(runtime: &Runtime, wat: &str, limits: Limits, with: impl FnOnce(&mut Start)) -> Ends {
     let class = Class::for_memory(limits.memory);
     let program = runtime.load(wasm(wat), class).await.expect("a valid program");
+    let (mut start, stdin, stdout) = plain(limits);
+    with(&mut start);
+    Ends { incarnation: runtime.run_main(program, start, Stop::default()), stdin, stdout }
+}
+
+/// With what [`start`] starts, and the outer ends of its streams.
+pub(crate) fn plain(limits: Limits) -> (Start, pipe::Writer, pipe::Reader) {
     let (stdin, guest_stdin) = pipe::pipe(pipe::CAPACITY);
     let (guest_stdout, stdout) = pipe::pipe(pipe::CAPACITY);
     let id = CellId::new(1);
-    let mut start = Start {
+    let start = Start {
         id,
         name: "test".into(),
         args: Vec::new(),
@@ -80,6 +97,5 @@ pub(crate) async fn start_with(
         connect: None,
         files: None,
     };
-    with(&mut start);
-    Ends { incarnation: runtime.run_main(program, start, Stop::default()), stdin, stdout }
+    (start, stdin, stdout)
 }

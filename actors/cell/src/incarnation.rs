@@ -1,7 +1,10 @@
 //! One instance of a program, from its start to its exit reason.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -80,14 +83,26 @@ pub struct Stop(Arc<StopState>);
 struct StopState {
     reason: OnceLock<Reason>,
     requested: Notify,
+    ending: AtomicBool,
 }
 
 impl Stop {
     /// Asks for the end. The first reason counts; nothing happens to an incarnation that has ended.
     pub fn request(&self, reason: Reason) {
         if self.0.reason.set(reason).is_ok() {
-            self.0.requested.notify_one();
+            self.0.requested.notify_waiters();
         }
+    }
+
+    /// Whether the incarnation is about to end, whatever the reason. Set before its streams are closed, so that
+    /// whoever sees them close can tell an end from a guest that goes on without them.
+    pub fn is_ending(&self) -> bool {
+        self.0.ending.load(Ordering::Acquire)
+    }
+
+    /// The instance has run for the last time.
+    pub(crate) fn set_ending(&self) {
+        self.0.ending.store(true, Ordering::Release);
     }
 
     fn reason(&self) -> Option<&Reason> {
@@ -95,11 +110,15 @@ impl Stop {
     }
 
     pub(crate) async fn requested(&self) -> Reason {
-        loop {
-            if let Some(reason) = self.reason() {
-                return reason.clone();
+        let mut notified = std::pin::pin!(self.0.requested.notified());
+        // Before the look at the reason, so that a request between the two is not missed.
+        notified.as_mut().enable();
+        match self.reason() {
+            Some(reason) => reason.clone(),
+            None => {
+                notified.await;
+                self.reason().cloned().unwrap_or(Reason::Shutdown)
             }
-            self.0.requested.notified().await;
         }
     }
 }
@@ -139,17 +158,20 @@ impl Runtime {
             Ok(store) => store,
             Err(error) => return Reason::host_fault(format_args!("{error:#}")),
         };
-        // The store ends with this block, and with it the guest's streams: they are closed before the end is news.
         let ended = tokio::select! {
             biased;
-            reason = stop.requested() => return reason,
-            () = expired(deadline) => return Reason::Limit(Limit::Deadline),
-            ended = call_main(&program, &mut store) => ended,
+            reason = stop.requested() => Err(reason),
+            () = expired(deadline) => Err(Reason::Limit(Limit::Deadline)),
+            ended = call_main(&program, &mut store) => Ok(ended),
         };
+        // The guest's streams are closed with its store, before its end is news.
+        stop.set_ending();
+        drop(store);
         match ended {
-            Ok(Ok(())) => Reason::Normal,
-            Ok(Err(())) => Reason::Exit(1),
-            Err(error) => failed_start(&error),
+            Err(reason) => reason,
+            Ok(Ok(Ok(()))) => Reason::Normal,
+            Ok(Ok(Err(()))) => Reason::Exit(1),
+            Ok(Err(error)) => failed_start(&error),
         }
     }
 }

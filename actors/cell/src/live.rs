@@ -4,7 +4,7 @@
 //! input and output, and calls `handle` or `poll`. A guest that returns an error fails that message; one that
 //! traps, exits or reaches a limit ends the cell, because an instance that was left half-way is dead.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use wasmtime::{AsContextMut, Store, TypedFunc, component};
@@ -97,6 +97,22 @@ impl Runtime {
                 Err(error) => return incarnation::failed_start(&error),
             },
         };
+        let reason = live.serve_all(id, deadline, mailbox, stop).await;
+        // Before the store is dropped, and the guest's streams with it.
+        stop.set_ending();
+        reason
+    }
+}
+
+impl Live {
+    /// Serves one message after the other until the instance ends.
+    async fn serve_all(
+        &mut self,
+        id: CellId,
+        deadline: Option<Duration>,
+        mailbox: &Mailbox<Message>,
+        stop: &Stop,
+    ) -> Reason {
         loop {
             let message = tokio::select! {
                 biased;
@@ -112,36 +128,29 @@ impl Runtime {
                 biased;
                 reason = stop.requested() => Err(reason),
                 () = incarnation::expired(deadline) => Err(Reason::Limit(Limit::Deadline)),
-                served = live.serve(body) => served,
+                served = self.serve(body) => served,
             };
             match served {
                 Ok(answer) => {
                     if let Err(Failure::Guest(error)) = &answer {
                         tracing::warn!(cell = %id, message = envelope.id, %error, "the guest failed a message");
                     }
-                    live.disarm(answer.as_ref().err());
+                    self.disarm(answer.as_ref().err());
                     done.answer(answer);
                 }
                 Err(reason) => {
                     let failure = Failure::Ended(reason.clone());
                     tracing::debug!(cell = %id, message = envelope.id, %reason, "the cell ended within a message");
-                    live.disarm(Some(&failure));
+                    self.disarm(Some(&failure));
                     done.answer(Err(failure));
                     return reason;
                 }
             }
         }
     }
-}
 
-impl Live {
     /// Instantiates, and runs what a language runtime needs before its first call; never `main`.
-    async fn start(
-        program: &Program,
-        mut store: Store<Guest>,
-        stdin: Input,
-        stdout: Output,
-    ) -> wasmtime::Result<Self> {
+    async fn start(program: &Program, mut store: Store<Guest>, stdin: Input, stdout: Output) -> wasmtime::Result<Self> {
         let entry = match program.code() {
             Code::Component { pre, entries } => {
                 let instance = pre.instantiate_async(&mut store).await?;
@@ -255,7 +264,9 @@ impl Live {
                 poll.call_async(store, ()).await.map(|(answer,)| answer)
             }
             Entry::Component { poll: Some(Poll::Plain(poll)), .. } => poll.call_async(store, ()).await.map(Ok),
-            Entry::Component { poll: None, .. } => Err(wasmtime::Error::msg("`poll` is called only where it is exported")),
+            Entry::Component { poll: None, .. } => {
+                Err(wasmtime::Error::msg("`poll` is called only where it is exported"))
+            }
             Entry::Module(ModulePoll::Plain(poll)) => poll.call_async(store, ()).await.map(Ok),
             Entry::Module(ModulePoll::WithCode(poll)) => poll.call_async(store, ()).await.map(|code| match code {
                 0 => Ok(()),

@@ -99,6 +99,10 @@ fn add_instance(linker: &mut Linker<Guest>, name: &str) -> wasmtime::Result<()> 
         let input = store.data().handles.input.clone().filter(|_| handle == INPUT);
         Box::new(async move {
             let Some(input) = input else { return Ok((Err(not_open(handle, "reading")),)) };
+            if max == 0 {
+                // An empty answer would look like the end of the stream.
+                return Ok((Err("max is 0: ask for at least one byte".to_owned()),));
+            }
             let max = usize::try_from(max).unwrap_or(usize::MAX);
             Ok((input.wait_read(max).await.map(|bytes| bytes.to_vec()).map_err(|closed| closed.to_string()),))
         })

@@ -16,7 +16,9 @@ use actix::{
 use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::{Semaphore, oneshot};
-use ww_cell::{Class, Files, Incarnation, LoadError, Program, Runtime, Start, Stderr, Stdio, Stop, pipe, tail};
+use ww_cell::{
+    Class, Exports, Files, Incarnation, LoadError, Program, Runtime, Start, Stderr, Stdio, Stop, pipe, tail,
+};
 use ww_core::{
     CellId, Grants, Limits,
     exit::{self, Reason},
@@ -25,6 +27,7 @@ use ww_core::{
 
 use crate::{
     Process, Streams,
+    process::Release,
     tree::{Effect, Full, Owner, Tree},
     vat::{Guest, GuestVat},
 };
@@ -57,13 +60,16 @@ pub enum SpawnError {
     /// The program cannot be run.
     #[error(transparent)]
     Program(#[from] LoadError),
+    /// The program cannot be run once: it has no `main`.
+    #[error("the program exports no main: expected wasi:cli/run or _start, found {0}")]
+    NoMain(Exports),
     /// A limit of an owner is reached.
     #[error(transparent)]
     Full(#[from] Full),
     /// The owner starts too many at once.
     #[error("{MAX_STARTING} cells of this owner are being started already: wait for one of them")]
     Busy,
-    /// The executor has stopped.
+    /// The executor is stopping, or has stopped.
     #[error("the node is stopping")]
     Stopped,
 }
@@ -120,7 +126,7 @@ impl Executor {
         let (guest_stderr, stderr) = tail::tail(id);
         let stdio = Stdio { stdin: guest_stdin, stdout: guest_stdout, stderr: Stderr::Tail(guest_stderr) };
         let (exit, stop) = self.start_cell(owner, id, spec, stdio).await?;
-        Ok((Process { id, exit, stop }, Streams { stdin, stdout, stderr }))
+        Ok((self.process(id, exit, stop), Streams { stdin, stdout, stderr }))
     }
 
     /// Starts a cell whose `main` runs once, with the given streams. Cancel safe, as [`Executor::run`].
@@ -131,7 +137,7 @@ impl Executor {
     pub async fn run_with(&self, owner: Owner, spec: Spec, stdio: Stdio) -> Result<Process, SpawnError> {
         let id = self.0.ids.next();
         let (exit, stop) = self.start_cell(owner, id, spec, stdio).await?;
-        Ok(Process { id, exit, stop })
+        Ok(self.process(id, exit, stop))
     }
 
     /// Ends every cell, in reverse order of start, and waits until nothing runs. Nothing starts from now on.
@@ -149,6 +155,10 @@ impl Executor {
         if self.send(WhenQuiet(tx)).await.is_ok() {
             let _ = rx.await;
         }
+    }
+
+    fn process(&self, id: CellId, exit: exit::Watch, stop: Stop) -> Process {
+        Process { id, exit, stop, executor: self.0.actor.downgrade().recipient() }
     }
 
     async fn start_cell(
@@ -219,17 +229,31 @@ impl Handler<StartCell> for Starter {
             Err(error) => return Box::pin(async { Err(error) }.into_actor(self)),
         };
         let (limits, turn) = reserved;
-        let load = start.executor.upgrade().map(|shared| {
-            (shared.runtime.clone(), start.spec.wasm.clone(), Class::for_memory(limits.memory))
-        });
+        let load = start
+            .executor
+            .upgrade()
+            .map(|shared| (shared.runtime.clone(), start.spec.wasm.clone(), Class::for_memory(limits.memory)));
         let loading = async move {
             let Some((runtime, wasm, class)) = load else { return Err(SpawnError::Stopped) };
             let _turn = turn.acquire().await.map_err(|_| SpawnError::Stopped)?;
             Ok(runtime.load(wasm, class).await?)
         };
-        Box::pin(
-            loading.into_actor(self).map(move |program, actor, ctx| actor.launch(start, limits, program, ctx)),
-        )
+        Box::pin(loading.into_actor(self).map(move |program, actor, ctx| actor.launch(start, limits, program, ctx)))
+    }
+}
+
+impl Handler<Release> for Starter {
+    type Result = ();
+
+    fn handle(&mut self, Release(id): Release, _: &mut Self::Context) {
+        let owner_ends = match self.tree.owner(id) {
+            Some(Owner::Cell(owner)) => self.stops.get(&owner).is_none_or(Stop::is_ending),
+            Some(Owner::Node) | None => false,
+        };
+        // Everything that an ending cell owned ends in reverse order of start: its turn comes.
+        if !owner_ends && let Some(stop) = self.stops.get(&id) {
+            stop.request(Reason::Shutdown);
+        }
     }
 }
 
@@ -254,19 +278,20 @@ impl Handler<WhenQuiet> for Starter {
 
 impl Starter {
     fn reserve(&mut self, start: &StartCell) -> Result<(Limits, Arc<Semaphore>), SpawnError> {
+        if self.tree.is_stopping() {
+            return Err(SpawnError::Stopped);
+        }
         let limits = match (&start.spec.limits, start.owner) {
             (Some(limits), _) => limits.clone(),
             (None, Owner::Cell(owner)) => self.tree.limits(owner).ok_or(Full::OwnerEnded)?.clone(),
             (None, Owner::Node) => Limits::default(),
         };
-        let queue = self
-            .queues
-            .entry(start.owner)
-            .or_insert_with(|| Queue { turn: Arc::new(Semaphore::new(1)), starting: 0 });
-        if queue.starting >= MAX_STARTING {
+        if self.queues.get(&start.owner).is_some_and(|queue| queue.starting >= MAX_STARTING) {
             return Err(SpawnError::Busy);
         }
         self.tree.reserve(start.owner, start.id, limits.clone())?;
+        let queue =
+            self.queues.entry(start.owner).or_insert_with(|| Queue { turn: Arc::new(Semaphore::new(1)), starting: 0 });
         queue.starting += 1;
         Ok((limits, Arc::clone(&queue.turn)))
     }
@@ -287,6 +312,12 @@ impl Starter {
         }
         let started = program.and_then(|program| {
             let executor = executor.upgrade().map(Executor).ok_or(SpawnError::Stopped)?;
+            if self.tree.is_stopping() {
+                return Err(SpawnError::Stopped);
+            }
+            if !program.exports().run {
+                return Err(SpawnError::NoMain(program.exports()));
+            }
             if !self.tree.is_wanted(id) {
                 return Err(Full::OwnerEnded.into());
             }
@@ -311,34 +342,30 @@ impl Starter {
             Ok(incarnation) => incarnation,
             Err(error) => {
                 tracing::debug!(cell = %id, name = spec.name, %error, "a cell was not started");
-                self.end(id);
+                let effects = self.leave(id);
+                self.carry_out(effects);
                 return Err(error);
             }
         };
         tracing::debug!(cell = %id, name = spec.name, ?owner, "a cell was started");
         self.stops.insert(id, stop);
-        let ended = exit.clone();
-        let ended = async move { ended.wait().await };
-        ctx.spawn(ended.into_actor(self).map(move |reason, actor, _| actor.report(id, &spec.name, &reason)));
-        Ok(exit)
+        let (notifier, news) = exit::channel();
+        let ended = async move { exit.wait().await };
+        ctx.spawn(ended.into_actor(self).map(move |reason, actor, _| {
+            report(id, &spec.name, &reason);
+            // First its place is free, then its end is news: an owner that starts one cell after the other, at its
+            // limit, is not refused.
+            let effects = actor.leave(id);
+            notifier.notify(reason);
+            actor.carry_out(effects);
+        }));
+        Ok(news)
     }
 
-    fn report(&mut self, id: CellId, name: &str, reason: &Reason) {
-        match reason {
-            Reason::Trap(trap) => {
-                tracing::warn!(cell = %id, name, %reason, backtrace = %trap.backtrace.trim_end(), "a cell ended");
-            }
-            Reason::HostFault(_) => tracing::error!(cell = %id, name, %reason, "a cell ended"),
-            Reason::Limit(_) => tracing::warn!(cell = %id, name, %reason, "a cell ended"),
-            _ => tracing::debug!(cell = %id, name, %reason, "a cell ended"),
-        }
-        self.end(id);
-    }
-
-    fn end(&mut self, id: CellId) {
+    /// The cell runs no more, or never did.
+    fn leave(&mut self, id: CellId) -> Vec<Effect> {
         self.stops.remove(&id);
-        let effects = self.tree.ended(id);
-        self.carry_out(effects);
+        self.tree.ended(id)
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>) {
@@ -361,3 +388,17 @@ impl Starter {
         }
     }
 }
+
+fn report(id: CellId, name: &str, reason: &Reason) {
+    match reason {
+        Reason::Trap(trap) => {
+            tracing::warn!(cell = %id, name, %reason, backtrace = %trap.backtrace.trim_end(), "a cell ended");
+        }
+        Reason::HostFault(_) => tracing::error!(cell = %id, name, %reason, "a cell ended"),
+        Reason::Limit(_) => tracing::warn!(cell = %id, name, %reason, "a cell ended"),
+        _ => tracing::debug!(cell = %id, name, %reason, "a cell ended"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

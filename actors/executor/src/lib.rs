@@ -8,6 +8,8 @@
 //! | `vat` | how a guest's connection reaches whoever serves capabilities |
 
 mod executor;
+#[cfg(test)]
+mod fixture;
 mod process;
 mod tree;
 mod vat;

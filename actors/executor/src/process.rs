@@ -1,5 +1,6 @@
 //! A started cell as its owner sees it.
 
+use actix::{Message, WeakRecipient};
 use ww_cell::{Stop, pipe, tail};
 use ww_core::{
     CellId,
@@ -12,7 +13,13 @@ pub struct Process {
     pub(crate) id: CellId,
     pub(crate) exit: exit::Watch,
     pub(crate) stop: Stop,
+    pub(crate) executor: WeakRecipient<Release>,
 }
+
+/// Nobody holds the process any more.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Release(pub(crate) CellId);
 
 /// The owner's ends of a cell's standard streams.
 #[derive(Debug)]
@@ -36,6 +43,12 @@ impl Process {
         &self.exit
     }
 
+    /// Ends it with the reason `shutdown` and waits for the end. Cancel safe.
+    pub async fn shut_down(&self) -> Reason {
+        self.stop.request(Reason::Shutdown);
+        self.exit.wait().await
+    }
+
     /// Ends it with the reason `killed` and waits for the end. Cancel safe.
     pub async fn kill(&self) -> Reason {
         self.stop.request(Reason::Killed);
@@ -45,6 +58,11 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.stop.request(Reason::Shutdown);
+        // The executor knows whether its owner is ending as well: then it has its place in the order of ends. At most
+        // one such message per process, so that they need no bound of their own.
+        match self.executor.upgrade() {
+            Some(executor) => executor.do_send(Release(self.id)),
+            None => self.stop.request(Reason::Shutdown),
+        }
     }
 }

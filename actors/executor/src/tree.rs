@@ -145,9 +145,19 @@ impl Tree {
         self.nodes.get(&id).map(|node| &node.limits)
     }
 
+    /// Who owns a cell that runs or is about to.
+    pub(crate) fn owner(&self, id: CellId) -> Option<Owner> {
+        self.nodes.get(&id).map(|node| node.owner)
+    }
+
     /// Whether a reserved cell should still be started: its owner may have ended in the meantime.
     pub(crate) fn is_wanted(&self, id: CellId) -> bool {
         self.nodes.get(&id).is_some_and(|node| !node.ended && !node.stopping)
+    }
+
+    /// Whether the node stops, so that nothing starts any more.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping
     }
 
     /// Nothing runs and nothing is about to.
@@ -321,7 +331,8 @@ mod tests {
     #[test]
     fn limits_of_every_cell_above_count_until_the_child_is_gone() {
         let mut tree = Tree::default();
-        let limits = Limits { children: 2, subtree_cells: 2, memory: 10, subtree_memory: Some(25), ..Limits::default() };
+        let limits =
+            Limits { children: 2, subtree_cells: 2, memory: 10, subtree_memory: Some(25), ..Limits::default() };
         let start = |tree: &mut Tree, owner, cell| tree.reserve(Owner::Cell(id(owner)), id(cell), limits.clone());
         tree.reserve(Owner::Node, id(1), limits.clone()).expect("the first");
         start(&mut tree, 1, 2).expect("one child");

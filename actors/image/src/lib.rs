@@ -22,6 +22,7 @@ mod local;
 pub mod manifest;
 pub mod path;
 pub mod program;
+pub mod units;
 
 pub use files::{FileError, Files};
 pub use loader::{Attempt, ConfigError, Failure, Image, Limits, LoadError, Loader, LoaderConfig};

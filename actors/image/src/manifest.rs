@@ -25,8 +25,6 @@
 //!
 //! A key that nothing reads is an error, so that a misspelt limit is not a missing one.
 
-mod units;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -39,6 +37,8 @@ use ww_core::{
     grants::{ExecutorMethod, HostMethod},
     limits::Narrowing,
 };
+
+use crate::units;
 
 /// Where the manifest lies in an image.
 pub const PATH: &str = "etc/ww.toml";

@@ -12,20 +12,22 @@ const TIMES: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3
 
 /// A size of at least one byte: `65536` or `"64KiB"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Bytes(u64);
+pub struct Bytes(u64);
 
 /// A time of at least one millisecond: `30000` or `"30s"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Millis(u64);
+pub struct Millis(u64);
 
 impl Bytes {
-    pub(super) fn get(self) -> u64 {
+    /// The plain number.
+    pub fn get(self) -> u64 {
         self.0
     }
 }
 
 impl Millis {
-    pub(super) fn get(self) -> u64 {
+    /// The plain number.
+    pub fn get(self) -> u64 {
         self.0
     }
 }

@@ -100,3 +100,6 @@ impl host::Server for Server {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,8 @@
 
 mod byte_stream;
 mod executor;
+#[cfg(test)]
+mod fixture;
 mod host;
 mod network;
 mod process;

@@ -64,3 +64,6 @@ impl process::Server for Server {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -150,3 +150,6 @@ impl fmt::Display for Description {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

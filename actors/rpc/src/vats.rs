@@ -70,3 +70,6 @@ async fn serve(connection: ww_cell::Duplex, bootstrap: peer_capnp::host::Client,
         Err(error) => tracing::debug!(cell, %error, "a vat ended with an error"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -287,6 +287,25 @@ async fn every_message_is_answered_or_refused_when_a_cell_is_stopped_at_any_time
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_reaches_every_instance_of_a_cell() {
+    let cell = cell(COUNTER, spec(Mode::Sync)).await;
+    let mut requests = Vec::new();
+    let mut serving = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let ((request, guest_request), (guest_reply, reply)) = (pipe::pipe(16), pipe::pipe(16));
+        let cell = cell.clone();
+        serving.spawn(async move { cell.process_message(cell.envelope(None), guest_request, guest_reply).await });
+        assert_eq!(reply.read(1).await.as_deref(), Ok(&b"1"[..]), "it runs");
+        requests.push(request);
+    }
+    cell.stop(Reason::Killed);
+    while let Some(served) = serving.join_next().await {
+        assert_eq!(served.expect("no panic"), Err(Failure::Ended(Reason::Killed)));
+    }
+    assert_eq!(cell.exit().wait().await, Reason::Killed);
+}
+
 #[test]
 fn a_hash_is_shown_as_the_tools_show_it() {
     let empty = Hash::of(b"").to_string();

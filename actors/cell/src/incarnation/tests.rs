@@ -1,11 +1,12 @@
 //! Programs in WebAssembly text, each with the end that it must come to.
 
 use bytes::Bytes;
+use futures::future::join_all;
 
 use super::*;
 use crate::{
     Class, Config,
-    fixture::{ECHO, Ends, PROC_EXIT, module, runtime, start, wasm},
+    fixture::{ECHO, Ends, PROC_EXIT, SPIN, module, own_runtime, plain, runtime, start, start_with, wasm},
 };
 
 async fn end_of(wat: &str, limits: Limits) -> Reason {
@@ -19,7 +20,7 @@ fn kind(reason: &Reason) -> &str {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn programs_end_with_their_own_codes() {
     for (body, reason) in [
         ("", Reason::Normal),
@@ -34,7 +35,7 @@ async fn programs_end_with_their_own_codes() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn traps_keep_their_kind_and_name_their_frames() {
     let reason = end_of(&module("", "(unreachable)"), Limits::default()).await;
     assert_eq!(kind(&reason), "unreachable");
@@ -51,7 +52,7 @@ async fn traps_keep_their_kind_and_name_their_frames() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn limits_end_a_program_with_their_name() {
     let grow = "(loop (drop (memory.grow (i32.const 1))) (br 0))";
     for memory in [crate::SMALL_MEMORY, 4 << 20] {
@@ -70,8 +71,8 @@ async fn limits_end_a_program_with_their_name() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_stop_reaches_a_program_that_computes_and_one_that_waits() {
-    let runtime = runtime();
-    let spinning = start(&runtime, &module("", "(loop (br 0))"), Limits::default()).await;
+    let runtime = own_runtime(tokio::runtime::Handle::current());
+    let spinning = start(&runtime, SPIN, Limits::default()).await;
     let waiting = start(&runtime, ECHO, Limits::default()).await;
     spinning.incarnation.stop.request(Reason::Killed);
     spinning.incarnation.stop.request(Reason::Shutdown);
@@ -81,7 +82,7 @@ async fn a_stop_reaches_a_program_that_computes_and_one_that_waits() {
     assert_eq!(waiting.stdout.read(9).await, Ok(Bytes::new()), "its stdout is closed");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn streams_flow_through_a_program() {
     let Ends { incarnation, stdin, stdout } = start(&runtime(), ECHO, Limits::default()).await;
     let sent: Vec<u8> = (0..300_000_u32).map(|n| n.to_le_bytes()[0]).collect();
@@ -103,7 +104,7 @@ async fn streams_flow_through_a_program() {
     assert_eq!(incarnation.exit.wait().await, Reason::Normal);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_failed_input_is_an_error_for_the_program_and_no_end() {
     let Ends { incarnation, stdin, .. } = start(&runtime(), ECHO, Limits::default()).await;
     stdin.fail("the peer reset the stream");
@@ -152,4 +153,113 @@ async fn a_program_is_compiled_once_and_found_on_disk_later() {
     second.load(bytes.clone(), Class::Standard).await.expect("from disk");
     second.load(bytes, Class::Small).await.expect("compiled for the other class");
     assert_eq!(entries(), 2);
+}
+
+#[tokio::test]
+async fn a_stop_that_was_requested_before_the_start_is_the_end() {
+    let runtime = runtime();
+    let program = runtime.load(wasm(SPIN), Class::Standard).await.expect("valid");
+    let stop = Stop::default();
+    stop.request(Reason::Shutdown);
+    let (start, _stdin, _stdout) = plain(Limits::default());
+    let incarnation = runtime.run_main(program, start, stop);
+    assert_eq!(incarnation.exit.wait().await, Reason::Shutdown);
+}
+
+#[tokio::test]
+async fn a_stop_after_the_end_changes_nothing() {
+    let Ends { incarnation, .. } = start(&runtime(), &module("", ""), Limits::default()).await;
+    assert_eq!(incarnation.exit.wait().await, Reason::Normal);
+    incarnation.stop.request(Reason::Killed);
+    assert_eq!(incarnation.exit.wait().await, Reason::Normal);
+}
+
+#[tokio::test]
+async fn hundreds_of_cells_run_at_once() {
+    let runtime = runtime();
+    let answers = (0..300_u32).map(|number| {
+        let runtime = runtime.clone();
+        async move {
+            let memory = if number % 2 == 0 { crate::SMALL_MEMORY } else { Limits::default().memory };
+            let ends = start(&runtime, ECHO, Limits { memory, ..Limits::default() }).await;
+            ends.stdin.write_all(&number.to_le_bytes()).await.expect("the cell reads");
+            let answer = ends.stdout.read(9).await.expect("no failure");
+            ends.stdin.close();
+            (answer.to_vec(), ends.incarnation.exit.wait().await)
+        }
+    });
+    for (number, answer) in (0_u32..).zip(join_all(answers).await) {
+        assert_eq!(answer, (number.to_le_bytes().to_vec(), Reason::Normal));
+    }
+}
+
+#[tokio::test]
+async fn one_cell_more_than_there_are_places_is_refused_with_the_number() {
+    let runtime = own_runtime(runtime().handle);
+    let limits = Limits { memory: crate::SMALL_MEMORY, ..Limits::default() };
+    let mut cells = Vec::with_capacity(MAX_CELLS);
+    for _ in 0..MAX_CELLS {
+        cells.push(start(&runtime, ECHO, limits.clone()).await);
+    }
+    // One that answers has its place.
+    join_all(cells.iter().map(|cell| async {
+        cell.stdin.write_all(b"x").await.expect("the cell reads");
+        assert_eq!(cell.stdout.read(9).await, Ok(Bytes::from_static(b"x")));
+    }))
+    .await;
+    match start(&runtime, ECHO, limits.clone()).await.incarnation.exit.wait().await {
+        Reason::StartFailed(why) => assert!(why.contains(&MAX_CELLS.to_string()), "{why}"),
+        other => panic!("expected a refused start, found {other}"),
+    }
+    let one = cells.pop().expect("there are many");
+    one.stdin.close();
+    assert_eq!(one.incarnation.exit.wait().await, Reason::Normal);
+    let again = start(&runtime, &module("", ""), limits).await;
+    assert_eq!(again.incarnation.exit.wait().await, Reason::Normal, "its place is free");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cells_that_compute_do_not_hold_up_one_that_answers() {
+    /// Far more than a slice of each neighbour, also on a busy machine.
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let runtime = own_runtime(tokio::runtime::Handle::current());
+    let forever = Limits { deadline: None, ..Limits::default() };
+    let greedy = [start(&runtime, SPIN, forever.clone()).await, start(&runtime, SPIN, forever).await];
+    let polite = start(&runtime, ECHO, Limits::default()).await;
+    for _ in 0..20 {
+        let round = async {
+            polite.stdin.write_all(b"x").await.expect("the cell reads");
+            polite.stdout.read(9).await
+        };
+        assert_eq!(tokio::time::timeout(PATIENCE, round).await, Ok(Ok(Bytes::from_static(b"x"))));
+    }
+    for cell in greedy {
+        assert_eq!(cell.incarnation.exit.reason(), None, "it computes");
+        cell.incarnation.stop.request(Reason::Killed);
+        assert_eq!(cell.incarnation.exit.wait().await, Reason::Killed);
+    }
+}
+
+#[tokio::test]
+async fn arguments_and_environment_are_what_the_start_says_and_nothing_else() {
+    /// Writes `args_sizes_get` and `environ_sizes_get` as four numbers.
+    const SIZES: &str = r#"(module
+        (import "wasi_snapshot_preview1" "args_sizes_get" (func $args (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "environ_sizes_get" (func $environ (param i32 i32) (result i32)))
+        (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "_start")
+            (drop (call $args (i32.const 64) (i32.const 68)))
+            (drop (call $environ (i32.const 72) (i32.const 76)))
+            (i32.store (i32.const 0) (i32.const 64))
+            (i32.store (i32.const 4) (i32.const 16))
+            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))))"#;
+    let ends = start_with(&runtime(), SIZES, Limits::default(), |start| {
+        start.args = vec!["one".into(), String::new()];
+        start.env = vec![("KEY".into(), "value".into())];
+    })
+    .await;
+    let sizes = ends.stdout.read(16).await.expect("no failure");
+    let sizes: Vec<u8> = sizes.chunks(4).map(|size| size[0]).collect();
+    assert_eq!(sizes, [3, 5 + 4 + 1, 1, 10], "with the name `test`, and a NUL after each");
 }

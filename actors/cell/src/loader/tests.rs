@@ -74,7 +74,7 @@ async fn load(path: &str, files: Option<Arc<dyn Files>>, limits: Limits) -> (Str
     (String::from_utf8(got).expect("text"), ends.incarnation.exit.wait().await)
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_guest_reads_what_it_was_granted_and_is_told_why_not() {
     let shelf = Arc::new(Shelf::default());
     let files = || Some(Arc::clone(&shelf) as Arc<dyn Files>);
@@ -89,14 +89,14 @@ async fn a_guest_reads_what_it_was_granted_and_is_told_why_not() {
     assert_eq!(*shelf.0.lock().expect("no panic"), ["usr/a file", "empty", "", "../../etc/passwd"]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_guest_without_the_grant_is_denied() {
     let (got, end) = load("usr/a file", None, Limits::default()).await;
     assert_eq!((got.strip_prefix('-'), end), (Some(DENIED), Reason::Normal));
     assert!(DENIED.starts_with("denied"));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_file_counts_against_the_memory_of_the_guest() {
     let shelf = || Some(Arc::new(Shelf::default()) as Arc<dyn Files>);
     let (got, end) = load("large", shelf(), Limits::default()).await;
@@ -105,7 +105,7 @@ async fn a_file_counts_against_the_memory_of_the_guest() {
     assert_eq!((got.as_str(), end), ("", Reason::Limit(Limit::Memory)));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_path_larger_than_any_call_is_a_trap() {
     let shelf = Arc::new(Shelf::default());
     let body = "(func $run (result i32)

@@ -138,7 +138,7 @@ async fn echoes(runtime: &Runtime, wat: &str, limits: Limits) {
     assert_eq!(ends.incarnation.exit.wait().await, Reason::Normal);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn guests_of_every_version_reach_their_node() {
     let runtime = runtime();
     for io in ["@0.2.0", "@0.2.3", "@0.2.12"] {
@@ -149,7 +149,7 @@ async fn guests_of_every_version_reach_their_node() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_ready_pollable_yields_bytes_or_the_end_and_never_nothing() {
     let runtime = runtime();
     for io in ["@0.2.0", "@0.2.12"] {
@@ -157,7 +157,7 @@ async fn a_ready_pollable_yields_bytes_or_the_end_and_never_nothing() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn streams_work_as_numbers() {
     let runtime = runtime();
     for streams in ["@0.1.0", ""] {
@@ -165,7 +165,7 @@ async fn streams_work_as_numbers() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_component_runs_in_the_small_class() {
     let runtime = runtime();
     let small = Limits { memory: crate::SMALL_MEMORY, ..Limits::default() };
@@ -175,7 +175,7 @@ async fn a_component_runs_in_the_small_class() {
     assert_eq!(ends.incarnation.exit.wait().await, Reason::Limit(ww_core::exit::Limit::Memory));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn the_numbers_of_one_guest_are_not_those_of_another() {
     let runtime = runtime();
     let wat = component(CURRENT, HANDLE_ECHO);
@@ -193,7 +193,7 @@ async fn the_numbers_of_one_guest_are_not_those_of_another() {
     assert_eq!(b.incarnation.exit.wait().await, Reason::Normal);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_wrong_number_is_an_error_that_says_so() {
     /// Sends the error of the last call as a line.
     const TELL: &str = "(func $tell
@@ -247,7 +247,7 @@ async fn a_wrong_number_is_an_error_that_says_so() {
     assert_eq!(ends.incarnation.exit.wait().await, Reason::Normal);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn what_can_be_taken_once_traps_the_second_time() {
     let runtime = runtime();
     for (first, second, message) in [
@@ -268,9 +268,8 @@ async fn what_can_be_taken_once_traps_the_second_time() {
         ),
     ] {
         let first = if message == "create-connection" { "" } else { first };
-        let body = format!(
-            "(func $run (result i32) (local i32) (local.set 0 (call $create)) {first} {second} (i32.const 0))"
-        );
+        let body =
+            format!("(func $run (result i32) (local i32) (local.set 0 (call $create)) {first} {second} (i32.const 0))");
         let (ends, _duplex) = connected(&runtime, &component(CURRENT, &body), Limits::default()).await;
         let trap = trap(ends.incarnation.exit.wait().await);
         assert_eq!(trap.kind, "host-call", "{second}");
@@ -278,7 +277,7 @@ async fn what_can_be_taken_once_traps_the_second_time() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_cell_without_a_node_traps_where_it_connects() {
     let body = "(func $run (result i32) (drop (call $create)) (i32.const 0))";
     let ends = start(&runtime(), &component(CURRENT, body), Limits::default()).await;
@@ -287,7 +286,7 @@ async fn a_cell_without_a_node_traps_where_it_connects() {
     assert!(trap.message.contains("has none"), "{}", trap.message);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_connection_that_fails_is_an_error_for_the_guest_and_no_end() {
     let body = "(func $run (result i32)
         (local $in i32)
@@ -301,7 +300,7 @@ async fn a_connection_that_fails_is_an_error_for_the_guest_and_no_end() {
     assert_eq!(ends.incarnation.exit.wait().await, Reason::Normal);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_guest_that_writes_to_nobody_is_told() {
     let body = "(func $run (result i32)
         (drop (call $get-output-handle (call $create)))
@@ -314,7 +313,7 @@ async fn a_guest_that_writes_to_nobody_is_told() {
     assert_eq!(ends.incarnation.exit.wait().await, Reason::Exit(1));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_connection_that_the_guest_drops_is_closed_while_it_runs_on() {
     let body = "(func $run (result i32) (call $drop-connection (call $create)) (loop (br 0)) (unreachable))";
     let (ends, Duplex { from_guest, to_guest }) =
@@ -326,7 +325,7 @@ async fn a_connection_that_the_guest_drops_is_closed_while_it_runs_on() {
     assert_eq!(ends.incarnation.exit.wait().await, Reason::Killed);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn a_panic_where_the_node_serves_a_guest_ends_that_guest_only() {
     let runtime = runtime();
     let neighbour = start(&runtime, ECHO, Limits::default()).await;

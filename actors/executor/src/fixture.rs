@@ -1,0 +1,176 @@
+//! What tests of the executor need: threads, programs in WebAssembly text, and a vat that remembers its guests.
+
+use std::sync::{
+    Arc, LazyLock, Mutex, PoisonError,
+    atomic::{AtomicU32, Ordering},
+    mpsc,
+};
+
+use bytes::Bytes;
+use ww_cell::{Config, Duplex, Runtime};
+use ww_core::{Grants, Limits, Platform};
+
+use crate::{Executor, Guest, GuestVat, Owner, Process, Spec, Streams};
+
+/// Copies stdin to stdout until the end.
+pub(crate) const ECHO: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (func (export "_start")
+        (loop $more
+            (i32.store (i32.const 0) (i32.const 64))
+            (i32.store (i32.const 4) (i32.const 1000))
+            (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 16)))
+            (i32.store (i32.const 4) (i32.load (i32.const 16)))
+            (if (i32.eqz (i32.load (i32.const 16))) (then (return)))
+            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))
+            (br $more))))"#;
+
+/// Computes until it is stopped.
+pub(crate) const SPIN: &str = r#"(module (memory (export "memory") 1) (func (export "_start") (loop (br 0))))"#;
+
+/// Writes to stdout until it is stopped.
+pub(crate) const FLOOD: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (func (export "_start")
+        (i32.store (i32.const 0) (i32.const 64))
+        (i32.store (i32.const 4) (i32.const 1000))
+        (loop (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16))) (br 0))))"#;
+
+/// Reports `oops` and exits with 3.
+pub(crate) const COMPLAIN: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 64) "oops\n")
+    (func (export "_start")
+        (i32.store (i32.const 0) (i32.const 64))
+        (i32.store (i32.const 4) (i32.const 5))
+        (drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 16)))
+        (call $exit (i32.const 3))))"#;
+
+/// Grows its memory until it is stopped.
+pub(crate) const GROW: &str = r#"(module (memory (export "memory") 1)
+    (func (export "_start") (loop (drop (memory.grow (i32.const 1))) (br 0))))"#;
+
+/// Connects to its node and returns.
+pub(crate) const CONNECT: &str = r#"(component
+    (import "wetware:streams/streams@0.1.0" (instance $streams
+        (export "connection" (type $connection (sub resource)))
+        (export "create-connection" (func (result (own $connection))))))
+    (core func $create (canon lower (func $streams "create-connection")))
+    (core module $main
+        (import "host" "create" (func $create (result i32)))
+        (func (export "run") (result i32) (drop (call $create)) (i32.const 0)))
+    (core instance $main (instantiate $main (with "host" (instance (export "create" (func $create))))))
+    (func $run (result (result)) (canon lift (core func $main "run")))
+    (instance $cli (export "run" (func $run)))
+    (export "wasi:cli/run@0.2.0" (instance $cli)))"#;
+
+/// A program that exits with a code.
+pub(crate) fn exits(code: i32) -> String {
+    format!(
+        r#"(module
+            (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+            (memory (export "memory") 1)
+            (func (export "_start") (call $exit (i32.const {code}))))"#
+    )
+}
+
+/// The same program as bytes that were never compiled before.
+pub(crate) fn unseen(wat: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let body = wat.trim_end().strip_suffix(')').expect("a module in parentheses");
+    format!("{body} (global i32 (i32.const {number})))")
+}
+
+pub(crate) fn spec(wat: &str) -> Spec {
+    let wasm: Bytes = wat::parse_str(wat).unwrap_or_else(|error| panic!("{error}")).into();
+    Spec {
+        name: "test".into(),
+        wasm,
+        args: Vec::new(),
+        env: Vec::new(),
+        limits: None,
+        grants: Grants::none(),
+        files: None,
+    }
+}
+
+pub(crate) fn limited(wat: &str, limits: Limits) -> Spec {
+    Spec { limits: Some(limits), ..spec(wat) }
+}
+
+/// A vat that keeps what it is given.
+#[derive(Default)]
+pub(crate) struct Vat(Mutex<Vec<(Guest, Duplex)>>);
+
+impl Vat {
+    pub(crate) fn guests(&self) -> Vec<Guest> {
+        self.0.lock().expect("no panic").iter().map(|(guest, _)| guest.clone()).collect()
+    }
+}
+
+impl GuestVat for Vat {
+    fn serve(&self, _: &Executor, guest: Guest, connection: Duplex) {
+        self.0.lock().expect("no panic").push((guest, connection));
+    }
+}
+
+/// The threads of tests. Few, however many tests there are: an engine reserves some TiB of address space.
+pub(crate) struct House {
+    threads: tokio::runtime::Runtime,
+    runtime: Runtime,
+    platform: Platform,
+}
+
+impl House {
+    fn new(blocking_threads: usize) -> Self {
+        let mut threads = tokio::runtime::Builder::new_multi_thread();
+        let threads = threads.worker_threads(2).max_blocking_threads(blocking_threads).enable_all().build();
+        let threads = threads.expect("threads start");
+        let runtime = Runtime::start(Config::default(), threads.handle().clone()).expect("a runtime starts");
+        let platform = Platform::start(threads.handle().clone()).expect("a platform starts");
+        Self { threads, runtime, platform }
+    }
+
+    /// The house of most tests.
+    pub(crate) fn shared() -> &'static Self {
+        static SHARED: LazyLock<House> = LazyLock::new(|| House::new(4));
+        &SHARED
+    }
+
+    /// A house whose compiler can be held up, for one test at a time.
+    pub(crate) fn slow() -> impl std::ops::Deref<Target = Self> {
+        static SLOW: LazyLock<Mutex<House>> = LazyLock::new(|| Mutex::new(House::new(1)));
+        SLOW.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An executor of its own for one test.
+    pub(crate) fn executor(&self) -> (Executor, Arc<Vat>) {
+        let vat = Arc::new(Vat::default());
+        let executor = Executor::start(&self.platform.arbiter(), self.runtime.clone(), Arc::clone(&vat) as _);
+        (executor, vat)
+    }
+
+    /// Compiles nothing until the answer is dropped. Only for [`House::slow`].
+    pub(crate) fn hold_compiler(&self) -> mpsc::Sender<()> {
+        let (release, released) = mpsc::channel::<()>();
+        let (tx, rx) = mpsc::sync_channel(1);
+        // The task ends with the sender.
+        drop(self.threads.spawn_blocking(move || {
+            tx.send(()).expect("the test waits");
+            released.recv().expect_err("nothing is ever sent");
+        }));
+        rx.recv().expect("the task runs");
+        release
+    }
+}
+
+/// Starts a cell of the node that owns others until it is killed.
+pub(crate) async fn owner(executor: &Executor, limits: Limits) -> (Process, Streams) {
+    executor.run(Owner::Node, limited(ECHO, limits)).await.expect("there is room")
+}

@@ -1,0 +1,309 @@
+//! A node for tests of capabilities: real cells and vats, a network that is made up, and a client at the other end.
+
+use std::{
+    rc::Rc,
+    sync::{Arc, LazyLock, Mutex},
+    time::Duration,
+};
+
+use capnp::{Error, message::ReaderOptions};
+use capnp_rpc::{RpcSystem, rpc_twoparty_capnp::Side, twoparty};
+use futures::future::BoxFuture;
+use tokio::{sync::oneshot, task::LocalSet};
+use tokio_util::compat::{TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
+use ww_cell::{Duplex, Runtime, pipe};
+use ww_core::{Grants, Limits, Platform, task};
+use ww_executor::{Executor, Guest, GuestVat, Owner, Process, Spec, Streams};
+use ww_schema::peer_capnp::{byte_stream, executor, host, process};
+
+use crate::{Network, Peer, Vats, host as server};
+
+/// Copies stdin to stdout until the end.
+pub(crate) const ECHO: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (func (export "_start")
+        (loop $more
+            (i32.store (i32.const 0) (i32.const 64))
+            (i32.store (i32.const 4) (i32.const 10000))
+            (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 16)))
+            (i32.store (i32.const 4) (i32.load (i32.const 16)))
+            (if (i32.eqz (i32.load (i32.const 16))) (then (return)))
+            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))
+            (br $more))))"#;
+
+/// Computes until it is stopped.
+pub(crate) const SPIN: &str = r#"(module (memory (export "memory") 1) (func (export "_start") (loop (br 0))))"#;
+
+/// Writes `out` and `oops`, and exits with 3.
+pub(crate) const COMPLAIN: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 64) "out")
+    (data (i32.const 80) "oops")
+    (func $put (param $fd i32) (param $at i32) (param $len i32)
+        (i32.store (i32.const 0) (local.get $at))
+        (i32.store (i32.const 4) (local.get $len))
+        (drop (call $write (local.get $fd) (i32.const 0) (i32.const 1) (i32.const 16))))
+    (func (export "_start")
+        (call $put (i32.const 1) (i32.const 64) (i32.const 3))
+        (call $put (i32.const 2) (i32.const 80) (i32.const 4))
+        (call $exit (i32.const 3))))"#;
+
+/// Longer than anything here takes on a busy machine: what is still missing then will never come.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.expect("it takes far too long")
+}
+
+/// An error of a call, to be compared.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Failed {
+    pub(crate) kind: capnp::ErrorKind,
+    pub(crate) extra: String,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self { kind: error.kind, extra: error.extra }
+    }
+}
+
+/// Runs a test that holds capabilities.
+pub(crate) fn local<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+    LocalSet::new().block_on(&runtime, test)
+}
+
+/// A network that is made up. It refuses to connect to anybody but `friend`, and tells when nobody holds it any more.
+pub(crate) struct FakeNetwork {
+    pub(crate) asked: Arc<Mutex<Vec<(Vec<u8>, Vec<Vec<u8>>)>>>,
+    gone: Option<oneshot::Sender<()>>,
+}
+
+impl Network for FakeNetwork {
+    fn peer_id(&self) -> Vec<u8> {
+        b"me".to_vec()
+    }
+
+    fn addrs(&self) -> BoxFuture<'_, Vec<Vec<u8>>> {
+        Box::pin(async { vec![b"here".to_vec(), Vec::new(), b"there".to_vec()] })
+    }
+
+    fn peers(&self) -> BoxFuture<'_, Vec<Peer>> {
+        Box::pin(async {
+            vec![
+                Peer { peer_id: b"friend".to_vec(), addrs: vec![b"a".to_vec(), b"b".to_vec()] },
+                Peer { peer_id: b"lonely".to_vec(), addrs: Vec::new() },
+            ]
+        })
+    }
+
+    fn connect(&self, peer_id: Vec<u8>, addrs: Vec<Vec<u8>>) -> BoxFuture<'_, Result<(), String>> {
+        self.asked.lock().expect("no panic").push((peer_id.clone(), addrs));
+        Box::pin(async move {
+            tokio::task::yield_now().await;
+            if peer_id == b"friend" { Ok(()) } else { Err("nobody answers at any address".into()) }
+        })
+    }
+}
+
+impl Drop for FakeNetwork {
+    fn drop(&mut self) {
+        // The test may not care.
+        self.gone.take().map(|gone| gone.send(()));
+    }
+}
+
+/// The threads of all tests, with one executor.
+struct House {
+    platform: Platform,
+    executor: Executor,
+    vats: actix::ArbiterHandle,
+    _threads: tokio::runtime::Runtime,
+}
+
+fn house() -> &'static House {
+    static HOUSE: LazyLock<House> = LazyLock::new(|| {
+        let mut threads = tokio::runtime::Builder::new_multi_thread();
+        let threads = threads.worker_threads(2).enable_all().build().expect("threads start");
+        let runtime = Runtime::start(ww_cell::Config::default(), threads.handle().clone()).expect("a runtime starts");
+        let platform = Platform::start(threads.handle().clone()).expect("a platform starts");
+        // Guests of these tests are no components: none connects by itself.
+        let (network, ..) = network();
+        let vats = platform.arbiter();
+        let vat = Arc::new(Vats::new(vats.clone(), Arc::new(network)));
+        let executor = Executor::start(&platform.arbiter(), runtime, vat);
+        House { platform, executor, vats, _threads: threads }
+    });
+    assert!(HOUSE.platform.runtime().metrics().num_workers() > 0);
+    &HOUSE
+}
+
+type Asked = Arc<Mutex<Vec<(Vec<u8>, Vec<Vec<u8>>)>>>;
+
+fn network() -> (FakeNetwork, Asked, oneshot::Receiver<()>) {
+    let (tx, rx) = oneshot::channel();
+    let asked = Asked::default();
+    (FakeNetwork { asked: Arc::clone(&asked), gone: Some(tx) }, asked, rx)
+}
+
+/// A guest's end of a connection, and what lives at the node's end.
+pub(crate) struct Connected {
+    pub(crate) to_vat: pipe::Writer,
+    pub(crate) from_vat: pipe::Reader,
+    /// The cell on whose behalf the vat was started.
+    pub(crate) cell: (Process, Streams),
+    /// What `Host.connect` was asked for.
+    pub(crate) asked: Asked,
+    /// Resolves when nothing at the node's end is left of the connection.
+    pub(crate) gone: oneshot::Receiver<()>,
+}
+
+async fn guest(grants: Grants, limits: Limits) -> ((Process, Streams), Guest) {
+    let spec = Spec { limits: Some(limits), ..spec(ECHO, grants.clone()) };
+    let cell = house().executor.run(Owner::Node, spec).await.expect("there is room");
+    let guest = Guest { id: cell.0.id(), grants };
+    (cell, guest)
+}
+
+fn spec(wat: &str, grants: Grants) -> Spec {
+    let (args, env) = (Vec::new(), Vec::new());
+    Spec { name: "test".into(), wasm: wasm(wat).into(), args, env, limits: None, grants, files: None }
+}
+
+fn duplex() -> (Duplex, pipe::Writer, pipe::Reader) {
+    let (to_vat, from_guest) = pipe::pipe(pipe::CAPACITY);
+    let (to_guest, from_vat) = pipe::pipe(pipe::CAPACITY);
+    (Duplex { from_guest, to_guest }, to_vat, from_vat)
+}
+
+/// Starts a vat as a guest does that connects.
+pub(crate) async fn connected(grants: Grants, limits: Limits) -> Connected {
+    let (cell, guest) = guest(grants, limits).await;
+    let (network, asked, gone) = network();
+    let (duplex, to_vat, from_vat) = duplex();
+    Vats::new(house().vats.clone(), Arc::new(network)).serve(&house().executor, guest, duplex);
+    Connected { to_vat, from_vat, cell, asked, gone }
+}
+
+/// The parts of a vat, for a test that drives it itself: its end of a connection, its bootstrap, and the other end.
+pub(crate) async fn parts() -> (Duplex, host::Client, Connected) {
+    let (cell, guest) = guest(Grants::all(), Limits::default()).await;
+    let (network, asked, gone) = network();
+    let (duplex, to_vat, from_vat) = duplex();
+    let context =
+        server::Context { guest: Rc::new(guest), network: Arc::new(network), executor: house().executor.clone() };
+    (duplex, server::client(context), Connected { to_vat, from_vat, cell, asked, gone })
+}
+
+/// A client's vat. It ends with this.
+pub(crate) struct Session {
+    pub(crate) host: host::Client,
+    pub(crate) cell: (Process, Streams),
+    pub(crate) asked: Asked,
+    pub(crate) gone: oneshot::Receiver<()>,
+    _system: task::Task<capnp::Result<()>>,
+}
+
+/// The client's side of a connection.
+pub(crate) fn client(
+    from_vat: pipe::Reader,
+    to_vat: pipe::Writer,
+) -> (host::Client, task::Task<capnp::Result<()>>) {
+    let mut options = ReaderOptions::new();
+    options.traversal_limit_in_words(None);
+    let network = twoparty::VatNetwork::new(from_vat.compat(), to_vat.compat_write(), Side::Client, options);
+    let mut system = RpcSystem::new(Box::new(network), None);
+    let host = system.bootstrap(Side::Server);
+    (host, task::spawn_local(task::Kind::owned("client", "a test"), system))
+}
+
+/// A guest with these grants.
+pub(crate) async fn session(grants: Grants) -> Session {
+    limited_session(grants, Limits::default()).await
+}
+
+/// A guest with these grants and limits.
+pub(crate) async fn limited_session(grants: Grants, limits: Limits) -> Session {
+    let Connected { to_vat, from_vat, cell, asked, gone } = connected(grants, limits).await;
+    let (host, system) = client(from_vat, to_vat);
+    Session { host, cell, asked, gone, _system: system }
+}
+
+impl Session {
+    /// Ends the client's vat, and with it every capability.
+    pub(crate) fn disconnect(self) -> ((Process, Streams), oneshot::Receiver<()>) {
+        (self.cell, self.gone)
+    }
+
+    /// The executor, before anybody has answered.
+    pub(crate) fn executor(&self) -> executor::Client {
+        self.host.executor_request().send().pipeline.get_executor()
+    }
+}
+
+pub(crate) fn wasm(wat: &str) -> Vec<u8> {
+    wat::parse_str(wat).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A process that is being started.
+pub(crate) fn run(executor: &executor::Client, wasm: &[u8], args: &[&str], env: &[&str]) -> Started {
+    let mut request = executor.run_bytes_request();
+    let mut params = request.get();
+    params.set_wasm(wasm);
+    params.set_args(args).expect("valid text");
+    params.set_env(env).expect("valid text");
+    let promise = request.send();
+    Started { process: promise.pipeline.get_process(), promise: promise.promise }
+}
+
+pub(crate) struct Started {
+    pub(crate) process: process::Client,
+    promise: capnp::capability::Promise<capnp::capability::Response<executor::run_bytes_results::Owned>, Error>,
+}
+
+impl Started {
+    pub(crate) async fn done(self) -> Result<process::Client, Error> {
+        soon(self.promise).await?.get()?.get_process()
+    }
+}
+
+pub(crate) fn stdin(process: &process::Client) -> byte_stream::Client {
+    process.stdin_request().send().pipeline.get_stream()
+}
+
+pub(crate) fn stdout(process: &process::Client) -> byte_stream::Client {
+    process.stdout_request().send().pipeline.get_stream()
+}
+
+pub(crate) fn stderr(process: &process::Client) -> byte_stream::Client {
+    process.stderr_request().send().pipeline.get_stream()
+}
+
+pub(crate) fn read(stream: &byte_stream::Client, max: u32) -> impl Future<Output = Result<Vec<u8>, Failed>> + use<> {
+    let mut request = stream.read_request();
+    request.get().set_max_bytes(max);
+    let promise = request.send().promise;
+    async move { Ok(soon(promise).await?.get()?.get_data()?.to_vec()) }
+}
+
+pub(crate) fn write(stream: &byte_stream::Client, bytes: &[u8]) -> impl Future<Output = Result<(), Failed>> + use<> {
+    let mut request = stream.write_request();
+    request.get().set_data(bytes);
+    let promise = request.send().promise;
+    async move { Ok(soon(promise).await.map(drop)?) }
+}
+
+pub(crate) fn close(stream: &byte_stream::Client) -> impl Future<Output = Result<(), Failed>> + use<> {
+    let promise = stream.close_request().send().promise;
+    async move { Ok(soon(promise).await.map(drop)?) }
+}
+
+pub(crate) fn wait(process: &process::Client) -> impl Future<Output = Result<i32, Failed>> + use<> {
+    let promise = process.wait_request().send().promise;
+    async move { Ok(soon(promise).await?.get()?.get_exit_code()) }
+}

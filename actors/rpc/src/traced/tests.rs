@@ -1,0 +1,53 @@
+//! What is told of messages.
+
+use capnp::message;
+
+use super::*;
+use rpc_capnp::message as rpc;
+
+/// The description of a message that `fill` makes.
+fn told(fill: impl FnOnce(rpc::Builder<'_>)) -> String {
+    let mut message = message::Builder::new_default();
+    fill(message.init_root());
+    let body = message.get_root_as_reader::<any_pointer::Reader<'_>>().expect("a message");
+    describe(body).expect("a message of the protocol").to_string()
+}
+
+#[test]
+fn every_message_is_told_in_a_few_words() {
+    let call = told(|message| {
+        let mut call = message.init_call();
+        call.set_question_id(7);
+        call.set_interface_id(0xabc);
+        call.set_method_id(4);
+    });
+    assert_eq!(call, "call 7: 0xabc.4");
+    assert_eq!(told(|message| message.init_return().set_answer_id(7)), "return 7");
+    let failed = told(|message| {
+        let mut answer = message.init_return();
+        answer.set_answer_id(7);
+        answer.init_exception();
+    });
+    assert_eq!(failed, "return 7: exception");
+    for (fill, name) in [
+        (Box::new(|m: rpc::Builder<'_>| drop(m.init_bootstrap())) as Box<dyn FnOnce(rpc::Builder<'_>)>, "bootstrap"),
+        (Box::new(|m: rpc::Builder<'_>| drop(m.init_finish())), "finish"),
+        (Box::new(|m: rpc::Builder<'_>| drop(m.init_resolve())), "resolve"),
+        (Box::new(|m: rpc::Builder<'_>| drop(m.init_release())), "release"),
+        (Box::new(|m: rpc::Builder<'_>| drop(m.init_abort())), "abort"),
+        (Box::new(|m: rpc::Builder<'_>| drop(m.init_disembargo())), "disembargo"),
+        (Box::new(|m: rpc::Builder<'_>| drop(m.init_unimplemented())), "unimplemented"),
+        (Box::new(|m: rpc::Builder<'_>| drop(m.init_provide())), "level 3"),
+    ] {
+        assert_eq!(told(fill), name);
+    }
+}
+
+#[test]
+fn an_unknown_message_is_an_error_and_no_panic() {
+    let mut message = message::Builder::new_default();
+    // The discriminant of a message that does not exist.
+    message.init_root::<any_pointer::Builder<'_>>().set_as(capnp::text::Reader::from("\u{7f}\u{7f}\u{7f}")).expect("set");
+    let body = message.get_root_as_reader::<any_pointer::Reader<'_>>().expect("a message");
+    assert!(describe(body).is_err());
+}

@@ -1,0 +1,269 @@
+//! Connections: how they end, and what hostile guests can do to them.
+
+use std::{
+    io,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use futures::FutureExt;
+use ww_cell::pipe::{self, CAPACITY};
+use ww_core::{Grants, Limits};
+
+use super::*;
+use crate::fixture::{
+    Connected, ECHO, SPIN, client, close, connected, local, parts, read, run, session, soon, stdin, stdout, wait, wasm,
+    write,
+};
+
+/// How long the fuzz test runs.
+const FUZZING: Duration = Duration::from_secs(1);
+
+/// Everything that a vat says until its end.
+async fn drained(from_vat: &pipe::Reader) -> Vec<u8> {
+    let mut all = Vec::new();
+    loop {
+        match soon(from_vat.read(usize::MAX)).await.expect("no failure") {
+            bytes if bytes.is_empty() => return all,
+            bytes => all.extend_from_slice(&bytes),
+        }
+    }
+}
+
+/// Another guest still has its node.
+async fn others_live() {
+    let session = session(Grants::all()).await;
+    let id = soon(session.host.id_request().send().promise).await.expect("an answer");
+    assert_eq!(id.get().and_then(|id| id.get_peer_id()).expect("bytes"), b"me");
+}
+
+#[test]
+fn nothing_is_left_of_a_guest_that_disconnects() {
+    local(async {
+        let session = session(Grants::all()).await;
+        let executor = session.executor();
+        let child = run(&executor, &wasm(SPIN), &[], &[]).done().await.expect("a program");
+        let pending = wait(&child);
+        let (cell, gone) = session.disconnect();
+        soon(gone).await.expect("told");
+        pending.await.expect_err("the connection is gone");
+        assert_eq!(cell.0.exit().reason(), None, "the cell goes on without its node");
+    });
+}
+
+#[test]
+fn a_vat_ends_with_either_half_of_its_connection() {
+    local(async {
+        let Connected { to_vat, from_vat, gone, .. } = connected(Grants::all(), Limits::default()).await;
+        drop(to_vat);
+        let goodbye = drained(&from_vat).await;
+        assert!(String::from_utf8_lossy(&goodbye).contains("disconnected"), "an abort says why: {goodbye:?}");
+        soon(gone).await.expect("told");
+
+        // A guest that does not read any more is noticed at the next answer.
+        let Connected { to_vat, from_vat, gone, .. } = connected(Grants::all(), Limits::default()).await;
+        drop(from_vat);
+        to_vat.write_all(&transcript().await).await.expect("open");
+        soon(gone).await.expect("told");
+
+        let Connected { to_vat, gone, .. } = connected(Grants::all(), Limits::default()).await;
+        to_vat.fail("the guest trapped");
+        soon(gone).await.expect("told");
+        others_live().await;
+    });
+}
+
+#[test]
+fn garbage_ends_its_own_vat() {
+    local(async {
+        let text = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec();
+        // One segment of 4 GiB words, 2^32 segments, and one message that is longer than a vat reads.
+        let too_many_words = [0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff].to_vec();
+        let too_many_segments = vec![0xff; 64];
+        let words = u32::try_from(MAX_MESSAGE_WORDS + 1).expect("small").to_le_bytes();
+        let over_the_limit = [[0; 4], words].concat();
+        // An empty message, a null root, and a root that points out of the message.
+        let null = [&[0, 0, 0, 0, 1, 0, 0, 0][..], &[0; 8]].concat();
+        let outside = [&[0, 0, 0, 0, 1, 0, 0, 0][..], &[0xfc, 0xff, 0xff, 0x7f, 1, 0, 1, 0]].concat();
+        let mut cut = transcript().await;
+        cut.truncate(cut.len() - 3);
+        for garbage in [text, too_many_words, too_many_segments, over_the_limit, null, outside, cut] {
+            let Connected { to_vat, from_vat, gone, .. } = connected(Grants::all(), Limits::default()).await;
+            // The vat may be gone before it has all.
+            let _ = soon(to_vat.write_all(&garbage)).await;
+            to_vat.close();
+            drained(&from_vat).await;
+            soon(gone).await.expect("told");
+        }
+        others_live().await;
+    });
+}
+
+#[test]
+fn a_message_over_the_limit_is_refused_before_it_is_read() {
+    local(async {
+        let Connected { to_vat, from_vat, gone, .. } = connected(Grants::all(), Limits::default()).await;
+        let words = u32::try_from(MAX_MESSAGE_WORDS + 1).expect("small").to_le_bytes();
+        soon(to_vat.write_all(&[[0; 4], words].concat())).await.expect("open");
+        let said = drained(&from_vat).await;
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.contains("too large"), "an abort says why: {said:?}");
+        soon(gone).await.expect("told");
+    });
+}
+
+/// What a client sends that does a bit of everything, as bytes.
+async fn transcript() -> Vec<u8> {
+    let (to_vat, sent) = pipe::pipe(CAPACITY);
+    let (_nothing, from_vat) = pipe::pipe(1);
+    let (host, system) = client(from_vat, to_vat);
+    let executor = host.executor_request().send().pipeline.get_executor();
+    let process = run(&executor, &wasm(ECHO), &["a"], &["A=b"]).process;
+    let mut connect = host.connect_request();
+    connect.get().set_peer_id(b"friend");
+    connect.get().init_addrs(1).set(0, b"there");
+    let mut echo = executor.echo_request();
+    echo.get().set_message("hello");
+    let mut pending = vec![
+        host.id_request().send().promise.map(drop).boxed_local(),
+        host.peers_request().send().promise.map(drop).boxed_local(),
+        connect.send().promise.map(drop).boxed_local(),
+        echo.send().promise.map(drop).boxed_local(),
+        read(&stdout(&process), 9).map(drop).boxed_local(),
+        write(&stdin(&process), b"hello").map(drop).boxed_local(),
+        close(&stdin(&process)).map(drop).boxed_local(),
+        wait(&process).map(drop).boxed_local(),
+    ];
+    let mut bytes = Vec::new();
+    // One call that is given up as well: a finish.
+    drop(pending.swap_remove(1));
+    loop {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        match sent.try_read(usize::MAX) {
+            Ok(Some(more)) => bytes.extend_from_slice(&more),
+            _ => break,
+        }
+    }
+    drop((pending, system));
+    assert!(bytes.len() > 1_000, "{}", bytes.len());
+    bytes
+}
+
+/// A xorshift generator: enough to choose bytes.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % bound as u64).unwrap_or_default()
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.below(256).to_le_bytes()[0]
+    }
+
+    /// Changes, cuts, repeats or removes a part.
+    fn mutate(&mut self, bytes: &mut Vec<u8>) {
+        let at = self.below(bytes.len().max(1));
+        let len = self.below(32).min(bytes.len() - at.min(bytes.len()));
+        match self.below(6) {
+            0 | 1 if at < bytes.len() => bytes[at] = self.byte(),
+            2 if at < bytes.len() => bytes[at] ^= 1 << self.below(8),
+            3 => {
+                let again = bytes[at..at + len].to_vec();
+                bytes.splice(at..at, again);
+            }
+            4 => drop(bytes.drain(at..at + len)),
+            _ if self.below(8) == 0 => bytes.truncate(at),
+            _ => {
+                // The numbers of the protocol are small: one for another.
+                let word = at / 8 * 8;
+                if word < bytes.len() {
+                    bytes[word] = self.below(8).to_le_bytes()[0];
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn no_bytes_make_a_vat_panic_or_stay() {
+    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |now| now.as_nanos());
+    let seed = u64::try_from(seed & u128::from(u64::MAX)).unwrap_or(1) | 1;
+    println!("seed {seed}");
+    let mut random = Random(seed);
+    local(async {
+        let transcript = transcript().await;
+        let started = Instant::now();
+        let mut rounds = 0;
+        while started.elapsed() < FUZZING {
+            let mut bytes = transcript.clone();
+            for _ in 0..=random.below(6) {
+                random.mutate(&mut bytes);
+            }
+            let (duplex, bootstrap, Connected { to_vat, from_vat, gone, cell: _cell, .. }) = parts().await;
+            let vat = task::spawn_local(task::Kind::owned("vat", "a test"), serve(duplex, bootstrap, 1));
+            let writing = async {
+                // It may be gone before it has all.
+                let _ = soon(to_vat.write_all(&bytes)).await;
+                to_vat.close();
+            };
+            futures::join!(writing, drained(&from_vat));
+            soon(vat).await.unwrap_or_else(|failed| panic!("seed {seed}, round {rounds}: {failed}"));
+            soon(gone).await.expect("told");
+            rounds += 1;
+        }
+        println!("{rounds} rounds");
+        others_live().await;
+    });
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().expect("no panic").extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn at_level_trace_every_message_is_a_line() {
+    let log = Log::default();
+    let lines = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || lines.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    local(async {
+        let (duplex, bootstrap, Connected { to_vat, from_vat, cell: _cell, .. }) = parts().await;
+        let vat = task::spawn_local(task::Kind::owned("vat", "a test"), serve(duplex, bootstrap, 4_711));
+        let (host, system) = client(from_vat, to_vat);
+        soon(host.id_request().send().promise).await.expect("an answer");
+        soon(host.registry_request().send().promise).await.map(drop).expect_err("there is none yet");
+        drop((host, system));
+        soon(vat).await.expect("no panic");
+    });
+    let log = String::from_utf8(log.0.lock().expect("no panic").clone()).expect("text");
+    for line in [
+        r#"ww::rpc: cell=4711 direction="in" bootstrap"#,
+        r#"ww::rpc: cell=4711 direction="in" call 1: 0x9ea70c8c9aefb70c.0"#,
+        r#"ww::rpc: cell=4711 direction="out" return 1"#,
+        ": exception",
+        r#"direction="in" finish"#,
+    ] {
+        assert!(log.contains(line), "{line} is not in\n{log}");
+    }
+}
