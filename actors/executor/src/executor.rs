@@ -352,7 +352,7 @@ impl Starter {
         let (notifier, news) = exit::channel();
         let ended = async move { exit.wait().await };
         ctx.spawn(ended.into_actor(self).map(move |reason, actor, _| {
-            report(id, &spec.name, &reason);
+            report(owner, id, &spec.name, &reason);
             // First its place is free, then its end is news: an owner that starts one cell after the other, at its
             // limit, is not refused.
             let effects = actor.leave(id);
@@ -389,8 +389,10 @@ impl Starter {
     }
 }
 
-fn report(id: CellId, name: &str, reason: &Reason) {
+/// Logs an end: aloud where nobody else may be told why, quietly for the node's own cells, whose end it awaits itself.
+fn report(owner: Owner, id: CellId, name: &str, reason: &Reason) {
     match reason {
+        _ if owner == Owner::Node => tracing::debug!(cell = %id, name, %reason, "a cell ended"),
         Reason::Trap(trap) => {
             tracing::warn!(cell = %id, name, %reason, backtrace = %trap.backtrace.trim_end(), "a cell ended");
         }

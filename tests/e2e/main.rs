@@ -1,0 +1,35 @@
+//! End to end: the real command, in an environment of its own, with the guests of `guests/`.
+//!
+//! | file | what it holds the command to |
+//! |---|---|
+//! | `harness`, `image`, `output` | how a test starts the command: image, streams, signals, and a bound on every wait |
+//! | `guests` | every guest program has a test, or this does not compile |
+//! | `main_job` | the first image, its two lines and what is logged beside them |
+//! | `ends` | every end of a program and its exit code |
+//! | `command_line` | options, configuration, ports |
+//! | `signals` | a node that is told to stop |
+//! | `bad_images` | images that cannot be run, each with what to do about it |
+//! | `streams` | standard streams: whole, bounded, closed by either end |
+//! | `authority` | environment, grants and limits: nothing that was not given |
+//! | `children` | programs that start programs |
+//! | `shell` | the interactive image |
+//! | `debug_info` | backtraces that name files and lines |
+//! | `identity` | keys and peer ids |
+//! | `ipfs` | images from IPFS: honest, lying and absent daemons |
+
+mod authority;
+mod bad_images;
+mod children;
+mod command_line;
+mod debug_info;
+mod ends;
+mod guests;
+mod harness;
+mod identity;
+mod image;
+mod ipfs;
+mod main_job;
+mod output;
+mod shell;
+mod signals;
+mod streams;
