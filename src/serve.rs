@@ -108,7 +108,7 @@ async fn write(to: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) -> bool {
 mod tests {
     use tokio::io::duplex;
     use ww_cell::{
-        Class, Config, Runtime,
+        Class, Config, Runtime, Stop,
         cell::{Mode, Spec},
     };
     use ww_core::{CellId, exit::Reason};
@@ -139,7 +139,9 @@ mod tests {
         let runtime = Runtime::start(Config::default(), tokio::runtime::Handle::current()).expect("a runtime starts");
         let wasm = wat::parse_str(ECHO).expect("valid text");
         let program = runtime.load(wasm.into(), Class::Standard).await.expect("a valid program");
-        runtime.spawn(CellId::new(1), program, Spec { mode, ..Spec::default() }).expect("both modes are exported")
+        runtime
+            .spawn(CellId::new(1), program, Spec { mode, ..Spec::default() }, Stop::default())
+            .expect("both modes are exported")
     }
 
     /// Sends a message as a peer does: all of it, then the end, while it reads the reply.

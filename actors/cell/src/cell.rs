@@ -114,18 +114,17 @@ impl Mode {
 }
 
 impl Runtime {
-    /// Starts a cell.
+    /// Starts a cell, which serves its mailbox until it ends or `stop` is requested.
     ///
     /// # Errors
     ///
     /// Where the program does not export what the mode needs.
-    pub fn spawn(&self, id: CellId, program: Program, spec: Spec) -> Result<Cell, NotExported> {
+    pub fn spawn(&self, id: CellId, program: Program, spec: Spec, stop: Stop) -> Result<Cell, NotExported> {
         let exports = program.exports();
         if !spec.mode.is_served_by(exports) {
             return Err(NotExported { mode: spec.mode, exports });
         }
         let mailbox = Mailbox::new(spec.mailbox, spec.overflow);
-        let stop = Stop::default();
         let (notifier, exit) = exit::channel();
         let (stderr, _) = tail::tail(id);
         let serving = {

@@ -36,9 +36,12 @@ struct Live {
 
 /// How a message gets into the instance.
 enum Entry {
-    Component { poll: Option<Poll>, handle: Option<component::TypedFunc<(Vec<u8>,), (Result<Vec<u8>, String>,)>> },
+    Component { poll: Option<Poll>, handle: Option<Handle> },
     Module(ModulePoll),
 }
+
+/// `handle` of a component.
+type Handle = component::TypedFunc<(Vec<u8>,), (Result<Vec<u8>, String>,)>;
 
 /// The forms in which a component exports `poll`.
 enum Poll {

@@ -17,12 +17,14 @@ use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::{Semaphore, oneshot};
 use ww_cell::{
-    Class, Exports, Files, Incarnation, LoadError, Program, Runtime, Start, Stderr, Stdio, Stop, pipe, tail,
+    Cell, Class, Connect, Exports, Files, Incarnation, LoadError, Mode, Program, Runtime, Start, Stderr, Stdio, Stop,
+    cell::NotExported, pipe, tail,
 };
 use ww_core::{
     CellId, Grants, Limits,
     exit::{self, Reason},
     id::CellIds,
+    mailbox::{DEFAULT_CAPACITY, Overflow},
 };
 
 use crate::{
@@ -53,6 +55,27 @@ pub struct Spec {
     pub files: Option<Arc<dyn Files>>,
 }
 
+/// How a cell serves its messages.
+#[derive(Clone, Copy, Debug)]
+pub struct Serving {
+    /// One live instance, or a fresh one per message.
+    pub mode: Mode,
+    /// Messages that may wait.
+    pub mailbox: usize,
+    /// What happens to one more.
+    pub overflow: Overflow,
+    /// Instances at once in sync mode.
+    pub instances: usize,
+}
+
+/// What a started cell does.
+enum Task {
+    /// Runs `main` once, with these streams.
+    Main(Stdio),
+    /// Serves a mailbox.
+    Serve(Serving),
+}
+
 /// Why a cell was not started.
 #[derive(Clone, Debug, Error)]
 #[non_exhaustive]
@@ -60,6 +83,9 @@ pub enum SpawnError {
     /// The program cannot be run.
     #[error(transparent)]
     Program(#[from] LoadError),
+    /// The program cannot serve messages in the mode that was asked for.
+    #[error(transparent)]
+    Mode(#[from] NotExported),
     /// The program cannot be run once: it has no `main`.
     #[error("the program exports no main: expected wasi:cli/run or _start, found {0}")]
     NoMain(Exports),
@@ -100,6 +126,18 @@ struct Queue {
     starting: usize,
 }
 
+impl Serving {
+    /// In this mode, with the defaults of everything else.
+    pub fn new(mode: Mode) -> Self {
+        Self {
+            mode,
+            mailbox: DEFAULT_CAPACITY,
+            overflow: Overflow::default(),
+            instances: ww_cell::cell::DEFAULT_INSTANCES,
+        }
+    }
+}
+
 impl Executor {
     /// Starts the actor on an arbiter.
     pub fn start(arbiter: &ArbiterHandle, runtime: Runtime, vat: Arc<dyn GuestVat>) -> Self {
@@ -125,7 +163,7 @@ impl Executor {
         let (guest_stdout, stdout) = pipe::pipe(pipe::CAPACITY);
         let (guest_stderr, stderr) = tail::tail(id);
         let stdio = Stdio { stdin: guest_stdin, stdout: guest_stdout, stderr: Stderr::Tail(guest_stderr) };
-        let (exit, stop) = self.start_cell(owner, id, spec, stdio).await?;
+        let (Started { exit, .. }, stop) = self.start_cell(owner, id, spec, Task::Main(stdio)).await?;
         Ok((self.process(id, exit, stop), Streams { stdin, stdout, stderr }))
     }
 
@@ -136,8 +174,22 @@ impl Executor {
     /// As [`Executor::run`].
     pub async fn run_with(&self, owner: Owner, spec: Spec, stdio: Stdio) -> Result<Process, SpawnError> {
         let id = self.0.ids.next();
-        let (exit, stop) = self.start_cell(owner, id, spec, stdio).await?;
+        let (Started { exit, .. }, stop) = self.start_cell(owner, id, spec, Task::Main(stdio)).await?;
         Ok(self.process(id, exit, stop))
+    }
+
+    /// Starts a cell that serves messages until it ends. Returns what ends it when it is dropped, and its mailbox.
+    /// Cancel safe, as [`Executor::run`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Executor::run`], and where the program does not export what the mode needs.
+    pub async fn spawn(&self, owner: Owner, spec: Spec, serving: Serving) -> Result<(Process, Cell), SpawnError> {
+        let id = self.0.ids.next();
+        let (Started { exit, cell }, stop) = self.start_cell(owner, id, spec, Task::Serve(serving)).await?;
+        // Only `main` has no mailbox.
+        let cell = cell.ok_or(SpawnError::Stopped)?;
+        Ok((self.process(id, exit, stop), cell))
     }
 
     /// Ends every cell, in reverse order of start, and waits until nothing runs. Nothing starts from now on.
@@ -166,14 +218,57 @@ impl Executor {
         owner: Owner,
         id: CellId,
         spec: Spec,
-        stdio: Stdio,
-    ) -> Result<(exit::Watch, Stop), SpawnError> {
+        task: Task,
+    ) -> Result<(Started, Stop), SpawnError> {
         let stop = Stop::default();
-        let request = StartCell { owner, id, spec, stdio, stop: stop.clone(), executor: Arc::downgrade(&self.0) };
+        let request = StartCell { owner, id, spec, task, stop: stop.clone(), executor: Arc::downgrade(&self.0) };
         let mut guard = StopUnlessTaken(Some(stop));
-        let exit = self.send(request).await??;
+        let started = self.send(request).await??;
         let stop = guard.0.take().unwrap_or_default();
-        Ok((exit, stop))
+        Ok((started, stop))
+    }
+
+    fn start_task(
+        &self,
+        id: CellId,
+        spec: &Spec,
+        limits: Limits,
+        program: Program,
+        task: Task,
+        stop: Stop,
+    ) -> Result<Started, SpawnError> {
+        let guest = Guest { id, grants: spec.grants.clone() };
+        let executor = self.clone();
+        let connect = move |connection| executor.0.vat.serve(&executor, guest.clone(), connection);
+        let (name, args, env) = (spec.name.clone(), spec.args.clone(), spec.env.clone());
+        let files = spec.files.clone().filter(|_| spec.grants.loader);
+        match task {
+            Task::Main(stdio) => {
+                if !program.exports().run {
+                    return Err(SpawnError::NoMain(program.exports()));
+                }
+                let connect: Option<Connect> = Some(Box::new(connect));
+                let start = Start { id, name, args, env, limits, stdio, connect, files };
+                let Incarnation { exit, .. } = self.0.runtime.run_main(program, start, stop);
+                Ok(Started { exit, cell: None })
+            }
+            Task::Serve(Serving { mode, mailbox, overflow, instances }) => {
+                let spec = ww_cell::cell::Spec {
+                    name,
+                    mode,
+                    args,
+                    env,
+                    limits,
+                    mailbox,
+                    overflow,
+                    instances,
+                    connect: Some(Arc::new(connect)),
+                    files,
+                };
+                let cell = self.0.runtime.spawn(id, program, spec, stop)?;
+                Ok(Started { exit: cell.exit().clone(), cell: Some(cell) })
+            }
+        }
     }
 
     async fn send<M>(&self, message: M) -> Result<M::Result, SpawnError>
@@ -202,14 +297,20 @@ impl Actor for Starter {
 }
 
 #[derive(Message)]
-#[rtype(result = "Result<exit::Watch, SpawnError>")]
+#[rtype(result = "Result<Started, SpawnError>")]
 struct StartCell {
     owner: Owner,
     id: CellId,
     spec: Spec,
-    stdio: Stdio,
+    task: Task,
     stop: Stop,
     executor: Weak<Shared>,
+}
+
+/// A cell that runs: how its end is learned of, and its mailbox if it has one.
+struct Started {
+    exit: exit::Watch,
+    cell: Option<Cell>,
 }
 
 #[derive(Message)]
@@ -221,7 +322,7 @@ struct StopAll(oneshot::Sender<()>);
 struct WhenQuiet(oneshot::Sender<()>);
 
 impl Handler<StartCell> for Starter {
-    type Result = ResponseActFuture<Self, Result<exit::Watch, SpawnError>>;
+    type Result = ResponseActFuture<Self, Result<Started, SpawnError>>;
 
     fn handle(&mut self, start: StartCell, _: &mut Self::Context) -> Self::Result {
         let reserved = match self.reserve(&start) {
@@ -302,8 +403,8 @@ impl Starter {
         limits: Limits,
         program: Result<Program, SpawnError>,
         ctx: &mut Context<Self>,
-    ) -> Result<exit::Watch, SpawnError> {
-        let StartCell { owner, id, spec, stdio, stop, executor } = start;
+    ) -> Result<Started, SpawnError> {
+        let StartCell { owner, id, spec, task, stop, executor } = start;
         if let Some(queue) = self.queues.get_mut(&owner) {
             queue.starting -= 1;
             if queue.starting == 0 {
@@ -315,31 +416,13 @@ impl Starter {
             if self.tree.is_stopping() {
                 return Err(SpawnError::Stopped);
             }
-            if !program.exports().run {
-                return Err(SpawnError::NoMain(program.exports()));
-            }
             if !self.tree.is_wanted(id) {
                 return Err(Full::OwnerEnded.into());
             }
-            let guest = Guest { id, grants: spec.grants.clone() };
-            let connect = {
-                let executor = executor.clone();
-                Box::new(move |connection| executor.0.vat.serve(&executor, guest, connection))
-            };
-            let start = Start {
-                id,
-                name: spec.name.clone(),
-                args: spec.args,
-                env: spec.env,
-                limits,
-                stdio,
-                connect: Some(connect),
-                files: spec.files.filter(|_| spec.grants.loader),
-            };
-            Ok(executor.0.runtime.run_main(program, start, stop))
+            executor.start_task(id, &spec, limits, program, task, stop.clone())
         });
-        let Incarnation { exit, stop } = match started {
-            Ok(incarnation) => incarnation,
+        let Started { exit, cell } = match started {
+            Ok(started) => started,
             Err(error) => {
                 tracing::debug!(cell = %id, name = spec.name, %error, "a cell was not started");
                 let effects = self.leave(id);
@@ -359,7 +442,7 @@ impl Starter {
             notifier.notify(reason);
             actor.carry_out(effects);
         }));
-        Ok(news)
+        Ok(Started { exit: news, cell })
     }
 
     /// The cell runs no more, or never did.

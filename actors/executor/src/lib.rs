@@ -14,7 +14,7 @@ mod process;
 mod tree;
 mod vat;
 
-pub use executor::{Executor, MAX_STARTING, SpawnError, Spec};
+pub use executor::{Executor, MAX_STARTING, Serving, SpawnError, Spec};
 pub use process::{Process, Streams};
 pub use tree::{Full, Owner};
 pub use vat::{Guest, GuestVat};

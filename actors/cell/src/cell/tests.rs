@@ -78,7 +78,7 @@ async fn program(runtime: &Runtime, wat: &str) -> Program {
 async fn cell(wat: &str, spec: Spec) -> Cell {
     let runtime = runtime();
     let program = program(&runtime, wat).await;
-    runtime.spawn(CellId::new(1), program, spec).expect("the mode is exported")
+    runtime.spawn(CellId::new(1), program, spec, Stop::default()).expect("the mode is exported")
 }
 
 fn spec(mode: Mode) -> Spec {
@@ -107,11 +107,11 @@ async fn one_program_serves_both_modes() {
 async fn a_mode_that_is_not_exported_is_refused_with_what_is() {
     let runtime = runtime();
     let handler = program(&runtime, HANDLER).await;
-    let refused = runtime.spawn(CellId::new(1), handler, spec(Mode::Sync)).expect_err("no main");
+    let refused = runtime.spawn(CellId::new(1), handler, spec(Mode::Sync), Stop::default()).expect_err("no main");
     assert_eq!(refused.exports, Exports { handle: true, ..Exports::default() });
     assert!(refused.to_string().contains("handle"), "{refused}");
     let command = program(&runtime, "(module (memory (export \"memory\") 1) (func (export \"_start\")))").await;
-    assert!(runtime.spawn(CellId::new(2), command, spec(Mode::Async)).is_err());
+    assert!(runtime.spawn(CellId::new(2), command, spec(Mode::Async), Stop::default()).is_err());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -316,3 +316,22 @@ async fn a_stop_waits_for_what_is_being_compiled_and_does_not_start_it() {
     assert!(matches!(refused, Err(SpawnError::Stopped)), "{refused:?}");
     soon(stop).await;
 }
+
+#[tokio::test]
+async fn a_cell_serves_its_mailbox_until_nobody_holds_it() {
+    let executor = executor();
+    let refused = soon(executor.spawn(Owner::Node, spec(ECHO), Serving::new(Mode::Async))).await.map(drop);
+    assert!(matches!(refused, Err(SpawnError::Mode(_))), "{refused:?}");
+
+    let (process, cell) =
+        soon(executor.spawn(Owner::Node, spec(ECHO), Serving::new(Mode::Sync))).await.expect("it has a main");
+    assert_eq!(process.id(), cell.id());
+    for message in ["hello", "again"] {
+        assert_eq!(soon(cell.ask(cell.envelope(None), message)).await.as_deref(), Ok(message.as_bytes()));
+    }
+    let (child, _streams) = soon(executor.run(Owner::Cell(cell.id()), spec(SPIN))).await.expect("it may own children");
+    drop(process);
+    assert_eq!(soon(cell.exit().wait()).await, Reason::Shutdown);
+    assert_eq!(soon(child.exit().wait()).await, Reason::Shutdown, "what it owned ends with it");
+    assert!(soon(cell.ask(cell.envelope(None), "late")).await.is_err());
+}
