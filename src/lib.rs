@@ -37,5 +37,5 @@ pub use config::Config;
 pub use node::{Boot, BootError, Node, StartError};
 pub use ww_cell as cell;
 pub use ww_core::{CellId, Grants, Limits, Name, exit};
-pub use ww_executor::Process;
+pub use ww_executor::{Process, Serving};
 pub use ww_image::{Image, LoadError};

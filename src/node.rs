@@ -1,18 +1,18 @@
 //! A node: its parts, started in order and stopped in reverse.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use thiserror::Error;
 use tokio::runtime;
-use ww_cell::{Files, Runtime, Stdio};
+use ww_cell::{Cell, Files, Runtime, Stdio};
 use ww_core::{
     Limits, Name, Platform,
-    limits::{DEFAULT_MEMORY, Exceeds},
+    limits::{DEFAULT_DEADLINE, DEFAULT_MEMORY, Exceeds},
     platform,
 };
-use ww_executor::{Executor, Owner, Process, SpawnError, Spec};
+use ww_executor::{Executor, Owner, Process, Serving, SpawnError, Spec};
 use ww_image::{Image, LoadError, Loader, LoaderConfig};
 use ww_net::{Identity, Net, identity};
 use ww_rpc::Vats;
@@ -125,14 +125,33 @@ impl Node {
                 return Err(BootError::Unsupported(key));
             }
         }
+        // Whoever sits at the terminal decides how long it takes.
+        let spec = self.spec(image, boot, None)?;
+        Ok(self.executor.run_with(Owner::Node, spec, stdio).await?)
+    }
+
+    /// Starts an image's own cell: it serves messages until it ends, or until the returned process is dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::boot`], and where the program cannot serve messages in this mode.
+    pub async fn serve(&self, image: Image, boot: Boot, serving: Serving) -> Result<(Process, Cell), BootError> {
+        let spec = self.spec(image, boot, Some(DEFAULT_DEADLINE))?;
+        Ok(self.executor.spawn(Owner::Node, spec, serving).await?)
+    }
+
+    /// What an image's cell is started with; `deadline` is what it has for one message if it does not say so itself.
+    fn spec(&self, image: Image, boot: Boot, deadline: Option<Duration>) -> Result<Spec, BootError> {
         let mut wishes = image.manifest.limits.clone();
         wishes.memory.get_or_insert(DEFAULT_MEMORY.min(self.config.max_memory));
-        let limits = Limits::of_node(self.config.max_memory).narrowed(&wishes)?;
-        let name = boot.name.as_ref().or(cell.name.as_ref()).map_or(DEFAULT_NAME, Name::as_str).to_owned();
+        let mut limits = Limits::of_node(self.config.max_memory).narrowed(&wishes)?;
+        limits.deadline = limits.deadline.or(deadline);
+        let name =
+            boot.name.as_ref().or(image.manifest.cell.name.as_ref()).map_or(DEFAULT_NAME, Name::as_str).to_owned();
         let mut env = image.manifest.env.clone();
         env.extend(boot.env);
         tracing::debug!(image = image.source, name, "booting an image");
-        let spec = Spec {
+        Ok(Spec {
             name,
             args: boot.args,
             env: env.into_iter().collect(),
@@ -140,8 +159,7 @@ impl Node {
             grants: image.manifest.grants(),
             files: Some(Arc::new(ImageFiles(image.files))),
             wasm: image.wasm,
-        };
-        Ok(self.executor.run_with(Owner::Node, spec, stdio).await?)
+        })
     }
 
     /// Returns when no cell runs any more.

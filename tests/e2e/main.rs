@@ -12,11 +12,13 @@
 //! | `streams` | standard streams: whole, bounded, closed by either end |
 //! | `authority` | environment, grants and limits: nothing that was not given |
 //! | `children` | programs that start programs |
+//! | `actors` | guests that live on between messages, through the library |
 //! | `shell` | the interactive image |
 //! | `debug_info` | backtraces that name files and lines |
 //! | `identity` | keys and peer ids |
 //! | `ipfs` | images from IPFS: honest, lying and absent daemons |
 
+mod actors;
 mod authority;
 mod bad_images;
 mod children;
