@@ -26,7 +26,8 @@ pub(crate) enum End {
 
 struct Server {
     end: End,
-    /// Keeps the process alive as long as somebody holds the stream.
+    /// Keeps the process alive as long as somebody holds the stream, or waits for an answer from it: every call that
+    /// can wait holds the server.
     _process: Rc<Process>,
 }
 
@@ -38,8 +39,9 @@ pub(crate) fn client(end: End, process: Rc<Process>) -> byte_stream::Client {
 /// Takes a place in the queue now, and the lock when its turn has come.
 fn queue<T: 'static>(lock: &Arc<Mutex<T>>) -> impl Future<Output = OwnedMutexGuard<T>> + use<T> {
     let mut turn = Box::pin(Arc::clone(lock).lock_owned());
-    // The first poll takes the place.
-    let first = turn.as_mut().now_or_never();
+    // The first poll takes the place: also when this task has used up the budget that tokio gives it, which would
+    // let calls overtake each other.
+    let first = tokio::task::unconstrained(turn.as_mut()).now_or_never();
     async move {
         match first {
             Some(guard) => guard,
@@ -85,6 +87,7 @@ impl byte_stream::Server for Server {
             End::Writer(_) => Turn::None,
         };
         async move {
+            let _held = self;
             let max = usize::try_from(params.get()?.get_max_bytes()).unwrap_or(usize::MAX).min(MAX_READ);
             if max == 0 {
                 return Err(Error::failed("maxBytes is 0: ask for at least one byte".into()));
@@ -106,16 +109,19 @@ impl byte_stream::Server for Server {
     ) -> impl Future<Output = Result<(), Error>> + 'static {
         let bytes = params.get().and_then(|params| params.get_data().map(<[u8]>::to_vec));
         let written = bytes.map(|bytes| Server::write(&self, bytes));
-        async move { written?.await }
+        async move {
+            let _held = self;
+            written?.await
+        }
     }
 
-    fn push(
-        self: Rc<Self>,
-        params: byte_stream::PushParams,
-    ) -> impl Future<Output = Result<(), Error>> + 'static {
+    fn push(self: Rc<Self>, params: byte_stream::PushParams) -> impl Future<Output = Result<(), Error>> + 'static {
         let bytes = params.get().and_then(|params| params.get_data().map(<[u8]>::to_vec));
         let written = bytes.map(|bytes| Server::write(&self, bytes));
-        async move { written?.await }
+        async move {
+            let _held = self;
+            written?.await
+        }
     }
 
     fn close(

@@ -53,7 +53,7 @@ pub(crate) const COMPLAIN: &str = r#"(module
         (call $exit (i32.const 3))))"#;
 
 /// Longer than anything here takes on a busy machine: what is still missing then will never come.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("it takes far too long")
@@ -78,9 +78,12 @@ pub(crate) fn local<T>(test: impl Future<Output = T>) -> T {
     LocalSet::new().block_on(&runtime, test)
 }
 
+/// The peers that were asked for, each with its addresses.
+type Asked = Arc<Mutex<Vec<(Vec<u8>, Vec<Vec<u8>>)>>>;
+
 /// A network that is made up. It refuses to connect to anybody but `friend`, and tells when nobody holds it any more.
 pub(crate) struct FakeNetwork {
-    pub(crate) asked: Arc<Mutex<Vec<(Vec<u8>, Vec<Vec<u8>>)>>>,
+    asked: Asked,
     gone: Option<oneshot::Sender<()>>,
 }
 
@@ -142,8 +145,6 @@ fn house() -> &'static House {
     assert!(HOUSE.platform.runtime().metrics().num_workers() > 0);
     &HOUSE
 }
-
-type Asked = Arc<Mutex<Vec<(Vec<u8>, Vec<Vec<u8>>)>>>;
 
 fn network() -> (FakeNetwork, Asked, oneshot::Receiver<()>) {
     let (tx, rx) = oneshot::channel();
@@ -210,10 +211,7 @@ pub(crate) struct Session {
 }
 
 /// The client's side of a connection.
-pub(crate) fn client(
-    from_vat: pipe::Reader,
-    to_vat: pipe::Writer,
-) -> (host::Client, task::Task<capnp::Result<()>>) {
+pub(crate) fn client(from_vat: pipe::Reader, to_vat: pipe::Writer) -> (host::Client, task::Task<capnp::Result<()>>) {
     let mut options = ReaderOptions::new();
     options.traversal_limit_in_words(None);
     let network = twoparty::VatNetwork::new(from_vat.compat(), to_vat.compat_write(), Side::Client, options);

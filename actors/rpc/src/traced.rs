@@ -3,9 +3,7 @@
 use std::{fmt, rc::Rc};
 
 use capnp::{Error, any_pointer, capability::Promise, message};
-use capnp_rpc::{
-    Connection, IncomingMessage, OutgoingMessage, VatNetwork, rpc_capnp, rpc_twoparty_capnp::Side,
-};
+use capnp_rpc::{Connection, IncomingMessage, OutgoingMessage, VatNetwork, rpc_capnp, rpc_twoparty_capnp::Side};
 use futures::FutureExt;
 
 /// Tells what passes through another network.

@@ -29,12 +29,15 @@ fn echo_returns_the_text_unchanged() {
     });
 }
 
+/// A program, its arguments, its environment, and why it is refused.
+type Refused<'a> = (&'a [u8], &'a [&'a str], &'a [&'a str], &'a str);
+
 #[test]
 fn what_cannot_be_run_is_refused_with_the_reason() {
     let echo = wasm(ECHO);
     let long = "x".repeat(MAX_STRINGS);
     let empty = vec![""; MAX_STRINGS + 1];
-    let table: [(&[u8], &[&str], &[&str], &str); 11] = [
+    let table: [Refused<'_>; 11] = [
         (&echo, &[], &["A"], "KEY=VALUE"),
         (&echo, &[], &["=value"], "KEY=VALUE"),
         (&echo, &[], &["A=1", ""], "KEY=VALUE"),

@@ -85,15 +85,8 @@ async fn denied_methods(session: &Session) -> Vec<String> {
 #[test]
 fn each_grant_grants_one_method() {
     /// All, in the order in which they are called.
-    const METHODS: [&str; 7] = [
-        "Host.id",
-        "Host.addrs",
-        "Host.peers",
-        "Host.connect",
-        "Host.executor",
-        "Executor.runBytes",
-        "Executor.echo",
-    ];
+    const METHODS: [&str; 7] =
+        ["Host.id", "Host.addrs", "Host.peers", "Host.connect", "Host.executor", "Executor.runBytes", "Executor.echo"];
     let without = |denied: &str| METHODS.into_iter().filter(|method| *method != denied).collect::<Vec<_>>();
     local(async {
         assert_eq!(denied_methods(&session(Grants::all()).await).await, [""; 0]);

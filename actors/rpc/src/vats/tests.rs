@@ -44,15 +44,15 @@ fn nothing_is_left_of_a_guest_that_disconnects() {
         let executor = session.executor();
         let child = run(&executor, &wasm(SPIN), &[], &[]).done().await.expect("a program");
         let pending = wait(&child);
+        drop((executor, child, pending));
         let (cell, gone) = session.disconnect();
         soon(gone).await.expect("told");
-        pending.await.expect_err("the connection is gone");
         assert_eq!(cell.0.exit().reason(), None, "the cell goes on without its node");
     });
 }
 
 #[test]
-fn a_vat_ends_with_either_half_of_its_connection() {
+fn a_vat_ends_when_its_guest_sends_no_more() {
     local(async {
         let Connected { to_vat, from_vat, gone, .. } = connected(Grants::all(), Limits::default()).await;
         drop(to_vat);
@@ -60,10 +60,11 @@ fn a_vat_ends_with_either_half_of_its_connection() {
         assert!(String::from_utf8_lossy(&goodbye).contains("disconnected"), "an abort says why: {goodbye:?}");
         soon(gone).await.expect("told");
 
-        // A guest that does not read any more is noticed at the next answer.
+        // One that does not read any more may go on sending.
         let Connected { to_vat, from_vat, gone, .. } = connected(Grants::all(), Limits::default()).await;
         drop(from_vat);
         to_vat.write_all(&transcript().await).await.expect("open");
+        to_vat.close();
         soon(gone).await.expect("told");
 
         let Connected { to_vat, gone, .. } = connected(Grants::all(), Limits::default()).await;
@@ -114,11 +115,15 @@ fn a_message_over_the_limit_is_refused_before_it_is_read() {
 
 /// What a client sends that does a bit of everything, as bytes.
 async fn transcript() -> Vec<u8> {
+    transcript_with(&wasm(ECHO)).await
+}
+
+async fn transcript_with(program: &[u8]) -> Vec<u8> {
     let (to_vat, sent) = pipe::pipe(CAPACITY);
     let (_nothing, from_vat) = pipe::pipe(1);
     let (host, system) = client(from_vat, to_vat);
     let executor = host.executor_request().send().pipeline.get_executor();
-    let process = run(&executor, &wasm(ECHO), &["a"], &["A=b"]).process;
+    let process = run(&executor, program, &["a"], &["A=b"]).process;
     let mut connect = host.connect_request();
     connect.get().set_peer_id(b"friend");
     connect.get().init_addrs(1).set(0, b"there");
@@ -147,7 +152,7 @@ async fn transcript() -> Vec<u8> {
         }
     }
     drop((pending, system));
-    assert!(bytes.len() > 1_000, "{}", bytes.len());
+    assert!(bytes.len() > 500, "{}", bytes.len());
     bytes
 }
 
@@ -197,11 +202,12 @@ fn no_bytes_make_a_vat_panic_or_stay() {
     println!("seed {seed}");
     let mut random = Random(seed);
     local(async {
-        let transcript = transcript().await;
+        // Most without a program: compiling one takes far longer than everything else.
+        let transcripts = [transcript().await, transcript_with(b"").await];
         let started = Instant::now();
         let mut rounds = 0;
         while started.elapsed() < FUZZING {
-            let mut bytes = transcript.clone();
+            let mut bytes = transcripts[usize::from(random.below(16) > 0)].clone();
             for _ in 0..=random.below(6) {
                 random.mutate(&mut bytes);
             }
