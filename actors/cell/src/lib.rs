@@ -13,7 +13,7 @@
 //! | `live`, `fresh` | async mode: one live instance; sync mode: a fresh instance per message |
 //! | `incarnation` | one instance from start to exit reason |
 //! | `guest`, `limiter`, `preemption` | what belongs to one instance, what it may use, how it yields |
-//! | `stdio`, `pipe`, `tail` | its standard streams |
+//! | `stdio`, `pipe`, `tail`, `wakers` | its standard streams |
 //! | `streams`, `loader` | the `wetware:*` interfaces it can import |
 //! | `fault` | from an error of the engine to an exit reason |
 
@@ -38,6 +38,7 @@ mod runtime;
 mod stdio;
 mod streams;
 pub mod tail;
+mod wakers;
 
 pub use cell::{Cell, Mode};
 pub use engine::{Class, MAX_CELLS, MAX_MEMORY, SMALL_MEMORY};

@@ -10,12 +10,14 @@ use std::{
     io,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, ready},
 };
 
 use bytes::{Buf, Bytes, BytesMut};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::wakers::Wakers;
 
 /// Bytes that a pipe holds before its writer waits: what WASI hosts commonly permit in one write.
 pub const CAPACITY: usize = 64 * 1024;
@@ -55,10 +57,6 @@ struct State {
     writers: Wakers,
 }
 
-/// The tasks that wait at one side. As long as there are tasks at the most: each is kept once.
-#[derive(Debug, Default)]
-struct Wakers(Vec<Waker>);
-
 /// Makes a pipe that holds at most `capacity` bytes.
 pub fn pipe(capacity: usize) -> (Writer, Reader) {
     let shared = Arc::new(Shared { capacity, state: Mutex::default() });
@@ -89,7 +87,7 @@ impl Reader {
         }
         let taken = state.buffer.len().min(max);
         let bytes = state.buffer.split_to(taken).freeze();
-        let writers = std::mem::take(&mut state.writers);
+        let writers = state.writers.take();
         drop(state);
         writers.wake();
         Ok(Some(bytes))
@@ -127,7 +125,9 @@ impl Reader {
         if !state.buffer.is_empty() || state.closed.is_some() {
             return Poll::Ready(());
         }
-        state.readers.register(cx);
+        let crowd = state.readers.register(cx);
+        drop(state);
+        crowd.wake();
         Poll::Pending
     }
 }
@@ -169,7 +169,7 @@ impl Writer {
         let taken = if whole && bytes.len() > room { 0 } else { bytes.len().min(room) };
         if taken > 0 {
             state.buffer.extend_from_slice(&bytes[..taken]);
-            let readers = std::mem::take(&mut state.readers);
+            let readers = state.readers.take();
             drop(state);
             readers.wake();
         }
@@ -222,7 +222,9 @@ impl Writer {
         if state.closed.is_some() || state.buffer.len() < self.0.capacity {
             return Poll::Ready(());
         }
-        state.writers.register(cx);
+        let crowd = state.writers.register(cx);
+        drop(state);
+        crowd.wake();
         Poll::Pending
     }
 }
@@ -238,22 +240,10 @@ impl Shared {
         if state.closed.is_none() {
             state.closed = Some(how);
         }
-        let (readers, writers) = (std::mem::take(&mut state.readers), std::mem::take(&mut state.writers));
+        let (readers, writers) = (state.readers.take(), state.writers.take());
         drop(state);
         readers.wake();
         writers.wake();
-    }
-}
-
-impl Wakers {
-    fn register(&mut self, cx: &Context<'_>) {
-        if !self.0.iter().any(|waker| waker.will_wake(cx.waker())) {
-            self.0.push(cx.waker().clone());
-        }
-    }
-
-    fn wake(self) {
-        self.0.into_iter().for_each(Waker::wake);
     }
 }
 

@@ -7,12 +7,14 @@ use std::{
     fmt,
     future::poll_fn,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Poll, Waker},
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use bytes::{Bytes, BytesMut};
 use ww_core::CellId;
+
+use crate::wakers::Wakers;
 
 /// Bytes that are kept for a reader: enough for the last screens of a log.
 pub const CAPACITY: usize = 64 * 1024;
@@ -41,7 +43,7 @@ struct State {
     kept: BytesMut,
     dropped: u64,
     closed: bool,
-    waiting: Vec<Waker>,
+    waiting: Wakers,
     line: Vec<u8>,
     window_start: Instant,
     lines_in_window: u32,
@@ -55,7 +57,7 @@ pub fn tail(cell: CellId) -> (Writer, Reader) {
         kept: BytesMut::new(),
         dropped: 0,
         closed: false,
-        waiting: Vec::new(),
+        waiting: Wakers::default(),
         line: Vec::new(),
         window_start: Instant::now(),
         lines_in_window: 0,
@@ -70,9 +72,9 @@ impl Writer {
         let mut state = lock(&self.0.0);
         state.keep(bytes);
         state.log(bytes);
-        let waiting = std::mem::take(&mut state.waiting);
+        let waiting = state.waiting.take();
         drop(state);
-        waiting.into_iter().for_each(Waker::wake);
+        waiting.wake();
     }
 }
 
@@ -88,9 +90,9 @@ impl Reader {
             if state.closed {
                 return Poll::Ready(Bytes::new());
             }
-            if !state.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-                state.waiting.push(cx.waker().clone());
-            }
+            let crowd = state.waiting.register(cx);
+            drop(state);
+            crowd.wake();
             Poll::Pending
         })
         .await
@@ -153,9 +155,9 @@ impl Drop for WriterEnd {
             tracing::warn!(target: "ww::stderr", cell = %state.cell, dropped = state.lines_dropped, "lines were dropped: the cell wrote too many");
         }
         state.closed = true;
-        let waiting = std::mem::take(&mut state.waiting);
+        let waiting = state.waiting.take();
         drop(state);
-        waiting.into_iter().for_each(Waker::wake);
+        waiting.wake();
     }
 }
 

@@ -5,7 +5,7 @@
 //! | `vats` | the arbiter on which all vats of a node live, and how a connection becomes one |
 //! | `host`, `executor`, `process`, `byte_stream` | one server per interface |
 //! | `network` | what a `Host` needs to know of the network, implemented elsewhere |
-//! | `traced` | one line in the log per message, at level trace |
+//! | `watched`, `load`, `traced` | what passes through a vat: kept within bounds, and logged at level trace |
 //!
 //! Capabilities are `!Send`: they never leave the arbiter. Everything that they reach beyond it is a handle.
 
@@ -14,10 +14,12 @@ mod executor;
 #[cfg(test)]
 mod fixture;
 mod host;
+mod load;
 mod network;
 mod process;
 mod traced;
 mod vats;
+mod watched;
 
 pub use network::{Network, Peer};
 pub use vats::Vats;

@@ -15,7 +15,12 @@ use ww_core::task;
 use ww_executor::{Executor, Guest, GuestVat};
 use ww_schema::peer_capnp;
 
-use crate::{host, network::Network, traced};
+use crate::{
+    host,
+    load::{Load, Metered},
+    network::Network,
+    watched,
+};
 
 /// Words of 8 bytes that one message of a guest may have: 64 MiB, room for the largest program and what is around it.
 const MAX_MESSAGE_WORDS: usize = 8 << 20;
@@ -55,16 +60,16 @@ impl GuestVat for Vats {
 
 /// Drives one vat until the connection ends.
 async fn serve(connection: ww_cell::Duplex, bootstrap: peer_capnp::host::Client, cell: u64) {
-    let reader = BufReader::new(connection.from_guest.compat());
-    let writer = BufWriter::new(connection.to_guest.compat_write());
+    let load = Rc::new(Load::default());
+    let metered = Rc::clone(&load);
+    // Outside the buffer, so that what is read is what belongs to a message.
+    let reader = Metered { stream: BufReader::new(connection.from_guest.compat()), load: metered };
+    let metered = Rc::clone(&load);
+    let writer = Metered { stream: BufWriter::new(connection.to_guest.compat_write()), load: metered };
     let mut options = ReaderOptions::new();
     options.traversal_limit_in_words(Some(MAX_MESSAGE_WORDS)).nesting_limit(MAX_NESTING);
     let network = twoparty::VatNetwork::new(reader, writer, Side::Server, options);
-    let system = if tracing::enabled!(target: "ww::rpc", tracing::Level::TRACE) {
-        RpcSystem::new(Box::new(traced::Network::new(network, cell)), Some(bootstrap.client))
-    } else {
-        RpcSystem::new(Box::new(network), Some(bootstrap.client))
-    };
+    let system = RpcSystem::new(Box::new(watched::Network::new(network, cell, load)), Some(bootstrap.client));
     match system.await {
         Ok(()) => tracing::trace!(cell, "a vat ended"),
         Err(error) => tracing::debug!(cell, %error, "a vat ended with an error"),

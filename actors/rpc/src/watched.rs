@@ -1,0 +1,142 @@
+//! A vat network that watches what passes through it: it keeps a client within its bounds, and at level trace it
+//! tells of every message.
+
+use std::rc::Rc;
+
+use capnp::{Error, any_pointer, capability::Promise, message};
+use capnp_rpc::{Connection, IncomingMessage, OutgoingMessage, VatNetwork, rpc_capnp, rpc_twoparty_capnp::Side};
+use futures::FutureExt;
+
+use crate::{load::Load, traced::tell};
+
+/// Watches what passes through another network.
+pub(crate) struct Network<N> {
+    inner: N,
+    watch: Watch,
+}
+
+/// Whose messages they are, and what is under way.
+#[derive(Clone)]
+struct Watch {
+    cell: u64,
+    load: Rc<Load>,
+}
+
+struct WatchedConnection {
+    inner: Box<dyn Connection<Side>>,
+    watch: Watch,
+}
+
+struct WatchedMessage {
+    inner: Box<dyn OutgoingMessage>,
+    watch: Watch,
+}
+
+impl<N> Network<N> {
+    /// Messages of the vat that serves `cell`.
+    pub(crate) fn new(inner: N, cell: u64, load: Rc<Load>) -> Self {
+        Self { inner, watch: Watch { cell, load } }
+    }
+}
+
+impl Watch {
+    fn connection(self, inner: Box<dyn Connection<Side>>) -> Box<dyn Connection<Side>> {
+        Box::new(WatchedConnection { inner, watch: self })
+    }
+
+    fn received(&self, message: &dyn IncomingMessage) -> Result<(), Error> {
+        tell(self.cell, "in", || message.get_body());
+        let bytes = self.load.take_received();
+        match message.get_body()?.get_as::<rpc_capnp::message::Reader<'_>>()?.which() {
+            Ok(rpc_capnp::message::Call(call)) => self.load.begin(call?.get_question_id(), bytes),
+            Ok(rpc_capnp::message::Finish(finish)) => {
+                self.load.end(finish?.get_question_id());
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn sends(&self, message: &dyn OutgoingMessage) {
+        tell(self.cell, "out", || message.get_body_as_reader());
+        let answer = message.get_body_as_reader().and_then(|body| {
+            match body.get_as::<rpc_capnp::message::Reader<'_>>()?.which()? {
+                rpc_capnp::message::Return(answer) => Ok(Some(answer?.get_answer_id())),
+                _ => Ok(None),
+            }
+        });
+        if let Ok(Some(question)) = answer {
+            self.load.end(question);
+        }
+    }
+}
+
+impl<N: VatNetwork<Side>> VatNetwork<Side> for Network<N> {
+    fn connect(&mut self, host_id: Side) -> Option<Box<dyn Connection<Side>>> {
+        let watch = self.watch.clone();
+        self.inner.connect(host_id).map(|connection| watch.connection(connection))
+    }
+
+    fn accept(&mut self) -> Promise<Box<dyn Connection<Side>>, Error> {
+        let watch = self.watch.clone();
+        Promise::from_future(self.inner.accept().map(move |accepted| accepted.map(|inner| watch.connection(inner))))
+    }
+
+    fn drive_until_shutdown(&mut self) -> Promise<(), Error> {
+        self.inner.drive_until_shutdown()
+    }
+}
+
+impl Connection<Side> for WatchedConnection {
+    fn get_peer_vat_id(&self) -> Side {
+        self.inner.get_peer_vat_id()
+    }
+
+    fn new_outgoing_message(&mut self, first_segment_word_size: u32) -> Box<dyn OutgoingMessage> {
+        let inner = self.inner.new_outgoing_message(first_segment_word_size);
+        Box::new(WatchedMessage { inner, watch: self.watch.clone() })
+    }
+
+    fn receive_incoming_message(&mut self) -> Promise<Option<Box<dyn IncomingMessage>>, Error> {
+        let watch = self.watch.clone();
+        let receiving = self.inner.receive_incoming_message();
+        Promise::from_future(async move {
+            watch.load.has_room().await;
+            let received = receiving.await?;
+            if let Some(message) = &received {
+                watch.received(&**message)?;
+            }
+            Ok(received)
+        })
+    }
+
+    fn shutdown(&mut self, result: capnp::Result<()>) -> Promise<(), Error> {
+        self.inner.shutdown(result)
+    }
+}
+
+impl OutgoingMessage for WatchedMessage {
+    fn get_body(&mut self) -> capnp::Result<any_pointer::Builder<'_>> {
+        self.inner.get_body()
+    }
+
+    fn get_body_as_reader(&self) -> capnp::Result<any_pointer::Reader<'_>> {
+        self.inner.get_body_as_reader()
+    }
+
+    fn send(self: Box<Self>) -> (Promise<(), Error>, Rc<message::Builder<message::HeapAllocator>>) {
+        self.watch.sends(&*self.inner);
+        let words = self.inner.size_in_words();
+        let (sent, message) = self.inner.send();
+        self.watch.load.queued(&message, words);
+        (sent, message)
+    }
+
+    fn take(self: Box<Self>) -> message::Builder<message::HeapAllocator> {
+        self.inner.take()
+    }
+
+    fn size_in_words(&self) -> usize {
+        self.inner.size_in_words()
+    }
+}
