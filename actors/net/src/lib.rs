@@ -8,16 +8,20 @@
 //! | `swarm` | the actor that owns the swarm |
 //! | `dials` | attempts to reach peers, shared by all who wait for the same one |
 //! | `streams` | streams from and to other nodes, by protocol name, with their limits |
+//! | [`call`] | the framed protocol on a stream: a message and its reply, each whole or torn |
 //! | `listen` | whether an address can be listened on, and what to tell if not |
 //! | `behaviour` | the protocols that the swarm speaks, and its transports |
 //!
 //! This crate knows no cell, no schema and no name of either: it knows peers, addresses, connections and streams.
 
 mod behaviour;
+pub mod call;
 pub mod config;
 mod dials;
 #[cfg(test)]
 mod fixture;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod identity;
 mod listen;
 pub mod net;
