@@ -9,12 +9,15 @@ use libp2p::{
     connection_limits::{self, ConnectionLimits},
     identify,
     identity::Keypair,
-    mdns, noise, ping,
+    mdns, noise, ping, quic,
     swarm::{self, NetworkBehaviour, behaviour::toggle::Toggle},
     tcp, yamux,
 };
 
-use crate::config::{Config, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, Limits, MAX_ADDRS};
+use crate::{
+    config::{Config, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, Limits, MAX_ADDRS, STREAMS_PER_CONNECTION},
+    streams::{self, Streams},
+};
 
 /// The version of what our nodes speak with each other, told to every peer.
 const PROTOCOL_VERSION: &str = "/ww/0.1.0";
@@ -33,10 +36,11 @@ pub(crate) struct Behaviour {
     identify: identify::Behaviour,
     ping: ping::Behaviour,
     mdns: Toggle<mdns::tokio::Behaviour>,
+    streams: streams::behaviour::Behaviour,
 }
 
 impl Behaviour {
-    fn new(keypair: &Keypair, config: &Config) -> io::Result<Self> {
+    fn new(keypair: &Keypair, config: &Config, streams: Streams) -> io::Result<Self> {
         let identify = identify::Config::new(PROTOCOL_VERSION.to_owned(), keypair.public())
             .with_agent_version(AGENT_VERSION.to_owned())
             // Addresses of private interfaces are nobody's business.
@@ -51,6 +55,7 @@ impl Behaviour {
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::default(),
             mdns: mdns.into(),
+            streams: streams::behaviour::Behaviour::new(streams, config.open_timeout),
         })
     }
 }
@@ -62,15 +67,19 @@ pub(crate) enum BuildError {
 }
 
 /// A swarm over TCP and QUIC that listens nowhere yet. Needs the runtime that will drive it.
-pub(crate) fn swarm(keypair: &Keypair, config: &Config) -> Result<libp2p::Swarm<Behaviour>, BuildError> {
+pub(crate) fn swarm(
+    keypair: &Keypair,
+    config: &Config,
+    streams: Streams,
+) -> Result<libp2p::Swarm<Behaviour>, BuildError> {
     let transports = || {
         SwarmBuilder::with_existing_identity(keypair.clone())
             .with_tokio()
-            .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
-            .map(|builder| builder.with_quic())
+            .with_tcp(tcp::Config::default(), noise::Config::new, yamux_config)
+            .map(|builder| builder.with_quic_config(quic_config))
             .map_err(BuildError::Noise)
     };
-    let behaviour = Behaviour::new(keypair, config).map_err(BuildError::Mdns)?;
+    let behaviour = Behaviour::new(keypair, config, streams).map_err(BuildError::Mdns)?;
     match transports()?.with_dns() {
         Ok(builder) => {
             let Ok(builder) = builder.with_behaviour(|_| behaviour);
@@ -86,6 +95,17 @@ pub(crate) fn swarm(keypair: &Keypair, config: &Config) -> Result<libp2p::Swarm<
 
 fn swarm_config(config: swarm::Config) -> swarm::Config {
     config.with_idle_connection_timeout(IDLE_TIMEOUT).with_dial_concurrency_factor(DIAL_CONCURRENCY)
+}
+
+fn yamux_config() -> yamux::Config {
+    let mut config = yamux::Config::default();
+    config.set_max_num_streams(STREAMS_PER_CONNECTION);
+    config
+}
+
+fn quic_config(mut config: quic::Config) -> quic::Config {
+    config.max_concurrent_stream_limit = STREAMS_PER_CONNECTION as u32;
+    config
 }
 
 fn connection_limits(limits: Limits) -> ConnectionLimits {

@@ -48,6 +48,30 @@ pub const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 /// has a handful of interfaces with two transports each.
 pub const MAX_ADDRS: usize = 16;
 
+/// Names that a node may publish at the same time. Every poll of a connection goes over the list, which with 1,000 of
+/// them costs many times the rest; whatever else there is can be reached through one protocol, `/ww/0.1.0/call`.
+pub const MAX_PUBLISHED: usize = 64;
+
+/// Streams that one peer may have open to this node, over all its connections: twice what a node of ours opens.
+pub const DEFAULT_INBOUND_PER_PEER: usize = 512;
+
+/// Streams that this node has open to one peer: half of the 512 that a yamux connection has in both directions by
+/// default, where one more ends the connection.
+pub const DEFAULT_OUTBOUND_PER_PEER: usize = 256;
+
+/// Streams of a node. Each holds some KiB, and up to 256 KiB that its reader has not taken yet.
+pub const DEFAULT_STREAMS: usize = 4_096;
+
+/// Streams that wait to be accepted under one name: a burst, not a backlog.
+pub const DEFAULT_WAITING: usize = 64;
+
+/// How long peers may take to agree on the protocol of a stream: a few round trips around the world.
+pub const DEFAULT_OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Streams that a connection carries, whoever opened them: all that a peer may have in both directions and what libp2p
+/// has of its own, so that its limit, which ends the connection, is reached by none that keeps to ours.
+pub(crate) const STREAMS_PER_CONNECTION: usize = 1_024;
+
 /// How the network of a node is set up. The default listens nowhere and can still dial.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -63,6 +87,23 @@ pub struct Config {
     pub limits: Limits,
     /// How long [`Net::connect`](crate::Net::connect) tries.
     pub dial_timeout: Duration,
+    /// How many streams there may be.
+    pub streams: StreamLimits,
+    /// How long peers may take to agree on the protocol of a stream, in both directions.
+    pub open_timeout: Duration,
+}
+
+/// How many streams there may be. What is above is reset, and counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamLimits {
+    /// Those that one peer opened.
+    pub inbound_per_peer: usize,
+    /// Those to one peer.
+    pub outbound_per_peer: usize,
+    /// All of them.
+    pub per_node: usize,
+    /// Those that wait to be accepted under one name.
+    pub waiting: usize,
 }
 
 /// How many connections there may be. What is above is refused, and logged.
@@ -102,6 +143,19 @@ impl Default for Config {
             mdns: false,
             limits: Limits::default(),
             dial_timeout: DEFAULT_DIAL_TIMEOUT,
+            streams: StreamLimits::default(),
+            open_timeout: DEFAULT_OPEN_TIMEOUT,
+        }
+    }
+}
+
+impl Default for StreamLimits {
+    fn default() -> Self {
+        Self {
+            inbound_per_peer: DEFAULT_INBOUND_PER_PEER,
+            outbound_per_peer: DEFAULT_OUTBOUND_PER_PEER,
+            per_node: DEFAULT_STREAMS,
+            waiting: DEFAULT_WAITING,
         }
     }
 }

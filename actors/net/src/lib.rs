@@ -7,22 +7,37 @@
 //! | [`net`] | the handle: what the rest of the node asks of the swarm |
 //! | `swarm` | the actor that owns the swarm |
 //! | `dials` | attempts to reach peers, shared by all who wait for the same one |
+//! | `streams` | streams from and to other nodes, by protocol name, with their limits |
+//! | [`call`] | the framed protocol on a stream: a message and its reply, each whole or torn |
 //! | `listen` | whether an address can be listened on, and what to tell if not |
 //! | `behaviour` | the protocols that the swarm speaks, and its transports |
 //!
-//! This crate knows no cell, no schema and no name of either: it knows peers, addresses and connections.
+//! This crate knows no cell, no schema and no name of either: it knows peers, addresses, connections and streams.
 
 mod behaviour;
+pub mod call;
 pub mod config;
 mod dials;
+#[cfg(test)]
+mod fixture;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod identity;
 mod listen;
 pub mod net;
+mod streams;
 mod swarm;
 
-pub use config::Config;
+pub use config::{Config, StreamLimits};
 pub use dials::{ConnectError, Refusal};
 pub use identity::Identity;
 pub use libp2p::{Multiaddr, PeerId};
 pub use net::{Net, PeerInfo};
+pub use streams::{
+    ledger::StreamCounts,
+    open::OpenError,
+    protocol::Protocol,
+    published::{AcceptError, Incoming, IncomingStream},
+    stream::Stream,
+};
 pub use swarm::StartError;

@@ -10,9 +10,10 @@ use tokio::{
 };
 
 use crate::{
-    Config, ConnectError, Identity, StartError,
+    AcceptError, Config, ConnectError, Identity, Incoming, OpenError, Protocol, StartError, Stream, StreamCounts,
     config::LISTEN_TIMEOUT,
     dials,
+    streams::{self, Streams},
     swarm::{Admitted, Connect, Launched, ListAddrs, ListPeers, Stop, Swarm},
 };
 
@@ -36,6 +37,8 @@ pub struct PeerInfo {
 struct Inner {
     peer_id: PeerId,
     dial_timeout: Duration,
+    open_timeout: Duration,
+    streams: Streams,
     actor: Addr<Swarm>,
     room: Arc<Semaphore>,
     closed: watch::Receiver<()>,
@@ -56,10 +59,12 @@ impl Net {
     /// possible; and where the arbiter has ended.
     pub async fn start(config: Config, identity: Identity, arbiter: &ArbiterHandle) -> Result<Self, StartError> {
         let peer_id = identity.peer_id();
-        let dial_timeout = config.dial_timeout;
+        let (dial_timeout, open_timeout) = (config.dial_timeout, config.open_timeout);
+        let streams = Streams::new(config.streams);
+        let shared = streams.clone();
         let (tx, rx) = oneshot::channel();
         let launch = move || {
-            if tx.send(Swarm::launch(&config, identity)).is_err() {
+            if tx.send(Swarm::launch(&config, identity, shared)).is_err() {
                 tracing::debug!("nobody waits for the start of the network any more");
             }
         };
@@ -69,7 +74,7 @@ impl Net {
         let launched = timeout(LISTEN_TIMEOUT, rx).await.map_err(|_| StartError::Unresponsive)?;
         let Launched { addr, ready, closed } = launched.map_err(|_| StartError::Ended)??;
         let room = Arc::new(Semaphore::new(MAX_REQUESTS));
-        let net = Self(Arc::new(Inner { peer_id, dial_timeout, actor: addr, room, closed }));
+        let net = Self(Arc::new(Inner { peer_id, dial_timeout, open_timeout, streams, actor: addr, room, closed }));
         let outcome = match timeout(LISTEN_TIMEOUT, ready).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(StartError::Ended),
@@ -130,6 +135,41 @@ impl Net {
         };
         let after = self.0.dial_timeout;
         timeout(after, connect).await.unwrap_or(Err(ConnectError::Timeout { peer: peer_id, after }))
+    }
+
+    /// Opens a stream to a peer, after connecting to it if need be: see [`Net::connect`] for `addrs`.
+    ///
+    /// `Ok` says that the peer accepts the protocol. It may still reset the stream at once, because too many wait there.
+    /// A stream of the node to itself stays in memory.
+    ///
+    /// Takes at most [`Config::dial_timeout`] and, once on the connection that there is and once on a new one,
+    /// [`Config::open_timeout`].
+    ///
+    /// Cancel safe: dropping the future gives up the stream. Its place is free again when the peer has answered, or
+    /// that timeout has passed.
+    ///
+    /// # Errors
+    ///
+    /// Where the peer cannot be connected to, does not accept the protocol, does not answer in time or hangs up; and
+    /// where there are as many streams as there may be.
+    pub async fn open(&self, peer: PeerId, addrs: Vec<Multiaddr>, protocol: Protocol) -> Result<Stream, OpenError> {
+        streams::open::open(self, &self.0.streams, peer, addrs, protocol, self.0.open_timeout).await
+    }
+
+    /// Begins to accept streams of a protocol, on connections that are open already, too. Dropping what is returned
+    /// ends it.
+    ///
+    /// # Errors
+    ///
+    /// Where somebody accepts them already, [`MAX_PUBLISHED`](crate::config::MAX_PUBLISHED) names are published, or the
+    /// network has stopped.
+    pub fn accept(&self, protocol: Protocol) -> Result<Incoming, AcceptError> {
+        self.0.streams.published().accept(protocol)
+    }
+
+    /// How many streams there are now, and how many were refused.
+    pub fn stream_counts(&self) -> StreamCounts {
+        self.0.streams.ledger().counts()
     }
 
     /// Stops the network, and returns when it has: listeners and connections are closed and the key file is unlocked.

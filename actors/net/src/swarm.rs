@@ -42,6 +42,7 @@ use crate::{
     config::{LISTEN_TIMEOUT, STOP_TIMEOUT},
     dials::{Attempt, ConnectError, Dials, Outcome, without_peer},
     listen,
+    streams::Streams,
 };
 
 /// Events of the network that are handled before messages get their turn, some microseconds each.
@@ -148,9 +149,9 @@ struct Starting {
 
 impl Swarm {
     /// Builds the swarm, opens its listeners, and starts the actor on the calling thread's arbiter.
-    pub(crate) fn launch(config: &Config, identity: Identity) -> Result<Launched, StartError> {
+    pub(crate) fn launch(config: &Config, identity: Identity, streams: Streams) -> Result<Launched, StartError> {
         let peer_id = identity.peer_id();
-        let swarm = behaviour::swarm(identity.keypair(), config).map_err(|error| match error {
+        let swarm = behaviour::swarm(identity.keypair(), config, streams).map_err(|error| match error {
             BuildError::Noise(error) => StartError::Noise(error),
             BuildError::Mdns(error) => StartError::Mdns(error),
         })?;

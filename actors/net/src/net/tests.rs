@@ -1,57 +1,16 @@
 use std::{
-    future::Future,
     io,
     net::{TcpListener, UdpSocket},
 };
 
 use futures::{StreamExt, future::join_all};
 use libp2p::{SwarmBuilder, identify, multiaddr::Protocol, noise, swarm::SwarmEvent, tcp, yamux};
-use ww_core::Platform;
 
 use super::*;
-use crate::config::Limits;
-
-/// Longer than anything here takes on a busy machine: what is not true by then never will be.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-const TCP: &str = "/ip4/127.0.0.1/tcp/0";
-const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
-
-struct Room {
-    platform: Platform,
-}
-
-impl Room {
-    fn new() -> Self {
-        Self { platform: Platform::start(tokio::runtime::Handle::current()).unwrap() }
-    }
-
-    async fn try_start(&self, config: Config) -> Result<Net, StartError> {
-        Net::start(config, Identity::ephemeral(), &self.platform.arbiter()).await
-    }
-
-    async fn net(&self, listen: &[&str]) -> Net {
-        self.try_start(listening(listen)).await.unwrap()
-    }
-}
-
-fn listening(addrs: &[&str]) -> Config {
-    Config { listen: addrs.iter().map(|addr| addr.parse().unwrap()).collect(), ..Config::default() }
-}
-
-/// Asks again and again, each time with a round trip through the actor, until the answer is good.
-async fn until<T, F: Future<Output = T>>(mut ask: impl FnMut() -> F, mut good: impl FnMut(&T) -> bool) -> T {
-    let asking = async {
-        loop {
-            let answer = ask().await;
-            if good(&answer) {
-                return answer;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(PATIENCE, asking).await.expect("the answer becomes good")
-}
+use crate::{
+    config::Limits,
+    fixture::{PATIENCE, QUIC, Room, TCP, listening, until},
+};
 
 /// A port of TCP on loopback where nobody listens. It stays so while the socket lives, which has it without listening.
 fn deaf_port() -> (socket2::Socket, Multiaddr) {

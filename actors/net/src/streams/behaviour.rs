@@ -1,0 +1,77 @@
+//! The share of streams in the swarm: a handler for every connection, and nothing else. The handlers do all the work
+//! beside the swarm, so that a stream costs the actor nothing.
+
+use std::{
+    convert::Infallible,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use libp2p::{
+    Multiaddr, PeerId,
+    core::{Endpoint, transport::PortUse},
+    swarm::{
+        ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent, THandlerOutEvent,
+        ToSwarm,
+    },
+};
+
+use super::{Streams, handler::Handler};
+
+/// The behaviour. Dropped with the swarm, it ends every wait.
+pub(crate) struct Behaviour {
+    streams: Streams,
+    open_timeout: Duration,
+}
+
+impl Behaviour {
+    pub(crate) fn new(streams: Streams, open_timeout: Duration) -> Self {
+        Self { streams, open_timeout }
+    }
+
+    fn handler(&self, peer: PeerId, id: ConnectionId) -> Handler {
+        Handler::new(self.streams.clone(), peer, id, self.open_timeout)
+    }
+}
+
+impl NetworkBehaviour for Behaviour {
+    type ConnectionHandler = Handler;
+    type ToSwarm = Infallible;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        _: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(self.handler(peer, id))
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        _: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(self.handler(peer, id))
+    }
+
+    fn on_swarm_event(&mut self, _: FromSwarm<'_>) {}
+
+    fn on_connection_handler_event(&mut self, _: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
+        match event {}
+    }
+
+    fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        Poll::Pending
+    }
+}
+
+impl Drop for Behaviour {
+    fn drop(&mut self) {
+        self.streams.close();
+    }
+}
