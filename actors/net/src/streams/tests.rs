@@ -535,3 +535,32 @@ async fn a_peer_that_never_agrees_on_a_protocol_is_given_up() {
     assert!(matches!(error, OpenError::Timeout { after, .. } if after == open_timeout), "{error:?}");
     emptied(&[&client]).await;
 }
+
+#[tokio::test]
+async fn the_limit_of_a_peer_does_not_end_its_connection() {
+    const OPENED: usize = 600;
+    let room = Room::new();
+    let more = StreamLimits { outbound_per_peer: OPENED, ..StreamLimits::default() };
+    for transport in [TCP, QUIC] {
+        let server = room.net(&[transport]).await;
+        let client = room.try_start(Config { streams: more, ..Config::default() }).await.unwrap();
+        let serving = serve(server.accept(named("echo")).unwrap(), usize::MAX, echo);
+        let (to, addrs) = at(&server).await;
+        let mut held = Vec::new();
+        for _ in 0..OPENED {
+            held.push(client.open(to, addrs.clone(), named("echo")).await.unwrap());
+        }
+        let limit = StreamLimits::default().inbound_per_peer;
+        let counts = async || {
+            server.addrs().await;
+            server.stream_counts()
+        };
+        let counts = until(counts, |counts| counts.refused_by_peer == (OPENED - limit) as u64).await;
+        assert_eq!(counts.inbound, limit);
+        assert_eq!(exchange(&mut held[0], b"alive").await.unwrap(), b"alive");
+        assert_eq!(client.peers().await[0].addrs.len(), 1);
+        drop(held);
+        serving.abort();
+        emptied(&[&server, &client]).await;
+    }
+}
