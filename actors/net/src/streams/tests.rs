@@ -1,6 +1,15 @@
-use std::io;
+use std::{io, time::Duration};
 
 use futures::{StreamExt, future::join_all};
+use libp2p::{
+    Transport,
+    core::{
+        transport::{ListenerId, TransportEvent},
+        upgrade,
+    },
+    identity::Keypair,
+    noise, tcp, yamux,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, copy},
     time::timeout,
@@ -13,6 +22,7 @@ use ww_core::{
 use crate::{
     AcceptError, Config, ConnectError, Incoming, IncomingStream, Multiaddr, Net, OpenError, PeerId, Protocol, Stream,
     StreamCounts, StreamLimits,
+    call::{self, Accepted, Asked, Ending, Header, Part, ReadError, Status, Target},
     config::MAX_PUBLISHED,
     fixture::{PATIENCE, QUIC, Room, TCP, listening, until},
 };
@@ -439,4 +449,118 @@ async fn an_open_that_is_given_up_leaves_nothing_behind() {
     drop(stream);
     answering.abort();
     emptied(&[&server, &client]).await;
+}
+
+fn header() -> Header {
+    Header { target: Target::Name(Name::new("echo").unwrap()), remaining: None, trace: 1, message: 2 }
+}
+
+#[tokio::test]
+async fn a_call_is_whole_or_torn_whatever_carries_it() {
+    let room = Room::new();
+    for transport in [Some(TCP), Some(QUIC), None] {
+        let (server, client) = (room.net(transport.as_slice()).await, room.net(&[]).await);
+        let client = if transport.is_some() { &client } else { &server };
+        let mut incoming = server.accept(Protocol::Call).unwrap();
+        let (to, addrs) = at(&server).await;
+        for whole in [true, false] {
+            let stream = client.open(to, addrs.clone(), Protocol::Call).await.unwrap();
+            let accepted = call::accept(incoming.next().await.unwrap().stream);
+            let Asked { mut body, mut reply } = call::ask(stream, &header());
+            let (accepted, sent) = tokio::join!(accepted, async {
+                body.write(b"request").await?;
+                body.finish(Ending::Whole).await
+            });
+            sent.unwrap();
+            let Accepted { header: received, body: mut request, reply: mut answer } = accepted.unwrap();
+            assert_eq!(received, header());
+            let mut read = Vec::new();
+            while let Part::Data(data) = request.read().await.unwrap() {
+                read.extend_from_slice(data);
+            }
+            assert_eq!(read, b"request");
+            answer.write(b"reply").await.unwrap();
+            assert_eq!(reply.read().await.unwrap(), Part::Data(b"reply"));
+            if whole {
+                answer.finish(Status::Ok).await.unwrap();
+                assert_eq!(reply.read().await.unwrap(), Part::End(Status::Ok));
+            } else {
+                // After the caller's half-close this looks like EOF on every transport.
+                drop((request, answer));
+                let error = timeout(PATIENCE, reply.read()).await.unwrap().unwrap_err();
+                assert!(matches!(error, ReadError::Torn | ReadError::Io(_)), "{error:?}");
+            }
+        }
+        // And so does the end of the peer.
+        let stream = client.open(to, addrs, Protocol::Call).await.unwrap();
+        let Asked { body, mut reply } = call::ask(stream, &header());
+        body.finish(Ending::Whole).await.unwrap();
+        let mut accepted = call::accept(incoming.next().await.unwrap().stream).await.unwrap();
+        accepted.reply.write(b"half").await.unwrap();
+        assert_eq!(reply.read().await.unwrap(), Part::Data(b"half"));
+        if transport.is_some() {
+            server.stop().await;
+            let error = timeout(PATIENCE, reply.read()).await.unwrap().unwrap_err();
+            assert!(matches!(error, ReadError::Torn | ReadError::Io(_)), "{error:?}");
+        }
+        drop((accepted, reply));
+        emptied(&[&server, client]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_never_agrees_on_a_protocol_is_given_up() {
+    let open_timeout = Duration::from_millis(50);
+    let room = Room::new();
+    let client = room.try_start(Config { open_timeout, ..Config::default() }).await.unwrap();
+    let key = Keypair::generate_ed25519();
+    let mut transport = tcp::tokio::Transport::new(tcp::Config::default())
+        .upgrade(upgrade::Version::V1)
+        .authenticate(noise::Config::new(&key).unwrap())
+        .multiplex(yamux::Config::default())
+        .boxed();
+    transport.listen_on(ListenerId::next(), TCP.parse().unwrap()).unwrap();
+    let TransportEvent::NewAddress { listen_addr, .. } = transport.select_next_some().await else { panic!() };
+    // Secures the connection, and then does nothing with it.
+    let silence = async {
+        loop {
+            if let TransportEvent::Incoming { upgrade, .. } = transport.select_next_some().await {
+                return upgrade.await.unwrap();
+            }
+        }
+    };
+    let opening = client.open(key.public().to_peer_id(), vec![listen_addr], Protocol::Call);
+    let (_muxer, opened) = tokio::join!(silence, opening);
+    let error = opened.unwrap_err();
+    assert!(matches!(error, OpenError::Timeout { after, .. } if after == open_timeout), "{error:?}");
+    emptied(&[&client]).await;
+}
+
+#[tokio::test]
+async fn the_limit_of_a_peer_does_not_end_its_connection() {
+    const OPENED: usize = 600;
+    let room = Room::new();
+    let more = StreamLimits { outbound_per_peer: OPENED, ..StreamLimits::default() };
+    for transport in [TCP, QUIC] {
+        let server = room.net(&[transport]).await;
+        let client = room.try_start(Config { streams: more, ..Config::default() }).await.unwrap();
+        let serving = serve(server.accept(named("echo")).unwrap(), usize::MAX, echo);
+        let (to, addrs) = at(&server).await;
+        let mut held = Vec::new();
+        for _ in 0..OPENED {
+            held.push(client.open(to, addrs.clone(), named("echo")).await.unwrap());
+        }
+        let limit = StreamLimits::default().inbound_per_peer;
+        let counts = async || {
+            server.addrs().await;
+            server.stream_counts()
+        };
+        let counts = until(counts, |counts| counts.refused_by_peer == (OPENED - limit) as u64).await;
+        assert_eq!(counts.inbound, limit);
+        assert_eq!(exchange(&mut held[0], b"alive").await.unwrap(), b"alive");
+        assert_eq!(client.peers().await[0].addrs.len(), 1);
+        drop(held);
+        serving.abort();
+        emptied(&[&server, &client]).await;
+    }
 }
