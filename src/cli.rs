@@ -7,6 +7,8 @@ use tracing_subscriber::EnvFilter;
 pub mod code;
 mod keygen;
 mod run;
+mod send;
+mod signals;
 
 /// What is logged unless `RUST_LOG` says otherwise.
 const DEFAULT_LOG: &str = "ww=info";
@@ -25,6 +27,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Run(run::Args),
+    Send(send::Args),
     Keygen(keygen::Args),
 }
 
@@ -64,6 +67,7 @@ pub fn main(runtime: &Runtime) -> u8 {
     start_log();
     let done = match cli.verb {
         Verb::Run(args) => runtime.block_on(run::run(args, runtime.handle())),
+        Verb::Send(args) => runtime.block_on(send::send(args, runtime.handle())),
         Verb::Keygen(args) => keygen::keygen(&args),
     };
     match done {

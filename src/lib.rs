@@ -30,11 +30,13 @@ pub mod cli;
 pub mod config;
 mod network;
 mod node;
+mod publish;
 pub mod serve;
 pub mod terminal;
 
 pub use config::Config;
 pub use node::{Boot, BootError, Node, StartError};
+pub use publish::Published;
 pub use ww_cell as cell;
 pub use ww_core::{CellId, Grants, Limits, Name, exit};
 pub use ww_executor::{Process, Serving};

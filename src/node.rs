@@ -14,13 +14,13 @@ use ww_core::{
 };
 use ww_executor::{Executor, Owner, Process, Serving, SpawnError, Spec};
 use ww_image::{Image, LoadError, Loader, LoaderConfig};
-use ww_net::{Identity, Net, identity};
+use ww_net::{AcceptError, Identity, Net, identity};
 use ww_rpc::Vats;
 
-use crate::{Config, network::Swarm};
+use crate::{Config, Published, network::Swarm};
 
 /// The name of an image's cell that nobody named.
-const DEFAULT_NAME: &str = "pid0";
+pub(crate) const DEFAULT_NAME: &str = "pid0";
 
 /// One node: one identity, one sandbox, one tree of cells.
 pub struct Node {
@@ -70,9 +70,6 @@ pub enum BootError {
     /// The image wants more than the node gives.
     #[error("the image's etc/ww.toml asks for too much: {0}")]
     Limits(#[from] Exceeds),
-    /// The image wants something that this version cannot do.
-    #[error("the image's etc/ww.toml sets `{0}`: this version runs an image's main on the terminal only")]
-    Unsupported(&'static str),
     /// The cell did not start.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
@@ -119,12 +116,6 @@ impl Node {
     ///
     /// Where the program cannot be run, or the image asks for what it cannot have.
     pub async fn boot(&self, image: Image, boot: Boot, stdio: Stdio) -> Result<Process, BootError> {
-        let cell = &image.manifest.cell;
-        for (set, key) in [(cell.async_mode, "async"), (cell.publish, "publish")] {
-            if set {
-                return Err(BootError::Unsupported(key));
-            }
-        }
         // Whoever sits at the terminal decides how long it takes.
         let spec = self.spec(image, boot, None)?;
         Ok(self.executor.run_with(Owner::Node, spec, stdio).await?)
@@ -138,6 +129,16 @@ impl Node {
     pub async fn serve(&self, image: Image, boot: Boot, serving: Serving) -> Result<(Process, Cell), BootError> {
         let spec = self.spec(image, boot, Some(DEFAULT_DEADLINE))?;
         Ok(self.executor.spawn(Owner::Node, spec, serving).await?)
+    }
+
+    /// Accepts streams of peers for a cell under a name: on `/ww/0.1.0/<name>`, each is one message. `at_once` of them
+    /// are served at the same time: as many as the cell has instances.
+    ///
+    /// # Errors
+    ///
+    /// Where the name is taken, or as many are published as may be.
+    pub fn publish(&self, name: Name, cell: Cell, at_once: usize) -> Result<Published, AcceptError> {
+        Published::start(&self.net, name, cell, at_once, self.platform.runtime())
     }
 
     /// What an image's cell is started with; `deadline` is what it has for one message if it does not say so itself.

@@ -2,19 +2,17 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use tokio::{
-    runtime::Handle,
-    signal::unix::{Signal, SignalKind, signal},
-    time::timeout,
-};
+use tokio::{runtime::Handle, time::timeout};
+use ww_cell::Mode;
 use ww_core::{Name, exit::Reason};
 use ww_executor::SpawnError;
 use ww_image::{Loader, LoaderConfig};
 use ww_net::Multiaddr;
 
-use super::{Failure, code};
+use super::{Failure, code, signals::Signals};
 use crate::{
-    Boot, BootError, Config, Node, Process, StartError,
+    Boot, BootError, Config, Node, Process, Published, Serving, StartError,
+    node::DEFAULT_NAME,
     terminal::{self, Terminal},
 };
 
@@ -23,7 +21,8 @@ use crate::{
 /// An image is a directory with the program at bin/main.wasm, a WebAssembly component or a core WASI preview 1
 /// module, and settings of its cell at etc/ww.toml if it has any. The program's main runs once, with this
 /// terminal as its standard streams; when it ends, everything that it started ends, and its exit code is the
-/// exit code of this command.
+/// exit code of this command. With --publish or --async it serves messages instead, until it ends or the node is
+/// told to stop.
 ///
 /// Exit codes besides the program's own: 64 wrong arguments, 66 the image cannot be loaded, 69 the port is
 /// taken, 71 the node itself failed, 78 wrong configuration or identity, 124 out of time, 126 could not start,
@@ -44,6 +43,14 @@ pub(super) struct Args {
     /// Let traps name function, file and line, if the program carries debug information
     #[arg(long)]
     wasm_debug: bool,
+
+    /// Serve messages with one live instance, whose poll is called once per message
+    #[arg(long = "async")]
+    async_mode: bool,
+
+    /// Accept streams of peers on /ww/0.1.0/<NAME>: each is one message, for a fresh instance unless --async is given
+    #[arg(long)]
+    publish: bool,
 
     /// Name of the cell [default: the image's, else pid0]
     #[arg(long)]
@@ -90,12 +97,6 @@ fn ipfs_url(text: &str) -> Result<String, String> {
     Loader::new(config).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
-/// Signals that tell the node to stop.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
 pub(super) async fn run(args: Args, runtime: &Handle) -> Result<u8, Failure> {
     let mut signals = Signals::new().map_err(|error| Failure::new(code::HOST, &error))?;
     let config = config(&args).map_err(|error| Failure::new(code::CONFIG, &error))?;
@@ -110,6 +111,9 @@ pub(super) async fn run(args: Args, runtime: &Handle) -> Result<u8, Failure> {
     };
     let code = match ended {
         Ok(Booted::Running(name, process, terminal)) => supervise(&mut signals, drain, &name, process, terminal).await,
+        Ok(Booted::Serving(name, process, published)) => {
+            Ok(serve(&mut signals, drain, &name, process, published).await)
+        }
         Ok(Booted::Stopped(code)) => Ok(code),
         Err(failure) => Err(failure),
     };
@@ -125,13 +129,31 @@ pub(super) async fn run(args: Args, runtime: &Handle) -> Result<u8, Failure> {
 
 enum Booted {
     Running(String, Process, Terminal),
+    Serving(String, Process, Option<Published>),
     Stopped(u8),
 }
 
 async fn boot(node: &Node, args: Args, runtime: &Handle) -> Result<Booted, Failure> {
     let image = node.load(&args.image).await.map_err(|error| Failure::new(code::IMAGE, &error))?;
-    let name = args.name.as_ref().or(image.manifest.cell.name.as_ref()).map_or("pid0", Name::as_str).to_owned();
+    let cell = &image.manifest.cell;
+    let name = args.name.as_ref().or(cell.name.as_ref()).map_or(DEFAULT_NAME, Name::as_str).to_owned();
+    let (async_mode, publish) = (args.async_mode || cell.async_mode, args.publish || cell.publish);
     let boot = Boot { name: args.name, args: args.args, env: args.env.into_iter().collect::<BTreeMap<_, _>>() };
+    if async_mode || publish {
+        let serving = Serving::new(if async_mode { Mode::Async } else { Mode::Sync });
+        let at_once = if async_mode { 1 } else { serving.instances };
+        let served = node.serve(image, boot, serving).await;
+        let (process, cell) = served.map_err(|error| boot_failure(&args.image, &error))?;
+        let published = match publish.then(|| Name::new(name.as_str())) {
+            None => None,
+            Some(Err(error)) => return Err(Failure::new(code::USAGE, &error)),
+            Some(Ok(published)) => {
+                let accepted = node.publish(published, cell, at_once);
+                Some(accepted.map_err(|error| Failure::new(code::UNAVAILABLE, &error))?)
+            }
+        };
+        return Ok(Booted::Serving(name, process, published));
+    }
     let (stdio, ends) = terminal::pipes();
     let process = node.boot(image, boot, stdio).await.map_err(|error| boot_failure(&args.image, &error))?;
     let terminal = Terminal::connect(ends, runtime).map_err(|error| Failure::new(code::HOST, &error))?;
@@ -181,25 +203,48 @@ async fn supervise(
         return Ok(code);
     }
     let reason = process.exit().wait().await;
-    match &reason {
-        Reason::Normal | Reason::Exit(_) => {}
-        Reason::Trap(trap) => eprintln!("ww: {name} ended: {reason}\n{}", trap.backtrace.trim_end()),
-        _ => eprintln!("ww: {name} ended: {reason}"),
-    }
+    tell(name, &reason);
     Ok(reason.code())
 }
 
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    /// The exit code of the next signal.
-    async fn next(&mut self) -> u8 {
-        tokio::select! {
-            _ = self.interrupt.recv() => code::INTERRUPTED,
-            _ = self.terminate.recv() => code::TERMINATED,
+/// Waits for the end of a cell that serves messages, or for a signal: then no message is taken any more, and the ones
+/// that it has begun may finish. A second signal does not wait.
+async fn serve(
+    signals: &mut Signals,
+    drain: std::time::Duration,
+    name: &str,
+    process: Process,
+    published: Option<Published>,
+) -> u8 {
+    tracing::info!(name, published = published.is_some(), "the cell serves messages");
+    tokio::select! {
+        reason = process.exit().wait() => {
+            tell(name, &reason);
+            reason.code()
         }
+        code = signals.next() => {
+            tracing::info!("stopping: messages that were begun may finish within {drain:?}; another signal breaks them off");
+            if let Some(published) = published {
+                tokio::select! {
+                    drained = timeout(drain, published.drain()) => {
+                        if drained.is_err() {
+                            tracing::warn!("not every message was answered in time: the rest is broken off");
+                        }
+                    }
+                    _ = signals.next() => {}
+                }
+            }
+            code
+        }
+    }
+}
+
+/// Says why a cell ended, where its exit code does not say everything.
+fn tell(name: &str, reason: &Reason) {
+    match reason {
+        Reason::Normal | Reason::Exit(_) => {}
+        Reason::Trap(trap) => eprintln!("ww: {name} ended: {reason}\n{}", trap.backtrace.trim_end()),
+        _ => eprintln!("ww: {name} ended: {reason}"),
     }
 }
 
@@ -238,7 +283,7 @@ fn start_failure(error: &StartError) -> Failure {
 
 fn boot_failure(image: &str, error: &BootError) -> Failure {
     let code = match error {
-        BootError::Limits(_) | BootError::Unsupported(_) => code::IMAGE,
+        BootError::Limits(_) => code::IMAGE,
         BootError::Spawn(SpawnError::Program(error)) if error.is_invalid() => code::IMAGE,
         BootError::Spawn(_) => code::START_FAILED,
     };

@@ -13,6 +13,7 @@
 //! | `authority` | environment, grants and limits: nothing that was not given |
 //! | `children` | programs that start programs |
 //! | `actors` | guests that live on between messages, through the library |
+//! | `serving` | cells that peers send messages to |
 //! | `shell` | the interactive image |
 //! | `debug_info` | backtraces that name files and lines |
 //! | `identity` | keys and peer ids |
@@ -32,6 +33,7 @@ mod image;
 mod ipfs;
 mod main_job;
 mod output;
+mod serving;
 mod shell;
 mod signals;
 mod streams;

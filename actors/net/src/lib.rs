@@ -31,7 +31,7 @@ mod swarm;
 pub use config::{Config, StreamLimits};
 pub use dials::{ConnectError, Refusal};
 pub use identity::Identity;
-pub use libp2p::{Multiaddr, PeerId};
+pub use libp2p::{Multiaddr, PeerId, multiaddr};
 pub use net::{Net, PeerInfo};
 pub use streams::{
     ledger::StreamCounts,

@@ -1,0 +1,134 @@
+//! Cells that peers send messages to, from another process: over TCP and QUIC, in both modes.
+
+use std::sync::Arc;
+
+use rustix::process::Signal;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    runtime::Handle,
+    task::JoinSet,
+};
+use ww_core::{Name, Platform};
+use ww_net::{Config, Identity, Multiaddr, Net, PeerId, Protocol};
+
+use crate::{
+    harness::{Running, Ww},
+    image::Image,
+};
+
+/// A node that serves a guest under its own name.
+struct Server<'image> {
+    running: Running<'image>,
+    peer: String,
+    addrs: Vec<String>,
+    name: &'static str,
+}
+
+fn serve<'image>(image: &'image Image, name: &'static str, options: &[&str]) -> Server<'image> {
+    let mut running = Ww::run_anywhere(image)
+        .args(["--listen", "/ip4/127.0.0.1/tcp/0", "--listen", "/ip4/127.0.0.1/udp/0/quic-v1"])
+        .args(["--publish", "--name", name])
+        .args(options)
+        .open_stdin()
+        .start();
+    let log = running.wait_for_stderr("the cell serves messages");
+    let field = |from: &str, to: char| {
+        let (_, rest) = log.split_once(from).expect("the node says who it is");
+        rest.split(to).next().expect("a value").to_owned()
+    };
+    let addrs = field("addrs=\"", '"').split(' ').map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(addrs.len(), 2, "{log}");
+    Server { peer: field("peer=", ' '), addrs, running, name }
+}
+
+impl Server<'_> {
+    /// Where the cell is, over each transport.
+    fn targets(&self) -> impl Iterator<Item = String> {
+        self.addrs.iter().map(|addr| format!("{addr}/p2p/{}/{}", self.peer, self.name))
+    }
+
+    fn send(&self, message: &str) -> crate::harness::Ended {
+        Ww::new(["send", &*self.targets().next().expect("an address"), message]).end()
+    }
+}
+
+#[test]
+fn one_component_echoes_to_peers_in_both_modes() {
+    let image = Image::of("echo");
+    for options in [&["--async"][..], &[]] {
+        let server = serve(&image, "echo", options);
+        for target in server.targets() {
+            Ww::new(["send", &*target, "hello"]).end().expect(0, "hello");
+            let long = "0123456789abcdef\n".repeat(100_000);
+            Ww::new(["send", &*target]).stdin(&*long).end().expect(0, &long);
+            Ww::new(["send", &*target, ""]).end().expect(0, "");
+        }
+        server.running.signal(Signal::TERM);
+        server.running.end().expect(143, "");
+    }
+}
+
+#[test]
+fn an_async_cell_lives_on_between_messages_and_ends_the_node_with_its_own_end() {
+    let image = Image::of("actor").manifest("[cell]\nasync = true\npublish = true\n");
+    let server = serve(&image, "actor", &[]);
+    for count in ["1", "2", "3"] {
+        server.send("count\n").expect(0, count);
+    }
+    // What a raw stream can say of a failed message: nothing.
+    server.send("error\nnot today").expect(0, "");
+    server.send("count\n").expect(0, "5");
+    server.send("torn\n").expect(0, "");
+    server.running.end().expect(134, "").expect_stderr(&["not today", "actor ended: trap(unreachable)"]);
+}
+
+#[test]
+fn a_name_that_is_not_published_and_a_mode_that_is_not_exported_are_refused() {
+    let image = Image::of("echo");
+    let server = serve(&image, "echo", &["--async"]);
+    let target = server.targets().next().expect("an address").replace("/echo", "/nobody");
+    Ww::new(["send", &*target, "hello"]).end().expect(69, "").expect_stderr(&["does not accept /ww/0.1.0/nobody"]);
+    Ww::new(["send", "echo", "hello"]).end().expect(64, "").expect_stderr(&["/p2p/<peer id>/<name>"]);
+
+    let no_poll = Image::of("exits");
+    Ww::run(&no_poll).args(["--async"]).end().expect(126, "").expect_stderr(&["Async", "main (wasi:cli/run"]);
+    let no_main = Image::of("actor");
+    Ww::run(&no_main).args(["--publish"]).end().expect(126, "").expect_stderr(&["Sync", "poll (wetware:cell/actor)"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_messages_at_once_are_each_answered_with_their_own_reply() {
+    const MESSAGES: usize = 1_000;
+    const IN_FLIGHT: usize = 32;
+    let image = Image::of("echo");
+    let server = serve(&image, "echo", &["--async"]);
+    let peer: PeerId = server.peer.parse().expect("a peer id");
+    let platform = Platform::start(Handle::current()).expect("threads");
+    for addr in &server.addrs {
+        let addr: Multiaddr = addr.parse().expect("an address");
+        let net = Net::start(Config::default(), Identity::ephemeral(), &platform.arbiter()).await.expect("a network");
+        let room = Arc::new(tokio::sync::Semaphore::new(IN_FLIGHT));
+        let mut sending = JoinSet::new();
+        for number in 0..MESSAGES {
+            let permit = Arc::clone(&room).acquire_owned().await.expect("open");
+            let (net, addr) = (net.clone(), addr.clone());
+            sending.spawn(async move {
+                let message = format!("message {number}");
+                let protocol = Protocol::from(Name::new("echo").expect("a name"));
+                let mut stream = net.open(peer, vec![addr], protocol).await.expect("published");
+                stream.write_all(message.as_bytes()).await.expect("open");
+                stream.shutdown().await.expect("open");
+                let mut reply = String::new();
+                stream.read_to_string(&mut reply).await.expect("a reply");
+                assert_eq!(reply, message);
+                drop(permit);
+            });
+        }
+        while let Some(sent) = sending.join_next().await {
+            sent.expect("answered");
+        }
+        net.stop().await;
+    }
+    server.running.signal(Signal::INT);
+    server.running.end().expect(130, "");
+}
