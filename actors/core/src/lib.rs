@@ -11,6 +11,7 @@ pub mod links;
 pub mod mailbox;
 pub mod name;
 pub mod platform;
+pub mod supervisor;
 pub mod task;
 
 pub use grants::Grants;

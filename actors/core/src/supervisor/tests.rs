@@ -1,0 +1,7 @@
+//! The rules of the OTP manual, as tables. See [`world`] for how to read a trace.
+
+mod api;
+mod backoff;
+mod lifecycle;
+mod strategies;
+mod world;
