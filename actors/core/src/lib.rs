@@ -3,6 +3,7 @@
 //! This crate knows no WebAssembly, no network and no schema: it holds what every room of the runtime
 //! agrees on.
 
+pub mod events;
 pub mod exit;
 pub mod grants;
 pub mod id;
@@ -11,6 +12,7 @@ pub mod links;
 pub mod mailbox;
 pub mod name;
 pub mod platform;
+pub mod registry;
 pub mod supervisor;
 pub mod task;
 
