@@ -3,5 +3,7 @@
 mod api;
 mod backoff;
 mod lifecycle;
+mod model;
+mod random;
 mod strategies;
 mod world;

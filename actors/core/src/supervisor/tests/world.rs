@@ -46,7 +46,8 @@ pub(super) struct World {
     pub(super) reports: Vec<Report>,
     pub(super) done: Option<Reason>,
     answers: BTreeMap<CallId, Result<Answer, Error>>,
-    next: u64,
+    next: usize,
+    calls: u64,
     /// Who ignores being told to shut down.
     pub(super) stubborn: BTreeSet<String>,
     /// Whose start takes until [`World::started`].
@@ -85,6 +86,7 @@ impl World {
             done: None,
             answers: BTreeMap::new(),
             next: 0,
+            calls: 0,
             stubborn: BTreeSet::new(),
             slow: BTreeSet::new(),
             fails: Box::new(|_| false),
@@ -105,7 +107,7 @@ impl World {
     }
 
     fn machine(&mut self, name: &str, tree: &Tree, parent: Option<(usize, Incarnation)>) -> usize {
-        let key = usize::try_from(self.next).unwrap();
+        let key = self.next;
         self.next += 1;
         let supervisor = match tree.options.strategy {
             Strategy::SimpleOneForOne => Supervisor::simple(tree.options, tree.children[0].clone(), 1),
@@ -264,8 +266,8 @@ impl World {
 
     /// Makes a call to the supervisor of this name. The trace, and the answer if there is one by now.
     pub(super) fn call(&mut self, name: &str, call: Call<Seed>) -> (String, Option<Result<Answer, Error>>) {
-        let call_id = CallId(self.next);
-        self.next += 1;
+        let call_id = CallId(self.calls);
+        self.calls += 1;
         let key = *self.machines.iter().find(|(_, machine)| machine.name == name).unwrap().0;
         self.tell(key, Event::Called(call_id, call));
         let trace = self.run();
@@ -274,7 +276,7 @@ impl World {
 
     /// The answer to the call before this many others.
     pub(super) fn answer(&self, call: u64) -> Option<Result<Answer, Error>> {
-        self.answers.get(&CallId(self.next - 1 - call)).cloned()
+        self.answers.get(&CallId(self.calls - 1 - call)).cloned()
     }
 
     /// What `which` says of the supervisor of this name: `a:running b:undefined`.
@@ -301,7 +303,6 @@ impl World {
     }
 
     /// Lets time pass until nobody ignores being told to shut down.
-    #[expect(dead_code)]
     pub(super) fn settle(&mut self) -> String {
         let mut trace = self.run();
         loop {
