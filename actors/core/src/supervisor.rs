@@ -172,7 +172,7 @@ impl<C: Clone> Supervisor<C> {
         std::mem::take(&mut self.out)
     }
 
-    /// Whether the supervisor has ended: there are no more effects.
+    /// Whether the supervisor has ended: it only refuses calls from now on.
     pub fn has_ended(&self) -> bool {
         self.phase == Phase::Ended
     }

@@ -17,9 +17,10 @@ impl<C: Clone> Supervisor<C> {
     /// Answers a question at once, and lets everything else wait for its turn.
     pub(super) fn called(&mut self, id: CallId, call: Call<C>) {
         match call {
+            _ if self.phase == Phase::Ended => self.reply(id, Err(Error::Ended)),
             Call::WhichChildren => self.reply(id, Ok(Answer::Children(self.children.lines()))),
             Call::CountChildren => self.reply(id, Ok(Answer::Counts(self.children.counts()))),
-            _ if matches!(self.phase, Phase::Ending(_) | Phase::Ended) => self.reply(id, Err(Error::Ended)),
+            _ if matches!(self.phase, Phase::Ending(_)) => self.reply(id, Err(Error::Ended)),
             _ if self.queue.iter().filter(|job| matches!(job, Job::Call(..))).count() >= MAX_WAITING_CALLS => {
                 self.reply(id, Err(Error::Busy));
             }

@@ -125,8 +125,8 @@ pub enum Effect<C> {
     Report(Report),
     /// All first children have started: the supervisor has.
     Ready,
-    /// The supervisor has ended, and with it all its slots. The last effect. Before [`Effect::Ready`] it means that the
-    /// supervisor could not start.
+    /// The supervisor has ended, and with it all its slots. The last effect, but for the refusal of later calls. Before
+    /// [`Effect::Ready`] it means that the supervisor could not start.
     Done(Reason),
 }
 

@@ -2,6 +2,7 @@
 
 mod api;
 mod backoff;
+mod interleaved;
 mod lifecycle;
 mod model;
 mod random;
