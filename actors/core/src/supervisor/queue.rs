@@ -1,9 +1,6 @@
 //! What waits for its turn: the mailbox of OTP's supervisor, except that what concerns other children may overtake.
 
-use std::{
-    collections::{BTreeSet, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
 use crate::exit::Reason;
 
@@ -37,25 +34,23 @@ impl<C: Clone> Supervisor<C> {
     /// independent, and only what concerns the same child is kept in order.
     pub(super) fn pump(&mut self) {
         let mut at = 0;
-        let mut waiting = BTreeSet::new();
         while self.phase == Phase::Running && at < self.queue.len() {
-            let slot = self.queue.get(at).and_then(|job| self.concerns(job));
-            let blocked = if self.options.strategy.is_group() {
+            let group = self.options.strategy.is_group();
+            let blocked = if group {
                 !self.plans.is_empty()
             } else {
-                slot.is_some_and(|slot| {
-                    waiting.contains(&slot) || self.children.get(slot).is_some_and(|child| child.plan.is_some())
-                })
+                let slot = self.queue.get(at).and_then(|job| self.concerns(job));
+                // No plan ends while the queue is looked through: what is blocked stays so, and in order.
+                slot.and_then(|slot| self.children.get(slot)).is_some_and(|child| child.plan.is_some())
             };
-            if !blocked {
-                if let Some(job) = self.queue.remove(at) {
-                    self.run(job);
+            match blocked {
+                true if group => return,
+                true => at += 1,
+                false => {
+                    if let Some(job) = self.queue.remove(at) {
+                        self.run(job);
+                    }
                 }
-            } else if self.options.strategy.is_group() {
-                return;
-            } else {
-                waiting.extend(slot);
-                at += 1;
             }
         }
     }
