@@ -118,9 +118,13 @@ impl Reason {
         }
     }
 
-    /// Whether the end was asked for or expected: `normal` and `shutdown`.
+    /// Whether the end was asked for or expected: `normal` and `shutdown`, also of the cell that a link brought down.
     pub fn is_orderly(&self) -> bool {
-        matches!(self, Self::Normal | Self::Shutdown)
+        match self {
+            Self::Normal | Self::Shutdown => true,
+            Self::Link { reason, .. } => reason.is_orderly(),
+            _ => false,
+        }
     }
 }
 

@@ -43,3 +43,26 @@ impl Default for CellIds {
         Self(AtomicU64::new(1))
     }
 }
+
+/// Identifies the slot of a child on its node, which stays while incarnations come and go. Never used twice while the
+/// node lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SlotId(u64);
+
+impl SlotId {
+    /// Wraps a number that [`SlotId::get`] returned.
+    pub const fn new(id: u64) -> Self {
+        Self(id)
+    }
+
+    /// The number behind the id.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for SlotId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

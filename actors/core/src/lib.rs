@@ -1,19 +1,23 @@
-//! Actor semantics on actix: identities, names, exit reasons, limits, grants, tasks and arbiters.
+//! Actor semantics on actix: identities, names, exit reasons, links, supervisors, limits, grants, tasks and arbiters.
 //!
 //! This crate knows no WebAssembly, no network and no schema: it holds what every room of the runtime
 //! agrees on.
 
+pub mod events;
 pub mod exit;
 pub mod grants;
 pub mod id;
 pub mod limits;
+pub mod links;
 pub mod mailbox;
 pub mod name;
 pub mod platform;
+pub mod registry;
+pub mod supervisor;
 pub mod task;
 
 pub use grants::Grants;
-pub use id::CellId;
+pub use id::{CellId, SlotId};
 pub use limits::Limits;
 pub use name::Name;
 pub use platform::Platform;

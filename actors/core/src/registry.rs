@@ -1,0 +1,213 @@
+//! Names of cells.
+//!
+//! A name belongs to a slot, whose spec it comes from, or to an incarnation, which registered it while it ran. The
+//! first kind stays while the slot does, whoever lives in it; the second goes with the incarnation.
+//!
+//! Whoever owns names is announced first, with [`Registry::open`], and leaves with [`Registry::close`], after which
+//! it can have no names: a cell that registers a name while it ends leaves none behind.
+//!
+//! Bounded: [`MAX_NAMES`] on a node, [`MAX_NAMES_EACH`] per owner. Safe to use from any thread; nothing waits.
+
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use dashmap::{DashMap, Entry};
+use thiserror::Error;
+
+use crate::{CellId, Name, id::SlotId};
+
+/// Names on a node: four times the cells that a large node has.
+pub const MAX_NAMES: usize = 65_536;
+
+/// Names of one owner: more than roles that one actor can play, few enough that its end is cheap.
+pub const MAX_NAMES_EACH: usize = 64;
+
+/// How many edits a suggestion may be away from what was asked for: a typing error or two.
+const MAX_EDITS: usize = 2;
+
+/// To whom a name belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Owner {
+    /// A slot: the name is in its spec.
+    Slot(SlotId),
+    /// An incarnation: it took the name while it ran.
+    Cell(CellId),
+}
+
+/// Why a name was not registered or released.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// Somebody has it.
+    #[error("the name {0} is taken: choose another one, or unregister it first")]
+    Taken(Name, Owner),
+    /// Nobody has it, or somebody else has.
+    #[error("the name {0} is not registered by whom it is to be taken from")]
+    NotRegistered(Name),
+    /// The owner has as many names as it may have.
+    #[error("{MAX_NAMES_EACH} names, as many as one owner may have")]
+    TooMany,
+    /// The node has as many names as it may have.
+    #[error("the node has {0} names, as many as it may have")]
+    Full(usize),
+    /// The owner has ended, or was never announced.
+    #[error("whoever wants the name {0} has ended")]
+    NoProcess(Name),
+}
+
+/// The names of a node.
+#[derive(Debug)]
+pub struct Registry {
+    names: DashMap<Name, Owner>,
+    /// Locked before `names`, always.
+    owners: DashMap<Owner, Held>,
+    count: AtomicUsize,
+    most: usize,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    names: BTreeSet<Name>,
+    /// Who lives in it, if it is a slot.
+    cell: Option<CellId>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self::new(MAX_NAMES)
+    }
+}
+
+impl Registry {
+    /// A registry for at most `most` names.
+    pub fn new(most: usize) -> Self {
+        Self { names: DashMap::new(), owners: DashMap::new(), count: AtomicUsize::new(0), most }
+    }
+
+    /// Announces an owner.
+    pub fn open(&self, owner: Owner) {
+        self.owners.entry(owner).or_default();
+    }
+
+    /// Releases all names of an owner, who has ended. Which they were, in alphabetical order.
+    pub fn close(&self, owner: Owner) -> Vec<Name> {
+        let Some((_, held)) = self.owners.remove(&owner) else { return Vec::new() };
+        for name in &held.names {
+            self.names.remove(name);
+        }
+        self.count.fetch_sub(held.names.len(), Ordering::Relaxed);
+        held.names.into_iter().collect()
+    }
+
+    /// Says who lives in a slot now; `None` if nobody does. Nothing if the slot was not announced.
+    pub fn occupy(&self, slot: SlotId, cell: Option<CellId>) {
+        if let Some(mut held) = self.owners.get_mut(&Owner::Slot(slot)) {
+            held.cell = cell;
+        }
+    }
+
+    /// Registers a name.
+    ///
+    /// # Errors
+    ///
+    /// Where it is taken, also by the same owner; where there are too many names; where the owner has ended.
+    pub fn register(&self, name: Name, owner: Owner) -> Result<(), Error> {
+        let Some(mut held) = self.owners.get_mut(&owner) else { return Err(Error::NoProcess(name)) };
+        if let Some(taken) = self.names.get(&name) {
+            return Err(Error::Taken(name, *taken));
+        }
+        if held.names.len() >= MAX_NAMES_EACH {
+            return Err(Error::TooMany);
+        }
+        if self.count.fetch_add(1, Ordering::Relaxed) >= self.most {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            return Err(Error::Full(self.most));
+        }
+        match self.names.entry(name.clone()) {
+            Entry::Vacant(entry) => {
+                entry.insert(owner);
+                held.names.insert(name);
+                Ok(())
+            }
+            Entry::Occupied(entry) => {
+                self.count.fetch_sub(1, Ordering::Relaxed);
+                Err(Error::Taken(name, *entry.get()))
+            }
+        }
+    }
+
+    /// Releases one name.
+    ///
+    /// # Errors
+    ///
+    /// Where the owner does not have it.
+    pub fn unregister(&self, name: &Name, owner: Owner) -> Result<(), Error> {
+        let held = self.owners.get_mut(&owner);
+        if !held.is_some_and(|mut held| {
+            let had = held.names.remove(name);
+            if had {
+                self.names.remove(name);
+                self.count.fetch_sub(1, Ordering::Relaxed);
+            }
+            had
+        }) {
+            return Err(Error::NotRegistered(name.clone()));
+        }
+        Ok(())
+    }
+
+    /// To whom a name belongs.
+    pub fn owner(&self, name: &Name) -> Option<Owner> {
+        self.names.get(name).map(|owner| *owner)
+    }
+
+    /// The cell behind a name: of a slot, whoever lives in it at the moment.
+    pub fn whereis(&self, name: &Name) -> Option<CellId> {
+        match self.owner(name)? {
+            Owner::Cell(cell) => Some(cell),
+            slot @ Owner::Slot(_) => self.owners.get(&slot)?.cell,
+        }
+    }
+
+    /// Names in use.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether no name is in use.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// The registered name that looks most like `wanted`, for the message to whom it was not found for.
+    ///
+    /// Reads all names: for errors that a person sees, not for those of a guest or a peer, whom it would also tell
+    /// names that they were not given.
+    pub fn nearest(&self, wanted: &str) -> Option<Name> {
+        self.names
+            .iter()
+            .filter(|entry| entry.key().as_str().len().abs_diff(wanted.len()) <= MAX_EDITS)
+            .map(|entry| (edits(entry.key().as_str(), wanted), entry.key().clone()))
+            .filter(|(edits, _)| *edits <= MAX_EDITS)
+            .min()
+            .map(|(_, name)| name)
+    }
+}
+
+/// The edit distance of Levenshtein (1965), in bytes.
+fn edits(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.bytes().enumerate() {
+            let best = (diagonal + usize::from(x != y)).min(row[j] + 1).min(row[j + 1] + 1);
+            diagonal = std::mem::replace(&mut row[j + 1], best);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests;
