@@ -9,7 +9,7 @@ use ww_executor::{Owner, Spec};
 use ww_schema::peer_capnp::executor;
 
 use crate::{
-    host::{Context, denied},
+    context::{Context, denied},
     process,
 };
 

@@ -196,8 +196,11 @@ pub(crate) async fn parts() -> (Duplex, host::Client, Connected) {
     let (cell, guest) = guest(Grants::all(), Limits::default()).await;
     let (network, asked, gone) = network();
     let (duplex, to_vat, from_vat) = duplex();
-    let context =
-        server::Context { guest: Rc::new(guest), network: Arc::new(network), executor: house().executor.clone() };
+    let context = crate::context::Context {
+        guest: Rc::new(guest),
+        network: Arc::new(network),
+        executor: house().executor.clone(),
+    };
     (duplex, server::client(context), Connected { to_vat, from_vat, cell, asked, gone })
 }
 

@@ -1,22 +1,15 @@
 //! The server of `Host`: a node, as far as one cell may use it.
 
-use std::{rc::Rc, sync::Arc};
+use std::rc::Rc;
 
 use capnp::Error;
 use ww_core::grants::HostMethod;
-use ww_executor::{Executor, Guest};
 use ww_schema::peer_capnp::host;
 
-use crate::{executor, network::Network};
-
-/// What the capabilities of one cell share.
-#[derive(Clone)]
-pub(crate) struct Context {
-    /// The cell that holds them.
-    pub(crate) guest: Rc<Guest>,
-    pub(crate) network: Arc<dyn Network>,
-    pub(crate) executor: Executor,
-}
+use crate::{
+    context::{Context, denied},
+    executor,
+};
 
 /// Addresses that one call may bring: more than any peer has.
 const MAX_ADDRS: u32 = 64;
@@ -26,11 +19,6 @@ struct Server(Context);
 /// The `Host` of one cell.
 pub(crate) fn client(context: Context) -> host::Client {
     capnp_rpc::new_client(Server(context))
-}
-
-/// The error of a call that was not granted.
-pub(crate) fn denied(what: impl std::fmt::Display) -> Error {
-    Error::failed(format!("denied: {what} is not granted to this cell"))
 }
 
 impl Server {

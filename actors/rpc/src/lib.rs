@@ -3,6 +3,7 @@
 //! | file | concept |
 //! |---|---|
 //! | `vats` | the arbiter on which all vats of a node live, and how a connection becomes one |
+//! | `context` | what the servers of one cell share |
 //! | `host`, `executor`, `process`, `byte_stream` | one server per interface |
 //! | `network` | what a `Host` needs to know of the network, implemented elsewhere |
 //! | `watched`, `load`, `traced` | what passes through a vat: kept within bounds, and logged at level trace |
@@ -10,6 +11,7 @@
 //! Capabilities are `!Send`: they never leave the arbiter. Everything that they reach beyond it is a handle.
 
 mod byte_stream;
+mod context;
 mod executor;
 #[cfg(test)]
 mod fixture;
