@@ -26,6 +26,7 @@
 //! # Ok(()) }
 //! ```
 
+mod calls;
 pub mod cli;
 pub mod config;
 mod network;

@@ -11,13 +11,14 @@ use ww_core::{
     Limits, Name, Platform,
     limits::{DEFAULT_DEADLINE, DEFAULT_MEMORY, Exceeds},
     platform,
+    task::Task,
 };
 use ww_executor::{Executor, Owner, Process, Serving, SpawnError, Spec};
 use ww_image::{Image, LoadError, Loader, LoaderConfig};
 use ww_net::{AcceptError, Identity, Net, identity};
 use ww_rpc::Vats;
 
-use crate::{Config, Published, network::Swarm};
+use crate::{Config, Published, calls::Calls, network::Swarm};
 
 /// The name of an image's cell that nobody named.
 pub(crate) const DEFAULT_NAME: &str = "pid0";
@@ -28,6 +29,8 @@ pub struct Node {
     loader: Loader,
     executor: Executor,
     net: Net,
+    calls: Calls,
+    accepting: Task<()>,
     platform: Platform,
 }
 
@@ -55,6 +58,9 @@ pub enum StartError {
     /// The network could not be started.
     #[error(transparent)]
     Net(#[from] ww_net::StartError),
+    /// Calls cannot be accepted.
+    #[error(transparent)]
+    Calls(#[from] AcceptError),
     /// There is no identity.
     #[error(transparent)]
     Identity(#[from] identity::Error),
@@ -90,10 +96,12 @@ impl Node {
             Runtime::start(ww_cell::Config { debug: config.wasm_debug, cache: config.cache.clone() }, runtime)?;
         let vats = Vats::new(platform.arbiter(), Arc::new(Swarm(net.clone())));
         let executor = Executor::start(&platform.arbiter(), sandbox, Arc::new(vats));
+        let calls = Calls::default();
+        let accepting = calls.start(&net, platform.runtime())?;
         let addrs = net.addrs().await;
         let addrs = addrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         tracing::info!(peer = %net.peer_id(), addrs, "the node runs");
-        Ok(Self { config, loader, executor, net, platform })
+        Ok(Self { config, loader, executor, net, calls, accepting, platform })
     }
 
     /// The node's network.
@@ -131,14 +139,14 @@ impl Node {
         Ok(self.executor.spawn(Owner::Node, spec, serving).await?)
     }
 
-    /// Accepts streams of peers for a cell under a name: on `/ww/0.1.0/<name>`, each is one message. `at_once` of them
-    /// are served at the same time: as many as the cell has instances.
+    /// Accepts messages of peers for a cell under a name: raw streams on `/ww/0.1.0/<name>` and calls on
+    /// `/ww/0.1.0/call`. `at_once` of them are served at the same time: as many as the cell has instances.
     ///
     /// # Errors
     ///
     /// Where the name is taken, or as many are published as may be.
     pub fn publish(&self, name: Name, cell: Cell, at_once: usize) -> Result<Published, AcceptError> {
-        Published::start(&self.net, name, cell, at_once, self.platform.runtime())
+        Published::start(&self.net, &self.calls, name, cell, at_once, self.platform.runtime())
     }
 
     /// What an image's cell is started with; `deadline` is what it has for one message if it does not say so itself.
@@ -170,6 +178,7 @@ impl Node {
 
     /// Ends every cell in reverse order of start, then the network and the threads.
     pub async fn stop(self) {
+        self.accepting.abort();
         self.executor.stop().await;
         self.net.stop().await;
         let runtime = self.platform.runtime().clone();

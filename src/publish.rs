@@ -1,9 +1,9 @@
-//! A published cell: every stream that a peer opens to its name is one message.
+//! A published cell: every stream that a peer opens to its name is one message, and so is every call.
 //!
 //! As many streams are served at once as the cell can serve; the others wait where the network keeps them, a bounded
 //! number, and the next is refused there. Dropping [`Published`] takes the name back and breaks off what is served.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use tokio::{runtime::Handle, sync::Semaphore};
 use ww_cell::{Cell, message::Sender};
@@ -13,11 +13,15 @@ use ww_core::{
 };
 use ww_net::{AcceptError, Incoming, IncomingStream, Net, Protocol};
 
-use crate::serve;
+use crate::{
+    calls::{Callee, Calls},
+    serve,
+};
 
 /// A cell that peers can send messages to.
-#[derive(Debug)]
 pub struct Published {
+    name: Name,
+    calls: Calls,
     accepting: Task<()>,
     room: Arc<Semaphore>,
     at_once: u32,
@@ -27,6 +31,7 @@ impl Published {
     /// Accepts streams for `name` on behalf of a cell that serves `at_once` messages at the same time.
     pub(crate) fn start(
         net: &Net,
+        calls: &Calls,
         name: Name,
         cell: Cell,
         at_once: usize,
@@ -35,22 +40,38 @@ impl Published {
         let incoming = net.accept(Protocol::from(name.clone()))?;
         let at_once = u32::try_from(at_once.clamp(1, Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
         let room = Arc::new(Semaphore::new(at_once as usize));
+        calls.insert(name.clone(), Callee::new(cell.clone(), Arc::clone(&room)));
         let kind = task::Kind::owned("publish", &name);
-        let accepting = accept(incoming, name, cell, Arc::clone(&room), runtime.clone());
-        Ok(Self { accepting: task::spawn(runtime, kind, accepting), room, at_once })
+        let accepting = accept(incoming, name.clone(), cell, Arc::clone(&room), runtime.clone());
+        let accepting = task::spawn(runtime, kind, accepting);
+        Ok(Self { name, calls: calls.clone(), accepting, room, at_once })
     }
 
     /// Takes the name back, and waits until what is served now has been answered. Dropping the future breaks it off.
     pub async fn drain(self) {
         self.accepting.abort();
+        self.calls.remove(&self.name);
         // Nothing closes the semaphore: an error would say that there is nothing to wait for.
         let _ = self.room.acquire_many(self.at_once).await;
     }
 }
 
+impl Drop for Published {
+    fn drop(&mut self) {
+        self.calls.remove(&self.name);
+    }
+}
+
+impl fmt::Debug for Published {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Published").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 async fn accept(mut incoming: Incoming, name: Name, cell: Cell, room: Arc<Semaphore>, runtime: Handle) {
-    while let Ok(permit) = Arc::clone(&room).acquire_owned().await {
-        let Some(IncomingStream { peer, stream }) = incoming.next().await else { return };
+    while let Some(IncomingStream { peer, stream }) = incoming.next().await {
+        // The room is shared with calls: it is taken only for a message that is there.
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         let mut envelope = cell.envelope(None);
         envelope.sender = Sender::Peer(peer.to_bytes());
         let (cell, kind) = (cell.clone(), task::Kind::detached("message", &name));

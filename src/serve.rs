@@ -1,5 +1,7 @@
 //! One stream, one message: between a stream of bytes from somewhere else and the mailbox of a cell.
 
+mod framed;
+
 use std::{future::pending, time::Duration};
 
 use bytes::BytesMut;
@@ -8,6 +10,8 @@ use tokio::{
     time::timeout,
 };
 use ww_cell::{Cell, Envelope, Failure, pipe};
+
+pub use framed::framed;
 
 /// Bytes of a reply that are held until the guest has returned, so that a fault gives an empty reply and no torn one.
 pub const HELD: usize = 64 * 1024;

@@ -2,6 +2,8 @@
 
 /// It worked.
 pub const OK: u8 = 0;
+/// The cell returned an error for a message.
+pub const GUEST: u8 = 1;
 /// Wrong arguments: `EX_USAGE`.
 pub const USAGE: u8 = 64;
 /// The image cannot be loaded or is not valid: `EX_NOINPUT`.

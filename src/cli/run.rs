@@ -217,26 +217,28 @@ async fn serve(
     published: Option<Published>,
 ) -> u8 {
     tracing::info!(name, published = published.is_some(), "the cell serves messages");
-    tokio::select! {
+    let code = tokio::select! {
         reason = process.exit().wait() => {
             tell(name, &reason);
             reason.code()
         }
         code = signals.next() => {
             tracing::info!("stopping: messages that were begun may finish within {drain:?}; another signal breaks them off");
-            if let Some(published) = published {
-                tokio::select! {
-                    drained = timeout(drain, published.drain()) => {
-                        if drained.is_err() {
-                            tracing::warn!("not every message was answered in time: the rest is broken off");
-                        }
-                    }
-                    _ = signals.next() => {}
-                }
-            }
             code
         }
+    };
+    if let Some(published) = published {
+        // Also after the end of the cell: whoever waits for an answer is told.
+        tokio::select! {
+            drained = timeout(drain, published.drain()) => {
+                if drained.is_err() {
+                    tracing::warn!("not every message was answered in time: the rest is broken off");
+                }
+            }
+            _ = signals.next() => {}
+        }
     }
+    code
 }
 
 /// Says why a cell ended, where its exit code does not say everything.

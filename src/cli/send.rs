@@ -1,25 +1,33 @@
 //! `ww send`: sends one message to a published cell.
 
+use std::time::Duration;
+
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, copy, stdin, stdout},
+    io::{AsyncReadExt, AsyncWriteExt, Stdout, copy, stdin, stdout},
     runtime::Handle,
     time::timeout,
 };
 use ww_core::{Name, Platform};
-use ww_net::{Identity, Multiaddr, Net, OpenError, PeerId, Protocol, Stream, multiaddr::Protocol as Part};
+use ww_net::{
+    Identity, Multiaddr, Net, OpenError, PeerId, Protocol, Stream,
+    call::{self, Asked, Ending, Header, Part, ReadError, Status, Target as CallTarget},
+    multiaddr,
+};
 
 use super::{Failure, code};
 
-/// How long a peer may take no byte of the message, or be silent before and within its reply.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+/// How long a reply may take after the whole message was sent.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Bytes of the reply that are printed at once.
 const CHUNK: usize = 16 * 1024;
 
 /// Send one message to a cell and print its reply
 ///
-/// Connects to the peer, sends TEXT, or standard input if TEXT is - or missing, and prints the reply as it comes.
-/// A raw stream carries no status: an empty reply can also mean that the cell failed or was busy.
+/// Connects to the peer, sends TEXT, or standard input if TEXT is - or missing, and prints the reply as it comes. The
+/// exit code is 0 if the cell answered, 1 if it returned an error, that of its end if it ended, and 69 if it could not
+/// be reached or refused the message. With --raw the message travels without framing, as any libp2p client sends it:
+/// then an empty reply can also mean that the cell failed or was busy.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Where the cell is published: the address of a peer, with its id and the name of the cell, as in
@@ -30,6 +38,14 @@ pub(super) struct Args {
     /// What to send; - for standard input
     #[arg(default_value = "-")]
     text: String,
+
+    /// Give up after this many milliseconds; the cell learns how many are left
+    #[arg(long, value_name = "MS")]
+    deadline: Option<u64>,
+
+    /// Send the message as a raw stream, without a status
+    #[arg(long, conflicts_with = "deadline")]
+    raw: bool,
 }
 
 /// A cell of a peer.
@@ -47,7 +63,9 @@ impl std::str::FromStr for Target {
         let expected = "expected /ip4/<address>/tcp/<port>/p2p/<peer id>/<name>";
         let (addr, name) = text.rsplit_once('/').ok_or(expected)?;
         let addr: Multiaddr = addr.parse().map_err(|error| format!("{error}; {expected}"))?;
-        let Some(Part::P2p(peer)) = addr.iter().last() else { return Err(format!("no peer id; {expected}")) };
+        let Some(multiaddr::Protocol::P2p(peer)) = addr.iter().last() else {
+            return Err(format!("no peer id; {expected}"));
+        };
         let name = Name::new(name).map_err(|error| error.to_string())?;
         Ok(Self { addr, peer, name })
     }
@@ -60,17 +78,75 @@ pub(super) async fn send(args: Args, runtime: &Handle) -> Result<u8, Failure> {
     let net = Net::start(ww_net::Config::default(), Identity::ephemeral(), &platform.arbiter())
         .await
         .map_err(|error| Failure::new(code::HOST, &error))?;
-    let sent = match net.open(peer, vec![addr], Protocol::from(name)).await {
-        Ok(stream) => exchange(stream, &args.text).await,
+    let protocol = if args.raw { Protocol::from(name.clone()) } else { Protocol::Call };
+    let sent = match net.open(peer, vec![addr], protocol).await {
+        Ok(stream) if args.raw => raw(stream, &args.text).await,
+        Ok(stream) => call(stream, name, args.deadline.map(Duration::from_millis), &args.text).await,
         Err(error) => Err(open_failure(&error)),
     };
     net.stop().await;
     sent
 }
 
-/// Sends and receives at the same time.
-async fn exchange(stream: Stream, text: &str) -> Result<u8, Failure> {
-    let broken = |error: std::io::Error| Failure::new(code::UNAVAILABLE, &error);
+fn broken(error: &(dyn std::error::Error + 'static)) -> Failure {
+    Failure::new(code::UNAVAILABLE, error)
+}
+
+/// Sends and receives at the same time, in frames, and says what became of the message.
+async fn call(stream: Stream, name: Name, deadline: Option<Duration>, text: &str) -> Result<u8, Failure> {
+    let header = Header { target: CallTarget::Name(name), remaining: deadline, trace: rand::random(), message: 0 };
+    let Asked { mut body, mut reply } = call::ask(stream, &header);
+    let sending = async {
+        if text == "-" {
+            let (mut input, mut buffer) = (stdin(), vec![0; CHUNK]);
+            loop {
+                match input.read(&mut buffer).await {
+                    Ok(0) => break,
+                    Ok(read) => body.write(&buffer[..read]).await?,
+                    Err(error) => {
+                        eprintln!("ww: cannot read the rest of the message: {error}");
+                        return body.finish(Ending::Aborted).await;
+                    }
+                }
+            }
+        } else {
+            body.write(text.as_bytes()).await?;
+        }
+        body.finish(Ending::Whole).await
+    };
+    let receiving = async {
+        let mut out = stdout();
+        loop {
+            let part = reply.read().await.map_err(|error| match (error, deadline) {
+                (ReadError::Timeout, Some(deadline)) => Failure {
+                    code: code::UNAVAILABLE,
+                    message: format!("no whole reply within {deadline:?}: the cell goes on, but nobody waits for it"),
+                },
+                (error, _) => broken(&error),
+            });
+            match part? {
+                Part::Data(bytes) => print(&mut out, bytes).await?,
+                Part::End(status) => return Ok(status),
+            }
+        }
+    };
+    let status = both(sending, receiving).await?;
+    let failed = |code, message| Err(Failure { code, message });
+    match status {
+        Status::Ok => Ok(code::OK),
+        Status::Guest(error) => failed(code::GUEST, format!("the cell could not answer: {error}")),
+        Status::Exit { code, reason } => {
+            failed(code.max(1), format!("the cell ended before it had answered: {reason}"))
+        }
+        Status::Refused { reason, text } => {
+            failed(code::UNAVAILABLE, format!("the message was refused ({reason:?}): {text}"))
+        }
+        other => failed(code::UNAVAILABLE, format!("a status that this version does not know: {other:?}")),
+    }
+}
+
+/// Sends and receives at the same time, without framing.
+async fn raw(stream: Stream, text: &str) -> Result<u8, Failure> {
     let (mut from, mut to) = stream.into_split();
     let sending = async {
         if text == "-" {
@@ -81,36 +157,44 @@ async fn exchange(stream: Stream, text: &str) -> Result<u8, Failure> {
         to.shutdown().await
     };
     let receiving = async {
-        let mut out = stdout();
-        let mut buffer = vec![0; CHUNK];
+        let (mut out, mut buffer) = (stdout(), vec![0; CHUNK]);
         loop {
-            let read = from.read(&mut buffer).await?;
-            if read == 0 {
-                return out.flush().await;
+            match from.read(&mut buffer).await.map_err(|error| broken(&error))? {
+                0 => return Ok(code::OK),
+                read => print(&mut out, &buffer[..read]).await?,
             }
-            out.write_all(&buffer[..read]).await?;
-            out.flush().await?;
         }
     };
-    // A cell may answer without reading everything: then what is left of the message is of no interest.
-    let sending = async {
-        let sent = sending.await;
-        if let Err(error) = sent {
-            tracing::debug!(%error, "the cell did not take the whole message");
-        }
+    both(sending, receiving).await
+}
+
+async fn print(out: &mut Stdout, bytes: &[u8]) -> Result<(), Failure> {
+    let printed = async {
+        out.write_all(bytes).await?;
+        out.flush().await
     };
-    tokio::pin!(receiving, sending);
+    printed.await.map_err(|error| Failure::new(code::HOST, &error))
+}
+
+/// Sends while it receives. A cell may answer without reading everything: then what is left of the message is of no
+/// interest. One that is silent after the whole message has a bounded time.
+async fn both<T, E: std::fmt::Display>(
+    sending: impl Future<Output = Result<(), E>>,
+    receiving: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let (mut sending, mut receiving) = (std::pin::pin!(sending), std::pin::pin!(receiving));
     tokio::select! {
-        received = &mut receiving => return received.map(|()| code::OK).map_err(broken),
-        () = &mut sending => {}
+        received = &mut receiving => return received,
+        sent = &mut sending => {
+            if let Err(error) = sent {
+                tracing::debug!(%error, "the cell did not take the whole message");
+            }
+        }
     }
-    match timeout(PATIENCE, receiving).await {
-        Ok(received) => received.map(|()| code::OK).map_err(broken),
-        Err(_) => Err(Failure {
-            code: code::UNAVAILABLE,
-            message: format!("the reply did not end within {PATIENCE:?} after the message: is the cell stuck?"),
-        }),
-    }
+    timeout(PATIENCE, receiving).await.unwrap_or_else(|_| {
+        let message = format!("the reply did not end within {PATIENCE:?} after the message: is the cell stuck?");
+        Err(Failure { code: code::UNAVAILABLE, message })
+    })
 }
 
 fn open_failure(error: &OpenError) -> Failure {

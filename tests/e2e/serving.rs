@@ -58,10 +58,13 @@ fn one_component_echoes_to_peers_in_both_modes() {
     for options in [&["--async"][..], &[]] {
         let server = serve(&image, "echo", options);
         for target in server.targets() {
-            Ww::new(["send", &*target, "hello"]).end().expect(0, "hello");
-            let long = "0123456789abcdef\n".repeat(100_000);
-            Ww::new(["send", &*target]).stdin(&*long).end().expect(0, &long);
-            Ww::new(["send", &*target, ""]).end().expect(0, "");
+            for framing in [&[][..], &["--raw"]] {
+                let send = |rest: &[&str]| Ww::new(["send", &*target]).args(framing).args(rest);
+                send(&["hello"]).end().expect(0, "hello");
+                send(&[""]).end().expect(0, "");
+                let long = "0123456789abcdef\n".repeat(100_000);
+                send(&[]).stdin(&*long).end().expect(0, &long);
+            }
         }
         server.running.signal(Signal::TERM);
         server.running.end().expect(143, "");
@@ -69,17 +72,31 @@ fn one_component_echoes_to_peers_in_both_modes() {
 }
 
 #[test]
-fn an_async_cell_lives_on_between_messages_and_ends_the_node_with_its_own_end() {
+fn a_call_tells_what_became_of_the_message() {
     let image = Image::of("actor").manifest("[cell]\nasync = true\npublish = true\n");
     let server = serve(&image, "actor", &[]);
     for count in ["1", "2", "3"] {
         server.send("count\n").expect(0, count);
     }
-    // What a raw stream can say of a failed message: nothing.
-    server.send("error\nnot today").expect(0, "");
-    server.send("count\n").expect(0, "5");
-    server.send("torn\n").expect(0, "");
+    server.send("error\nnot today").expect(1, "").expect_stderr(&["the cell could not answer: not today"]);
+    let target = server.targets().next().expect("an address");
+    let late = Ww::new(["send", "--deadline", "300", &*target, "sleep 1500\n"]).end();
+    late.expect(69, "").expect_stderr(&["no whole reply within 300ms"]);
+    server.send("count\n").expect(0, "6");
+    server.send("torn\n").expect(134, "half a li").expect_stderr(&["ended before it had answered: trap(unreachable)"]);
     server.running.end().expect(134, "").expect_stderr(&["not today", "actor ended: trap(unreachable)"]);
+}
+
+#[test]
+fn a_raw_reply_of_a_failed_message_is_empty_and_never_torn() {
+    let image = Image::of("actor");
+    let server = serve(&image, "actor", &["--async"]);
+    let target = server.targets().next().expect("an address");
+    let send = |message: &str| Ww::new(["send", "--raw", &*target, message]).end();
+    send("error\nnot today").expect(0, "");
+    send("count\n").expect(0, "2");
+    send("torn\n").expect(0, "");
+    server.running.end().expect(134, "");
 }
 
 #[test]
@@ -87,7 +104,9 @@ fn a_name_that_is_not_published_and_a_mode_that_is_not_exported_are_refused() {
     let image = Image::of("echo");
     let server = serve(&image, "echo", &["--async"]);
     let target = server.targets().next().expect("an address").replace("/echo", "/nobody");
-    Ww::new(["send", &*target, "hello"]).end().expect(69, "").expect_stderr(&["does not accept /ww/0.1.0/nobody"]);
+    Ww::new(["send", &*target, "hello"]).end().expect(69, "").expect_stderr(&["refused (NoSuchCell)"]);
+    let raw = Ww::new(["send", "--raw", &*target, "hello"]).end();
+    raw.expect(69, "").expect_stderr(&["does not accept /ww/0.1.0/nobody"]);
     Ww::new(["send", "echo", "hello"]).end().expect(64, "").expect_stderr(&["/p2p/<peer id>/<name>"]);
 
     let no_poll = Image::of("exits");
