@@ -76,7 +76,8 @@ fn output_that_nobody_reads_holds_the_guest_up() {
     // The deadline proves it: it ends the guest before it could write everything.
     let image = Image::of("exits").manifest("[limits]\ndeadline = \"1s\"\n");
     let bytes = LARGE.to_string();
-    let mut running = Ww::run(&image).env("RUST_LOG", "ww=warn").unread_stdout().guest_args(&["flood", &bytes]).start();
+    let mut running =
+        Ww::run(&image).env("RUST_LOG", "ww=debug").unread_stdout().guest_args(&["flood", &bytes]).start();
     running.wait_for_stderr("reason=limit: deadline");
     let read = running.read(usize::MAX);
     assert_eq!(running.end().code, 124);

@@ -29,7 +29,7 @@ use ww_core::{
 
 use crate::{
     Process, Streams,
-    process::Release,
+    process::{Kept, Release},
     tree::{Effect, Full, Owner, Tree},
     vat::{Guest, GuestVat},
 };
@@ -116,6 +116,8 @@ struct Starter {
     tree: Tree,
     /// How to end what runs.
     stops: HashMap<CellId, Stop>,
+    /// What those that nobody holds any more still need.
+    kept: HashMap<CellId, Kept>,
     /// One compilation at a time for each owner.
     queues: HashMap<Owner, Queue>,
     waiting_for_quiet: Vec<oneshot::Sender<()>>,
@@ -144,6 +146,7 @@ impl Executor {
         let actor = Starter::start_in_arbiter(arbiter, |_| Starter {
             tree: Tree::default(),
             stops: HashMap::new(),
+            kept: HashMap::new(),
             queues: HashMap::new(),
             waiting_for_quiet: Vec::new(),
         });
@@ -210,7 +213,7 @@ impl Executor {
     }
 
     fn process(&self, id: CellId, exit: exit::Watch, stop: Stop) -> Process {
-        Process { id, exit, stop, executor: self.0.actor.downgrade().recipient() }
+        Process { id, exit, stop, executor: self.0.actor.downgrade().recipient(), kept: None }
     }
 
     async fn start_cell(
@@ -346,14 +349,17 @@ impl Handler<StartCell> for Starter {
 impl Handler<Release> for Starter {
     type Result = ();
 
-    fn handle(&mut self, Release(id): Release, _: &mut Self::Context) {
+    fn handle(&mut self, Release { id, kept }: Release, _: &mut Self::Context) {
         let owner_ends = match self.tree.owner(id) {
             Some(Owner::Cell(owner)) => self.stops.get(&owner).is_none_or(Stop::is_ending),
             Some(Owner::Node) | None => false,
         };
-        // Everything that an ending cell owned ends in reverse order of start: its turn comes.
-        if !owner_ends && let Some(stop) = self.stops.get(&id) {
-            stop.request(Reason::Shutdown);
+        if let Some(stop) = self.stops.get(&id) {
+            self.kept.insert(id, kept);
+            // Everything that an ending cell owned ends in reverse order of start: its turn comes.
+            if !owner_ends {
+                stop.request(Reason::Shutdown);
+            }
         }
     }
 }
@@ -448,6 +454,7 @@ impl Starter {
     /// The cell runs no more, or never did.
     fn leave(&mut self, id: CellId) -> Vec<Effect> {
         self.stops.remove(&id);
+        self.kept.remove(&id);
         self.tree.ended(id)
     }
 

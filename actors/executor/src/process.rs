@@ -1,5 +1,7 @@
 //! A started cell as its owner sees it.
 
+use std::{any::Any, fmt};
+
 use actix::{Message, WeakRecipient};
 use ww_cell::{Stop, pipe, tail};
 use ww_core::{
@@ -8,18 +10,24 @@ use ww_core::{
 };
 
 /// A started cell. Dropping it ends the cell with `shutdown`.
-#[derive(Debug)]
 pub struct Process {
     pub(crate) id: CellId,
     pub(crate) exit: exit::Watch,
     pub(crate) stop: Stop,
     pub(crate) executor: WeakRecipient<Release>,
+    pub(crate) kept: Kept,
 }
 
+/// What lives as long as the cell, whoever holds the process.
+pub(crate) type Kept = Option<Box<dyn Any + Send>>;
+
 /// Nobody holds the process any more.
-#[derive(Debug, Message)]
+#[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Release(pub(crate) CellId);
+pub(crate) struct Release {
+    pub(crate) id: CellId,
+    pub(crate) kept: Kept,
+}
 
 /// The owner's ends of a cell's standard streams.
 #[derive(Debug)]
@@ -36,6 +44,12 @@ impl Process {
     /// Identifies the cell.
     pub fn id(&self) -> CellId {
         self.id
+    }
+
+    /// Keeps something until the cell has ended, also when the process is dropped before: its streams, so that it is
+    /// shut down and does not fail because nobody listens any more.
+    pub fn keep(&mut self, something: impl Any + Send) {
+        self.kept = Some(Box::new(something));
     }
 
     /// Learns of its end, now or later, any number of times.
@@ -61,8 +75,14 @@ impl Drop for Process {
         // The executor knows whether its owner is ending as well: then it has its place in the order of ends. At most
         // one such message per process, so that they need no bound of their own.
         match self.executor.upgrade() {
-            Some(executor) => executor.do_send(Release(self.id)),
+            Some(executor) => executor.do_send(Release { id: self.id, kept: self.kept.take() }),
             None => self.stop.request(Reason::Shutdown),
         }
+    }
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process").field("id", &self.id).field("exit", &self.exit).finish_non_exhaustive()
     }
 }

@@ -21,14 +21,12 @@ struct Server {
 }
 
 /// A `Process` that ends when the client and its streams are dropped.
-pub(crate) fn client((process, streams): (Process, Streams)) -> process::Client {
-    capnp_rpc::new_client(Server {
-        exit: process.exit().clone(),
-        process: Rc::new(process),
-        stdin: Arc::new(Mutex::new(streams.stdin)),
-        stdout: Arc::new(Mutex::new(streams.stdout)),
-        stderr: Arc::new(Mutex::new(streams.stderr)),
-    })
+pub(crate) fn client((mut process, streams): (Process, Streams)) -> process::Client {
+    let stdin = Arc::new(Mutex::new(streams.stdin));
+    let stdout = Arc::new(Mutex::new(streams.stdout));
+    let stderr = Arc::new(Mutex::new(streams.stderr));
+    process.keep((Arc::clone(&stdin), Arc::clone(&stdout)));
+    capnp_rpc::new_client(Server { exit: process.exit().clone(), process: Rc::new(process), stdin, stdout, stderr })
 }
 
 impl process::Server for Server {
