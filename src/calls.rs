@@ -1,6 +1,6 @@
 //! Framed calls of peers: from the name in the header to the cell.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use dashmap::DashMap;
 use tokio::{
@@ -78,9 +78,12 @@ impl Calls {
                 return;
             }
         };
-        let refused = match self.admit(&header).await {
+        let arrived = Instant::now();
+        let refused = match self.admit(&header, arrived).await {
             Ok((callee, _room)) => {
-                let mut envelope = callee.cell.envelope(header.remaining);
+                let mut envelope = callee.cell.envelope(None);
+                // From when the header came: time spent waiting for a place counts.
+                envelope.deadline = header.remaining.map(|remaining| arrived + remaining);
                 envelope.sender = Sender::Peer(peer.to_bytes());
                 envelope.trace = header.trace;
                 let message = envelope.id;
@@ -102,8 +105,9 @@ impl Calls {
     async fn admit(
         &self,
         header: &Header,
+        arrived: Instant,
     ) -> Result<(Callee, tokio::sync::OwnedSemaphorePermit), (Reason, &'static str)> {
-        let until = Instant::now() + header.remaining.unwrap_or(CALL_TIMEOUT).max(Duration::from_millis(1));
+        let until = arrived + header.remaining.unwrap_or(CALL_TIMEOUT);
         let callee = match &header.target {
             Target::Name(name) => self.0.get(name).map(|callee| callee.clone()),
             // An id is no name: nothing grants it to a peer yet.

@@ -38,15 +38,26 @@ pub async fn raw(
     from: impl AsyncRead + Unpin,
     to: impl AsyncWrite + Unpin,
 ) -> Result<(), Failure> {
+    raw_within(PEER_TIMEOUT, cell, envelope, from, to).await
+}
+
+/// [`raw`] with another patience than [`PEER_TIMEOUT`].
+async fn raw_within(
+    patience: Duration,
+    cell: &Cell,
+    envelope: Envelope,
+    from: impl AsyncRead + Unpin,
+    to: impl AsyncWrite + Unpin,
+) -> Result<(), Failure> {
     let (request, guest_request) = pipe::pipe(pipe::CAPACITY);
     let (guest_reply, reply) = pipe::pipe(pipe::CAPACITY);
     let answering = async {
         let (served, ()) =
-            tokio::join!(cell.process_message(envelope, guest_request, guest_reply), write_reply(reply, to));
+            tokio::join!(cell.process_message(envelope, guest_request, guest_reply), write_reply(patience, reply, to));
         served
     };
     let reading = async {
-        read_request(from, request).await;
+        read_request(patience, from, request).await;
         pending::<()>().await;
     };
     tokio::select! {
@@ -56,11 +67,11 @@ pub async fn raw(
     }
 }
 
-async fn read_request(mut from: impl AsyncRead + Unpin, request: pipe::Writer) {
+async fn read_request(patience: Duration, mut from: impl AsyncRead + Unpin, request: pipe::Writer) {
     let mut buffer = BytesMut::with_capacity(CHUNK);
     loop {
         buffer.clear();
-        match timeout(PEER_TIMEOUT, from.read_buf(&mut buffer)).await {
+        match timeout(patience, from.read_buf(&mut buffer)).await {
             Ok(Ok(0)) => return request.close(),
             // A closed pipe says that the guest has finished without reading the rest.
             Ok(Ok(_)) => {
@@ -69,12 +80,12 @@ async fn read_request(mut from: impl AsyncRead + Unpin, request: pipe::Writer) {
                 }
             }
             Ok(Err(error)) => return request.fail(format!("the request broke off: {error}")),
-            Err(_) => return request.fail(format!("the peer sent nothing for {PEER_TIMEOUT:?}")),
+            Err(_) => return request.fail(format!("the peer sent nothing for {patience:?}")),
         }
     }
 }
 
-async fn write_reply(reply: pipe::Reader, mut to: impl AsyncWrite + Unpin) {
+async fn write_reply(patience: Duration, reply: pipe::Reader, mut to: impl AsyncWrite + Unpin) {
     let mut held = BytesMut::new();
     let mut streaming = false;
     let whole = loop {
@@ -85,27 +96,29 @@ async fn write_reply(reply: pipe::Reader, mut to: impl AsyncWrite + Unpin) {
         }
         if streaming || held.len() > HELD {
             streaming = true;
-            if !write(&mut to, &held).await {
+            if !write(patience, &mut to, &held).await {
                 return;
             }
             held.clear();
         }
     };
-    if whole && (held.is_empty() || write(&mut to, &held).await) && timeout(PEER_TIMEOUT, to.shutdown()).await.is_err()
+    if whole
+        && (held.is_empty() || write(patience, &mut to, &held).await)
+        && timeout(patience, to.shutdown()).await.is_err()
     {
         tracing::debug!("a peer did not take the end of its reply in time");
     }
 }
 
 /// Whether the peer took all of it.
-async fn write(to: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) -> bool {
+async fn write(patience: Duration, to: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) -> bool {
     while !bytes.is_empty() {
-        match timeout(PEER_TIMEOUT, to.write(bytes)).await {
+        match timeout(patience, to.write(bytes)).await {
             Ok(Ok(written)) if written > 0 => bytes = &bytes[written..],
             Ok(Ok(_) | Err(_)) | Err(_) => return false,
         }
     }
-    timeout(PEER_TIMEOUT, to.flush()).await.is_ok_and(|flushed| flushed.is_ok())
+    timeout(patience, to.flush()).await.is_ok_and(|flushed| flushed.is_ok())
 }
 
 #[cfg(test)]
@@ -115,7 +128,7 @@ mod tests {
         Class, Config, Runtime, Stop,
         cell::{Mode, Spec},
     };
-    use ww_core::{CellId, exit::Reason};
+    use ww_core::{CellId, Limits, exit::Reason};
 
     use super::*;
 
@@ -140,11 +153,15 @@ mod tests {
         (func (export "_start") (call $copy)))"#;
 
     async fn cell(mode: Mode) -> Cell {
+        limited_cell(mode, Limits::default()).await
+    }
+
+    async fn limited_cell(mode: Mode, limits: Limits) -> Cell {
         let runtime = Runtime::start(Config::default(), tokio::runtime::Handle::current()).expect("a runtime starts");
         let wasm = wat::parse_str(ECHO).expect("valid text");
         let program = runtime.load(wasm.into(), Class::Standard).await.expect("a valid program");
         runtime
-            .spawn(CellId::new(1), program, Spec { mode, ..Spec::default() }, Stop::default())
+            .spawn(CellId::new(1), program, Spec { mode, limits, ..Spec::default() }, Stop::default())
             .expect("both modes are exported")
     }
 
@@ -201,13 +218,41 @@ mod tests {
         assert_eq!(exchange(&cell, b"next").await, (Ok(()), b"next".to_vec()));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_slow_peer_does_not_use_up_the_deadline_of_the_cell() {
+        const DEADLINE: Duration = Duration::from_secs(2);
+        const BYTES: usize = 30;
+        let slow = async |mode| {
+            let limits = Limits { deadline: Some(DEADLINE), ..Limits::default() };
+            let cell = limited_cell(mode, limits).await;
+            let (ours, theirs) = duplex(1_000);
+            let (from, to) = tokio::io::split(theirs);
+            let serving = raw(&cell, cell.envelope(None), from, to);
+            let (mut reading, mut writing) = tokio::io::split(ours);
+            let slow = async {
+                // The time itself is what is tested: together it is more than the deadline.
+                for _ in 0..BYTES {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    writing.write_all(b".").await.expect("the cell reads");
+                }
+                writing.shutdown().await.expect("open");
+            };
+            let mut reply = Vec::new();
+            let (served, (), read) = tokio::join!(serving, slow, reading.read_to_end(&mut reply));
+            assert_eq!((served, read.ok(), reply.len()), (Ok(()), Some(BYTES), BYTES), "{mode:?}");
+            assert_eq!(exchange(&cell, b"next").await, (Ok(()), b"next".to_vec()), "{mode:?}");
+        };
+        tokio::join!(slow(Mode::Async), slow(Mode::Sync));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_silent_peer_loses_its_own_message_only() {
         let cell = cell(Mode::Async).await;
         let (mut ours, theirs) = duplex(1_000);
         let (from, to) = tokio::io::split(theirs);
         ours.write_all(b"half a message").await.expect("there is room");
-        raw(&cell, cell.envelope(None), from, to).await.expect("the guest takes the error for the end");
+        let silent = raw_within(Duration::from_millis(50), &cell, cell.envelope(None), from, to);
+        silent.await.expect("the guest takes the error for the end");
         assert_eq!(exchange(&cell, b"next").await, (Ok(()), b"next".to_vec()));
         cell.stop(Reason::Shutdown);
         assert_eq!(exchange(&cell, b"late").await.1, b"");

@@ -10,6 +10,7 @@ use crate::{
     cell::Spec,
     incarnation::{Start, Stop},
     message::{Body, Failure, Message, collect},
+    patience::Patience,
     pipe,
     program::Program,
     runtime::Runtime,
@@ -80,7 +81,8 @@ impl Runtime {
                 (pipe::Reader::whole(bytes), guest_stdout, Some(reply))
             }
         };
-        let stdout = Output::for_reply(stdout);
+        let patience = Patience::default();
+        let stdout = Output::for_reply(stdout, patience.clone());
         let connect = spec.connect.map(|connect| -> crate::Connect { Box::new(move |duplex| connect(duplex)) });
         let start = Start {
             id,
@@ -88,12 +90,12 @@ impl Runtime {
             args: spec.args,
             env: spec.env,
             limits: spec.limits,
-            stdio: (Input::new(stdin), stdout.clone(), Output::Tail(stderr)),
+            stdio: (Input::patient(stdin, patience.clone()), stdout.clone(), Output::Tail(stderr)),
             connect,
             files: spec.files,
         };
         let running = async {
-            let reason = self.main(program, start, stop).await;
+            let reason = self.main(program, start, stop, Some(&patience)).await;
             let answer = match &reason {
                 Reason::Normal => Ok(Bytes::new()),
                 Reason::Killed | Reason::Shutdown => Err(Failure::Ended(reason.clone())),

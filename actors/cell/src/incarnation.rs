@@ -23,6 +23,7 @@ use crate::{
     guest::{Guest, Wasi},
     limiter::{Limiter, Reached},
     loader::Files,
+    patience::Patience,
     preemption::{Requeue, SLICE, SLICE_TICKS},
     program::{Code, Program},
     runtime::Runtime,
@@ -131,7 +132,7 @@ impl Runtime {
         let runtime = self.clone();
         let start = start.with(|stdio| (Input::new(stdio.stdin), Output::new(stdio.stdout), stdio.stderr.into()));
         let kind = task::Kind::detached("cell", start.id);
-        let run = task::catch(kind.clone(), async move { runtime.main(program, start, stop).await });
+        let run = task::catch(kind.clone(), async move { runtime.main(program, start, stop, None).await });
         // Ends by its stop, its limits or by itself, so that nobody has to hold the task.
         drop(task::spawn(&self.handle, kind, async move {
             let reason = run.await.unwrap_or_else(Reason::host_fault);
@@ -140,8 +141,14 @@ impl Runtime {
         incarnation
     }
 
-    /// Runs `main` within the calling task.
-    pub(crate) async fn main(&self, program: Program, start: Start<Streams>, stop: Stop) -> Reason {
+    /// Runs `main` within the calling task. With a `patience`, its deadline waits for the peer of its streams.
+    pub(crate) async fn main(
+        &self,
+        program: Program,
+        start: Start<Streams>,
+        stop: Stop,
+        patience: Option<&Patience>,
+    ) -> Reason {
         if !program.exports().run {
             return Reason::start_failed(format_args!(
                 "the program exports no main: expected wasi:cli/run or _start, found {}",
@@ -158,10 +165,16 @@ impl Runtime {
             Ok(store) => store,
             Err(error) => return Reason::host_fault(format_args!("{error:#}")),
         };
+        let out_of_time = async {
+            match patience {
+                Some(patience) => patience.exhausted(deadline).await,
+                None => expired(deadline).await,
+            }
+        };
         let ended = tokio::select! {
             biased;
             reason = stop.requested() => Err(reason),
-            () = expired(deadline) => Err(Reason::Limit(Limit::Deadline)),
+            () = out_of_time => Err(Reason::Limit(Limit::Deadline)),
             ended = call_main(&program, &mut store) => Ok(ended),
         };
         // The guest's streams are closed with its store, before its end is news.

@@ -12,7 +12,7 @@
 //! | `cell`, `message` | a mailbox and a program that serves it; what is in the mailbox |
 //! | `live`, `fresh` | async mode: one live instance; sync mode: a fresh instance per message |
 //! | `incarnation` | one instance from start to exit reason |
-//! | `guest`, `limiter`, `preemption` | what belongs to one instance, what it may use, how it yields |
+//! | `guest`, `limiter`, `preemption`, `patience` | what belongs to one instance, what it may use, how it yields |
 //! | `stdio`, `pipe`, `tail`, `wakers` | its standard streams |
 //! | `streams`, `loader` | the `wetware:*` interfaces it can import |
 //! | `fault` | from an error of the engine to an exit reason |
@@ -30,6 +30,7 @@ mod limiter;
 mod live;
 mod loader;
 pub mod message;
+mod patience;
 pub mod pipe;
 mod preemption;
 mod program;

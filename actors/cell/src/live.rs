@@ -20,6 +20,7 @@ use crate::{
     guest::Guest,
     incarnation::{self, Start, Stop},
     message::{Body, Failure, Message, collect},
+    patience::Patience,
     pipe,
     program::{Code, Program},
     runtime::Runtime,
@@ -75,7 +76,9 @@ impl Runtime {
         };
         let Some(_slot) = sandbox.slot() else { return incarnation::no_slot() };
         let deadline = spec.limits.deadline;
-        let (stdin, stdout) = (Input::new(pipe::Reader::empty()), Output::replies());
+        let patience = Patience::default();
+        let stdin = Input::patient(pipe::Reader::empty(), patience.clone());
+        let stdout = Output::replies(patience.clone());
         let connect = spec.connect.map(|connect| -> crate::Connect { Box::new(move |duplex| connect(duplex)) });
         let start = Start {
             id,
@@ -100,7 +103,7 @@ impl Runtime {
                 Err(error) => return incarnation::failed_start(&error),
             },
         };
-        let reason = live.serve_all(id, deadline, mailbox, stop).await;
+        let reason = live.serve_all(id, deadline, &patience, mailbox, stop).await;
         // Before the store is dropped, and the guest's streams with it.
         stop.set_ending();
         reason
@@ -113,6 +116,7 @@ impl Live {
         &mut self,
         id: CellId,
         deadline: Option<Duration>,
+        patience: &Patience,
         mailbox: &Mailbox<Message>,
         stop: &Stop,
     ) -> Reason {
@@ -130,7 +134,7 @@ impl Live {
             let served = tokio::select! {
                 biased;
                 reason = stop.requested() => Err(reason),
-                () = incarnation::expired(deadline) => Err(Reason::Limit(Limit::Deadline)),
+                () = patience.exhausted(deadline) => Err(Reason::Limit(Limit::Deadline)),
                 served = self.serve(body) => served,
             };
             match served {

@@ -109,6 +109,12 @@ impl Reader {
         }
     }
 
+    /// Whether [`Reader::try_read`] has bytes or the end of the stream.
+    pub fn is_ready(&self) -> bool {
+        let state = self.0.lock();
+        !state.buffer.is_empty() || state.closed.is_some()
+    }
+
     /// Waits until [`Reader::try_read`] has bytes or the end of the stream.
     pub async fn ready(&self) {
         poll_fn(|cx| self.poll_ready(cx)).await;

@@ -10,6 +10,7 @@ use wasmtime_wasi::{
 };
 
 use crate::{
+    patience::Patience,
     pipe::{self, Closed},
     tail,
 };
@@ -45,7 +46,10 @@ pub enum Stderr {
 /// A language's standard library keeps the handle that it got once, so that what is behind the handle is exchanged
 /// for the next message, not the handle.
 #[derive(Clone)]
-pub(crate) struct Input(Armed<pipe::Reader>);
+pub(crate) struct Input {
+    armed: Armed<pipe::Reader>,
+    patience: Patience,
+}
 
 /// The guest's end of a stream that it writes. Clones write to the same stream.
 #[derive(Clone)]
@@ -54,7 +58,7 @@ pub(crate) enum Output {
     Pipe(Armed<pipe::Writer>),
     /// To the pipe of the message in progress. What is written to a closed one is discarded: a peer that stops
     /// reading must not end a guest that others need.
-    Reply(Armed<pipe::Writer>),
+    Reply(Armed<pipe::Writer>, Patience),
     Tail(tail::Writer),
 }
 
@@ -76,16 +80,21 @@ fn arm<T>(armed: &Armed<T>, next: T) {
 
 impl Input {
     pub(crate) fn new(reader: pipe::Reader) -> Self {
-        Self(armed(reader))
+        Self::patient(reader, Patience::default())
+    }
+
+    /// A stream of a peer, for which the guest's deadline waits.
+    pub(crate) fn patient(reader: pipe::Reader, patience: Patience) -> Self {
+        Self { armed: armed(reader), patience }
     }
 
     /// Exchanges the stream. What was not read of the last one is discarded.
     pub(crate) fn arm(&self, reader: pipe::Reader) {
-        arm(&self.0, reader);
+        arm(&self.armed, reader);
     }
 
     pub(crate) async fn wait_read(&self, max: usize) -> Result<Bytes, Closed> {
-        current(&self.0).read(max.min(MAX_READ)).await
+        current(&self.armed).read(max.min(MAX_READ)).await
     }
 }
 
@@ -95,32 +104,32 @@ impl Output {
     }
 
     /// A stream for the reply to one message.
-    pub(crate) fn for_reply(writer: pipe::Writer) -> Self {
-        Self::Reply(armed(writer))
+    pub(crate) fn for_reply(writer: pipe::Writer, patience: Patience) -> Self {
+        Self::Reply(armed(writer), patience)
     }
 
     /// Ends the stream with an error, so that nobody takes what was written for the whole.
     pub(crate) fn fail(&self, why: &str) {
-        if let Self::Pipe(writer) | Self::Reply(writer) = self {
+        if let Self::Pipe(writer) | Self::Reply(writer, _) = self {
             current(writer).fail(why);
         }
     }
 
     /// A stream for one reply after the other. Whatever is written before the first is discarded.
-    pub(crate) fn replies() -> Self {
-        Self::for_reply(pipe::Writer::discarding())
+    pub(crate) fn replies(patience: Patience) -> Self {
+        Self::for_reply(pipe::Writer::discarding(), patience)
     }
 
     /// Exchanges the stream of replies, and ends the last one.
     pub(crate) fn arm(&self, writer: pipe::Writer) {
-        if let Self::Reply(reply) = self {
+        if let Self::Reply(reply, _) = self {
             arm(reply, writer);
         }
     }
 
     pub(crate) async fn wait_write(&self, bytes: &[u8]) -> Result<(), Closed> {
         match self {
-            Self::Pipe(writer) | Self::Reply(writer) => current(writer).write_all(bytes).await,
+            Self::Pipe(writer) | Self::Reply(writer, _) => current(writer).write_all(bytes).await,
             Self::Tail(writer) => {
                 writer.write(bytes);
                 Ok(())
@@ -148,7 +157,11 @@ fn stream_error(closed: Closed) -> StreamError {
 #[async_trait::async_trait]
 impl Pollable for Input {
     async fn ready(&mut self) {
-        current(&self.0).ready().await;
+        let reader = current(&self.armed);
+        if !reader.is_ready() {
+            let _wait = self.patience.wait();
+            reader.ready().await;
+        }
     }
 }
 
@@ -158,7 +171,7 @@ impl InputStream for Input {
         if size == 0 {
             return Ok(Bytes::new());
         }
-        current(&self.0).try_read(size.min(MAX_READ)).map(Option::unwrap_or_default).map_err(stream_error)
+        current(&self.armed).try_read(size.min(MAX_READ)).map(Option::unwrap_or_default).map_err(stream_error)
     }
 }
 
@@ -166,7 +179,14 @@ impl InputStream for Input {
 impl Pollable for Output {
     async fn ready(&mut self) {
         match self {
-            Self::Pipe(writer) | Self::Reply(writer) => current(writer).ready().await,
+            Self::Pipe(writer) => current(writer).ready().await,
+            Self::Reply(writer, patience) => {
+                let writer = current(writer);
+                if writer.room() == Ok(0) {
+                    let _wait = patience.wait();
+                    writer.ready().await;
+                }
+            }
             Self::Tail(_) => {}
         }
     }
@@ -177,7 +197,7 @@ impl OutputStream for Output {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         let written = match self {
             Self::Pipe(writer) => current(writer).write_permitted(&bytes).map_err(stream_error)?,
-            Self::Reply(writer) => current(writer).write_permitted(&bytes).unwrap_or(true),
+            Self::Reply(writer, _) => current(writer).write_permitted(&bytes).unwrap_or(true),
             Self::Tail(writer) => {
                 writer.write(&bytes);
                 true
@@ -194,7 +214,7 @@ impl OutputStream for Output {
     fn check_write(&mut self) -> StreamResult<usize> {
         match self {
             Self::Pipe(writer) => current(writer).room().map_err(stream_error),
-            Self::Reply(writer) => Ok(current(writer).room().unwrap_or(PERMIT)),
+            Self::Reply(writer, _) => Ok(current(writer).room().unwrap_or(PERMIT)),
             Self::Tail(_) => Ok(PERMIT),
         }
     }
