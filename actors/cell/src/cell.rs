@@ -19,14 +19,14 @@ use ww_core::{
 };
 
 use crate::{
-    incarnation::{Incarnation, Stop},
+    incarnation::{Incarnation, Start, Stop, Streams},
     loader::Files,
     message::{Answer, Body, Envelope, Failure, MAX_WHOLE, Message},
     pipe,
     program::{Exports, Program},
     runtime::Runtime,
     stdio::Stderr,
-    streams::Duplex,
+    streams::{Connect, Duplex},
     tail,
 };
 
@@ -101,6 +101,15 @@ impl Default for Spec {
             connect: None,
             files: None,
         }
+    }
+}
+
+impl Spec {
+    /// With what one instance of the cell starts.
+    pub(crate) fn start(self, id: CellId, stdio: Streams) -> Start<Streams> {
+        let Self { name, args, env, limits, connect, files, .. } = self;
+        let connect = connect.map(|connect| -> Connect { Box::new(move |duplex| connect(duplex)) });
+        Start { id, name, args, env, limits, stdio, connect, files }
     }
 }
 

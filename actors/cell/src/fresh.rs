@@ -8,8 +8,8 @@ use ww_core::{CellId, exit::Reason, mailbox::Mailbox, task};
 
 use crate::{
     cell::Spec,
-    incarnation::{Start, Stop},
-    message::{Body, Failure, Message, collect},
+    incarnation::Stop,
+    message::{self, Body, Failure, Message, collect},
     patience::Patience,
     pipe,
     program::Program,
@@ -38,15 +38,10 @@ impl Runtime {
                 reason = stop.requested() => break reason,
                 permit = Arc::clone(&free).acquire_owned() => permit,
             };
-            let message = tokio::select! {
-                biased;
-                reason = stop.requested() => break reason,
-                message = mailbox.receive() => message,
+            let message = match message::next(mailbox, stop).await {
+                Ok(message) => message,
+                Err(reason) => break reason,
             };
-            if message.envelope.has_expired() {
-                message.refuse(Failure::Timeout);
-                continue;
-            }
             let (runtime, program, spec) = (self.clone(), program.clone(), spec.clone());
             let (stderr, running) = (stderr.clone(), running.clone());
             // Ends with its `main`, its limits, or the cell's stop.
@@ -83,17 +78,8 @@ impl Runtime {
         };
         let patience = Patience::default();
         let stdout = Output::for_reply(stdout, patience.clone());
-        let connect = spec.connect.map(|connect| -> crate::Connect { Box::new(move |duplex| connect(duplex)) });
-        let start = Start {
-            id,
-            name: spec.name,
-            args: spec.args,
-            env: spec.env,
-            limits: spec.limits,
-            stdio: (Input::patient(stdin, patience.clone()), stdout.clone(), Output::Tail(stderr)),
-            connect,
-            files: spec.files,
-        };
+        let stdio = (Input::patient(stdin, patience.clone()), stdout.clone(), Output::Tail(stderr));
+        let start = spec.start(id, stdio);
         let running = async {
             let reason = self.main(program, start, stop, Some(&patience)).await;
             let answer = match &reason {

@@ -18,8 +18,8 @@ use crate::{
     cell::Spec,
     fault,
     guest::Guest,
-    incarnation::{self, Start, Stop},
-    message::{Body, Failure, Message, collect},
+    incarnation::{self, Stop},
+    message::{self, Body, Failure, Message, collect},
     patience::Patience,
     pipe,
     program::{Code, Program},
@@ -79,17 +79,7 @@ impl Runtime {
         let patience = Patience::default();
         let stdin = Input::patient(pipe::Reader::empty(), patience.clone());
         let stdout = Output::replies(patience.clone());
-        let connect = spec.connect.map(|connect| -> crate::Connect { Box::new(move |duplex| connect(duplex)) });
-        let start = Start {
-            id,
-            name: spec.name,
-            args: spec.args,
-            env: spec.env,
-            limits: spec.limits,
-            stdio: (stdin.clone(), stdout.clone(), Output::from(stderr)),
-            connect,
-            files: spec.files,
-        };
+        let start = spec.start(id, (stdin.clone(), stdout.clone(), Output::from(stderr)));
         let store = match incarnation::store(&sandbox, &program, start, stop.clone(), self.requeue.clone()) {
             Ok(store) => store,
             Err(error) => return Reason::host_fault(format_args!("{error:#}")),
@@ -121,15 +111,10 @@ impl Live {
         stop: &Stop,
     ) -> Reason {
         loop {
-            let message = tokio::select! {
-                biased;
-                reason = stop.requested() => return reason,
-                message = mailbox.receive() => message,
+            let message = match message::next(mailbox, stop).await {
+                Ok(message) => message,
+                Err(reason) => return reason,
             };
-            if message.envelope.has_expired() {
-                message.refuse(Failure::Timeout);
-                continue;
-            }
             let (envelope, body, done) = message.begin();
             let served = tokio::select! {
                 biased;

@@ -8,10 +8,13 @@ use tokio::{sync::oneshot, time::Instant};
 use ww_core::{
     CellId,
     exit::Reason,
-    mailbox::{Refused, Returned},
+    mailbox::{Mailbox, Refused, Returned},
 };
 
-use crate::pipe::{self, Closed};
+use crate::{
+    incarnation::Stop,
+    pipe::{self, Closed},
+};
 
 /// Largest message that travels as a whole, in bytes; what is larger travels as a stream.
 pub const MAX_WHOLE: usize = 4 << 20;
@@ -113,6 +116,22 @@ impl Message {
     /// Tells the sender that it will not be begun.
     pub fn refuse(mut self, why: Failure) {
         Done(self.done.take()).answer(Err(why));
+    }
+}
+
+/// The next message that somebody still waits for, or the reason why none is begun any more. Those that expired before
+/// their turn are refused. Cancel safe.
+pub(crate) async fn next(mailbox: &Mailbox<Message>, stop: &Stop) -> Result<Message, Reason> {
+    loop {
+        let message = tokio::select! {
+            biased;
+            reason = stop.requested() => return Err(reason),
+            message = mailbox.receive() => message,
+        };
+        if !message.envelope.has_expired() {
+            return Ok(message);
+        }
+        message.refuse(Failure::Timeout);
     }
 }
 
