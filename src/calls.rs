@@ -8,7 +8,7 @@ use tokio::{
     sync::Semaphore,
     time::{Instant, timeout_at},
 };
-use ww_cell::{Cell, message::Sender};
+use ww_cell::{Slot, message::Sender};
 use ww_core::{
     Name,
     task::{self, Task},
@@ -30,7 +30,7 @@ pub(crate) struct Calls(Arc<DashMap<Name, Callee>>);
 /// A cell that peers can call.
 #[derive(Clone)]
 pub(crate) struct Callee {
-    cell: Cell,
+    slot: Slot,
     /// Messages that are served at once, on all protocols.
     room: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
@@ -38,8 +38,8 @@ pub(crate) struct Callee {
 
 impl Callee {
     /// A cell whose messages share `room`.
-    pub(crate) fn new(cell: Cell, room: Arc<Semaphore>) -> Self {
-        Self { cell, room, waiting: Arc::new(Semaphore::new(MAX_WAITING)) }
+    pub(crate) fn new(slot: Slot, room: Arc<Semaphore>) -> Self {
+        Self { slot, room, waiting: Arc::new(Semaphore::new(MAX_WAITING)) }
     }
 }
 
@@ -81,14 +81,14 @@ impl Calls {
         let arrived = Instant::now();
         let refused = match self.admit(&header, arrived).await {
             Ok((callee, _room)) => {
-                let mut envelope = callee.cell.envelope(None);
+                let mut envelope = callee.slot.envelope(None);
                 // From when the header came: time spent waiting for a place counts.
                 envelope.deadline = header.remaining.map(|remaining| arrived + remaining);
                 envelope.sender = Sender::Peer(peer.to_bytes());
                 envelope.trace = header.trace;
                 let message = envelope.id;
-                if let Err(error) = serve::framed(&callee.cell, envelope, body, reply).await {
-                    tracing::info!(cell = %callee.cell.id(), %peer, message, %error, "a call of a peer failed");
+                if let Err(error) = serve::framed(&callee.slot, envelope, body, reply).await {
+                    tracing::info!(slot = %callee.slot.id(), %peer, message, %error, "a call of a peer failed");
                 }
                 return;
             }

@@ -6,11 +6,12 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use thiserror::Error;
 use tokio::runtime;
-use ww_cell::{Cell, Files, Runtime, Stdio};
+use ww_cell::{Cell, Directory, Files, Mode, Runtime, Stdio};
 use ww_core::{
     Limits, Name, Platform,
     limits::{DEFAULT_DEADLINE, DEFAULT_MEMORY, Exceeds},
     platform,
+    registry::Registry,
     task::Task,
 };
 use ww_executor::{Executor, Owner, Process, Serving, SpawnError, Spec};
@@ -19,9 +20,6 @@ use ww_net::{AcceptError, Identity, Net, identity};
 use ww_rpc::Vats;
 
 use crate::{Config, Published, calls::Calls, network::Swarm};
-
-/// The name of an image's cell that nobody named.
-pub(crate) const DEFAULT_NAME: &str = "pid0";
 
 /// One node: one identity, one sandbox, one tree of cells.
 pub struct Node {
@@ -134,19 +132,24 @@ impl Node {
     /// # Errors
     ///
     /// As [`Node::boot`], and where the program cannot serve messages in this mode.
-    pub async fn serve(&self, image: Image, boot: Boot, serving: Serving) -> Result<(Process, Cell), BootError> {
+    pub async fn serve(&self, image: Image, boot: Boot, serving: Serving) -> Result<Process, BootError> {
         let spec = self.spec(image, boot, Some(DEFAULT_DEADLINE))?;
         Ok(self.executor.spawn(Owner::Node, spec, serving).await?)
     }
 
     /// Accepts messages of peers for a cell under a name: raw streams on `/ww/0.1.0/<name>` and calls on
-    /// `/ww/0.1.0/call`. `at_once` of them are served at the same time: as many as the cell has instances.
+    /// `/ww/0.1.0/call`. As many are served at the same time as the cell has instances. What is published is the cell's
+    /// slot: whoever lives there.
     ///
     /// # Errors
     ///
     /// Where the name is taken, or as many are published as may be.
-    pub fn publish(&self, name: Name, cell: Cell, at_once: usize) -> Result<Published, AcceptError> {
-        Published::start(&self.net, &self.calls, name, cell, at_once, self.platform.runtime())
+    pub fn publish(&self, name: Name, cell: &Cell) -> Result<Published, AcceptError> {
+        let at_once = match cell.mode() {
+            Some(Mode::Sync) => cell.limits().instances,
+            Some(Mode::Async) | None => 1,
+        };
+        Published::start(&self.net, &self.calls, name, cell.slot().clone(), at_once, self.platform.runtime())
     }
 
     /// What an image's cell is started with; `deadline` is what it has for one message if it does not say so itself.
@@ -155,13 +158,19 @@ impl Node {
         wishes.memory.get_or_insert(DEFAULT_MEMORY.min(self.config.max_memory));
         let mut limits = Limits::of_node(self.config.max_memory).narrowed(&wishes)?;
         limits.deadline = limits.deadline.or(deadline);
-        let name =
-            boot.name.as_ref().or(image.manifest.cell.name.as_ref()).map_or(DEFAULT_NAME, Name::as_str).to_owned();
+        let chosen = boot.name.or_else(|| image.manifest.cell.name.clone());
+        let names = match &chosen {
+            Some(name) => vec![name.clone()],
+            // Of several images on one node the first has the name that nobody chose.
+            None => Some(Name::pid0()).filter(|name| self.names().owner(name).is_none()).into_iter().collect(),
+        };
+        let name = chosen.unwrap_or_else(Name::pid0).to_string();
         let mut env = image.manifest.env.clone();
         env.extend(boot.env);
         tracing::debug!(image = image.source, name, "booting an image");
         Ok(Spec {
             name,
+            names,
             args: boot.args,
             env: env.into_iter().collect(),
             limits: Some(limits),
@@ -169,6 +178,15 @@ impl Node {
             files: Some(Arc::new(ImageFiles(image.files))),
             wasm: image.wasm,
         })
+    }
+
+    /// The cells that live on this node.
+    pub fn directory(&self) -> &Directory {
+        self.executor.directory()
+    }
+
+    fn names(&self) -> &Registry {
+        self.directory().names()
     }
 
     /// Returns when no cell runs any more.

@@ -6,7 +6,7 @@
 use std::{fmt, sync::Arc};
 
 use tokio::{runtime::Handle, sync::Semaphore};
-use ww_cell::{Cell, message::Sender};
+use ww_cell::{Slot, message::Sender};
 use ww_core::{
     Name,
     task::{self, Task},
@@ -33,16 +33,16 @@ impl Published {
         net: &Net,
         calls: &Calls,
         name: Name,
-        cell: Cell,
-        at_once: usize,
+        slot: Slot,
+        at_once: u32,
         runtime: &Handle,
     ) -> Result<Self, AcceptError> {
         let incoming = net.accept(Protocol::from(name.clone()))?;
-        let at_once = u32::try_from(at_once.clamp(1, Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
+        let at_once = at_once.max(1);
         let room = Arc::new(Semaphore::new(at_once as usize));
-        calls.insert(name.clone(), Callee::new(cell.clone(), Arc::clone(&room)));
+        calls.insert(name.clone(), Callee::new(slot.clone(), Arc::clone(&room)));
         let kind = task::Kind::owned("publish", &name);
-        let accepting = accept(incoming, name.clone(), cell, Arc::clone(&room), runtime.clone());
+        let accepting = accept(incoming, name.clone(), slot, Arc::clone(&room), runtime.clone());
         let accepting = task::spawn(runtime, kind, accepting);
         Ok(Self { name, calls: calls.clone(), accepting, room, at_once })
     }
@@ -68,20 +68,20 @@ impl fmt::Debug for Published {
     }
 }
 
-async fn accept(mut incoming: Incoming, name: Name, cell: Cell, room: Arc<Semaphore>, runtime: Handle) {
+async fn accept(mut incoming: Incoming, name: Name, slot: Slot, room: Arc<Semaphore>, runtime: Handle) {
     while let Some(IncomingStream { peer, stream }) = incoming.next().await {
         // The room is shared with calls: it is taken only for a message that is there.
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-        let mut envelope = cell.envelope(None);
+        let mut envelope = slot.envelope(None);
         envelope.sender = Sender::Peer(peer.to_bytes());
-        let (cell, kind) = (cell.clone(), task::Kind::detached("message", &name));
+        let (slot, kind) = (slot.clone(), task::Kind::detached("message", &name));
         // Ends with the message, which the cell's own deadline and the patience with peers bound.
         drop(task::spawn(&runtime, kind, async move {
             let message = envelope.id;
             let (from, to) = stream.into_split();
-            match serve::raw(&cell, envelope, from, to).await {
+            match serve::raw(&slot, envelope, from, to).await {
                 Ok(()) => tracing::trace!(%peer, message, "a message of a peer was answered"),
-                Err(error) => tracing::info!(cell = %cell.id(), %peer, message, %error, "a message of a peer failed"),
+                Err(error) => tracing::info!(slot = %slot.id(), %peer, message, %error, "a message of a peer failed"),
             }
             drop(permit);
         }));

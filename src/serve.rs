@@ -9,7 +9,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     time::timeout,
 };
-use ww_cell::{Cell, Envelope, Failure, pipe};
+use ww_cell::{Envelope, Failure, Slot, pipe};
 
 pub use framed::framed;
 
@@ -33,18 +33,33 @@ const CHUNK: usize = 16 * 1024;
 /// Where the message was not answered. The peer then sees an empty reply, or, if more than [`HELD`] bytes were on their
 /// way already, a torn one.
 pub async fn raw(
-    cell: &Cell,
+    slot: &Slot,
     envelope: Envelope,
     from: impl AsyncRead + Unpin,
     to: impl AsyncWrite + Unpin,
 ) -> Result<(), Failure> {
-    raw_within(PEER_TIMEOUT, cell, envelope, from, to).await
+    raw_within(PEER_TIMEOUT, slot, envelope, from, to).await
+}
+
+/// Serves one message whose request and reply are the two halves of a stream: [`raw`], within a time. The reply ends
+/// with the stream, and the time is the caller's: the cell goes on after it, without anybody waiting.
+///
+/// # Errors
+///
+/// As [`raw`].
+pub async fn process_message(
+    slot: &Slot,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    timeout: Option<Duration>,
+) -> Result<(), Failure> {
+    let (from, to) = tokio::io::split(stream);
+    raw(slot, slot.envelope(timeout), from, to).await
 }
 
 /// [`raw`] with another patience than [`PEER_TIMEOUT`].
 async fn raw_within(
     patience: Duration,
-    cell: &Cell,
+    slot: &Slot,
     envelope: Envelope,
     from: impl AsyncRead + Unpin,
     to: impl AsyncWrite + Unpin,
@@ -53,7 +68,7 @@ async fn raw_within(
     let (guest_reply, reply) = pipe::pipe(pipe::CAPACITY);
     let answering = async {
         let (served, ()) =
-            tokio::join!(cell.process_message(envelope, guest_request, guest_reply), write_reply(patience, reply, to));
+            tokio::join!(slot.process_message(envelope, guest_request, guest_reply), write_reply(patience, reply, to));
         served
     };
     let reading = async {
@@ -124,10 +139,7 @@ async fn write(patience: Duration, to: &mut (impl AsyncWrite + Unpin), mut bytes
 #[cfg(test)]
 mod tests {
     use tokio::io::duplex;
-    use ww_cell::{
-        Class, Config, Runtime, Stop,
-        cell::{Mode, Spec},
-    };
+    use ww_cell::{Cell, Class, Config, Mode, Runtime, Spec, Stderr, Stop, tail};
     use ww_core::{CellId, Limits, exit::Reason};
 
     use super::*;
@@ -160,8 +172,10 @@ mod tests {
         let runtime = Runtime::start(Config::default(), tokio::runtime::Handle::current()).expect("a runtime starts");
         let wasm = wat::parse_str(ECHO).expect("valid text");
         let program = runtime.load(wasm.into(), Class::Standard).await.expect("a valid program");
+        let id = CellId::new(1);
+        let stderr = Stderr::Tail(tail::tail(id).0);
         runtime
-            .spawn(CellId::new(1), program, Spec { mode, limits, ..Spec::default() }, Stop::default())
+            .spawn(id, program, Spec { mode, limits, ..Spec::default() }, stderr, Stop::default())
             .expect("both modes are exported")
     }
 
@@ -169,7 +183,7 @@ mod tests {
     async fn exchange(cell: &Cell, message: &[u8]) -> (Result<(), Failure>, Vec<u8>) {
         let (ours, theirs) = duplex(1_000);
         let (from, to) = tokio::io::split(theirs);
-        let serving = raw(cell, cell.envelope(None), from, to);
+        let serving = raw(cell.slot(), cell.envelope(None), from, to);
         let (mut reading, mut writing) = tokio::io::split(ours);
         let writing = async {
             // The cell may end before it has read everything.
@@ -209,7 +223,7 @@ mod tests {
         let cell = cell(Mode::Async).await;
         let (mut ours, theirs) = duplex(1_000);
         let (from, to) = tokio::io::split(theirs);
-        let serving = raw(&cell, cell.envelope(None), from, to);
+        let serving = raw(cell.slot(), cell.envelope(None), from, to);
         let vanishing = async {
             ours.write_all(&[b'x'; 3_000]).await.expect("the cell reads");
             drop(ours);
@@ -227,7 +241,7 @@ mod tests {
             let cell = limited_cell(mode, limits).await;
             let (ours, theirs) = duplex(1_000);
             let (from, to) = tokio::io::split(theirs);
-            let serving = raw(&cell, cell.envelope(None), from, to);
+            let serving = raw(cell.slot(), cell.envelope(None), from, to);
             let (mut reading, mut writing) = tokio::io::split(ours);
             let slow = async {
                 // The time itself is what is tested: together it is more than the deadline.
@@ -251,7 +265,7 @@ mod tests {
         let (mut ours, theirs) = duplex(1_000);
         let (from, to) = tokio::io::split(theirs);
         ours.write_all(b"half a message").await.expect("there is room");
-        let silent = raw_within(Duration::from_millis(50), &cell, cell.envelope(None), from, to);
+        let silent = raw_within(Duration::from_millis(50), cell.slot(), cell.envelope(None), from, to);
         silent.await.expect("the guest takes the error for the end");
         assert_eq!(exchange(&cell, b"next").await, (Ok(()), b"next".to_vec()));
         cell.stop(Reason::Shutdown);

@@ -3,7 +3,7 @@
 use std::future::pending;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use ww_cell::{Cell, Envelope, Failure, pipe};
+use ww_cell::{Envelope, Failure, Slot, pipe};
 use ww_core::mailbox::Refused;
 use ww_net::call::{Ending, Part, Reader, Reason, Status, Writer};
 
@@ -16,7 +16,7 @@ use ww_net::call::{Ending, Part, Reader, Reason, Status, Writer};
 ///
 /// Where the message was not answered. The peer is told the same in the status.
 pub async fn framed<R, W>(
-    cell: &Cell,
+    slot: &Slot,
     envelope: Envelope,
     from: Reader<R, Ending>,
     mut to: Writer<W, Status>,
@@ -28,7 +28,7 @@ where
     let (request, guest_request) = pipe::pipe(pipe::CAPACITY);
     let (guest_reply, reply) = pipe::pipe(pipe::CAPACITY);
     let answering = async {
-        let mut serving = std::pin::pin!(cell.process_message(envelope, guest_request, guest_reply));
+        let mut serving = std::pin::pin!(slot.process_message(envelope, guest_request, guest_reply));
         let served = {
             let mut writing = std::pin::pin!(write_reply(reply, &mut to));
             tokio::select! {

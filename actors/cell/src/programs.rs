@@ -22,6 +22,7 @@ use wasmtime_wasi::I32Exit;
 use ww_core::task;
 
 use crate::{
+    actor,
     disk::Disk,
     engine::{Class, Engines, Sandbox},
     guest::Guest,
@@ -58,7 +59,7 @@ pub enum LoadError {
     /// It needs what the node does not offer.
     #[error(
         "the program imports what this node does not offer: {0}. A node offers WASI 0.2 or preview 1 without files \
-         and sockets, wetware:streams and wetware:loader"
+         and sockets, wetware:streams, wetware:loader and wetware:cell"
     )]
     Import(String),
     /// Too many programs wait to be compiled.
@@ -261,6 +262,7 @@ impl Artifact {
                 wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(host)?;
                 streams::add_to_linker(&mut linker).map_err(host)?;
                 loader::add_to_linker(&mut linker).map_err(host)?;
+                actor::add_to_linker(&mut linker).map_err(host)?;
                 (exports, Code::Component { pre: linker.instantiate_pre(&component).map_err(import)?, entries })
             }
             Self::Module(module) => {

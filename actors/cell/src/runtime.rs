@@ -7,9 +7,10 @@ use thiserror::Error;
 use tokio::runtime;
 
 use crate::{
+    directory::Directory,
     disk::Disk,
     engine::{Class, Engines, Sandbox},
-    preemption::{Requeue, Ticker},
+    preemption::{Requeue, Ticker, Ticks},
     program::Program,
     programs::{LoadError, Programs},
 };
@@ -39,6 +40,8 @@ pub struct Runtime {
     pub(crate) engines: Arc<Engines>,
     pub(crate) requeue: Requeue,
     programs: Programs,
+    directory: Directory,
+    ticks: Ticks,
 }
 
 impl Runtime {
@@ -52,6 +55,7 @@ impl Runtime {
     pub fn start(config: Config, handle: runtime::Handle) -> Result<Self, StartError> {
         let ticker = Ticker::start().map_err(StartError::Thread)?;
         let requeue = Requeue::start().map_err(StartError::Thread)?;
+        let ticks = ticker.ticks().clone();
         let engines = Arc::new(Engines::new(config.debug, ticker));
         let disk = config.cache.and_then(|directory| match Disk::open(directory) {
             Ok(disk) => Some(disk),
@@ -62,7 +66,16 @@ impl Runtime {
             }
         });
         let programs = Programs::new(Arc::clone(&engines), disk, handle.clone());
-        Ok(Self { handle, engines, requeue, programs })
+        Ok(Self { handle, engines, requeue, programs, directory: Directory::default(), ticks })
+    }
+
+    /// The cells that live.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    pub(crate) fn ticks(&self) -> &Ticks {
+        &self.ticks
     }
 
     /// The program of these bytes, a component or a core preview 1 module, for cells of a size class.

@@ -13,6 +13,8 @@
 //! cpu = "500ms"                    # or milliseconds; per message
 //! children = 8
 //! subtree-cells = 64
+//! instances = 16                   # at once, in sync mode
+//! message-size = "1MiB"            # or bytes; of messages that travel as a whole
 //!
 //! [env]
 //! GREETING = "hello"
@@ -21,6 +23,11 @@
 //! host = ["id", "addrs", "peers", "connect", "executor"]
 //! executor = ["runBytes", "echo"]
 //! loader = true
+//! mail = ["store"]                 # the cells that it may send to, by name; or true, false
+//! self = true
+//! registry = true
+//! process = true
+//! log = true
 //! ```
 //!
 //! A key that nothing reads is an error, so that a misspelt limit is not a missing one.
@@ -34,7 +41,7 @@ use serde::{Deserialize, Deserializer, de};
 use thiserror::Error;
 use ww_core::{
     Grants, Name,
-    grants::{ExecutorMethod, HostMethod},
+    grants::{ExecutorMethod, HostMethod, Reach},
     limits::Narrowing,
 };
 
@@ -98,6 +105,20 @@ struct GrantTable {
     host: Option<BTreeSet<HostMethod>>,
     executor: Option<BTreeSet<ExecutorMethod>>,
     loader: Option<bool>,
+    mail: Option<Mail>,
+    #[serde(rename = "self")]
+    identity: Option<bool>,
+    registry: Option<bool>,
+    process: Option<bool>,
+    log: Option<bool>,
+}
+
+/// All cells, none, or those with these names.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged, expecting = "expected true, false or a list of names")]
+enum Mail {
+    All(bool),
+    Names(BTreeSet<Name>),
 }
 
 impl Manifest {
@@ -117,6 +138,16 @@ impl Manifest {
             host: self.grants.host.clone().unwrap_or(all.host),
             executor: self.grants.executor.clone().unwrap_or(all.executor),
             loader: self.grants.loader.unwrap_or(all.loader),
+            mail: match &self.grants.mail {
+                None => all.mail,
+                Some(Mail::All(true)) => Reach::Everybody,
+                Some(Mail::All(false)) => Reach::Nobody,
+                Some(Mail::Names(names)) => Reach::Names(names.clone()),
+            },
+            identity: self.grants.identity.unwrap_or(all.identity),
+            registry: self.grants.registry.unwrap_or(all.registry),
+            process: self.grants.process.unwrap_or(all.process),
+            log: self.grants.log.unwrap_or(all.log),
         }
     }
 }
@@ -143,6 +174,8 @@ struct Wishes {
     children: Option<u32>,
     subtree_cells: Option<u32>,
     subtree_memory: Option<units::Bytes>,
+    message_size: Option<units::Bytes>,
+    instances: Option<u32>,
 }
 
 fn limits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Narrowing, D::Error> {
@@ -154,6 +187,9 @@ fn limits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Narrowing, D::Er
         children: wishes.children,
         subtree_cells: wishes.subtree_cells,
         subtree_memory: wishes.subtree_memory.map(units::Bytes::get),
+        // More than a u32 is more than can be given, whatever it is.
+        message_size: wishes.message_size.map(|size| u32::try_from(size.get()).unwrap_or(u32::MAX)),
+        instances: wishes.instances,
     })
 }
 
