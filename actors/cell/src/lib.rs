@@ -12,12 +12,14 @@
 //! | `cell`, `message` | a mailbox and a program that serves it; what is in the mailbox |
 //! | `live`, `fresh` | async mode: one live instance; sync mode: a fresh instance per message |
 //! | `incarnation` | one instance from start to exit reason |
+//! | `core_module` | what a core module needs before its first call |
 //! | `guest`, `limiter`, `preemption`, `patience` | what belongs to one instance, what it may use, how it yields |
 //! | `stdio`, `pipe`, `tail`, `wakers` | its standard streams |
 //! | `streams`, `loader` | the `wetware:*` interfaces it can import |
 //! | `fault` | from an error of the engine to an exit reason |
 
 pub mod cell;
+mod core_module;
 mod disk;
 mod engine;
 mod fault;
