@@ -15,6 +15,7 @@ use wasmtime_wasi::WasiCtx;
 use ww_core::exit::{Limit, Reason};
 
 use crate::{
+    core_module,
     engine::{MAX_CELLS, Sandbox},
     fault::{self, Stopped},
     guest::{Guest, Wasi},
@@ -179,8 +180,7 @@ async fn call_main(program: &Program, store: &mut Store<Guest>) -> wasmtime::Res
         }
         Code::Module(pre) => {
             let instance = pre.instantiate_async(&mut *store).await?;
-            let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
-            start.call_async(&mut *store, ()).await.map(Ok)
+            core_module::call_start(&instance, store).await.map(Ok)
         }
     }
 }

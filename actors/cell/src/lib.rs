@@ -14,6 +14,7 @@
 //! | `spawn`, `lanes` | from a spec to a running cell and its end; what it does next |
 //! | `live`, `fresh` | async mode: one live instance; sync mode: a fresh instance per message |
 //! | `incarnation` | one instance from start to exit reason |
+//! | `core_module` | what a core module needs before its first call |
 //! | `guest`, `limiter`, `preemption`, `patience`, `meters` | what belongs to one instance, what it may use and has used, how it yields |
 //! | `stdio`, `pipe`, `tail`, `wakers` | its standard streams |
 //! | `streams`, `loader`, `actor` | the `wetware:*` interfaces it can import |
@@ -21,6 +22,7 @@
 
 mod actor;
 pub mod cell;
+mod core_module;
 pub mod directory;
 mod disk;
 mod engine;
