@@ -180,6 +180,11 @@ impl Node {
         })
     }
 
+    /// Starts cells from bytes, with a [`Spec`] for each.
+    pub fn executor(&self) -> &Executor {
+        &self.executor
+    }
+
     /// The cells that live on this node.
     pub fn directory(&self) -> &Directory {
         self.executor.directory()
