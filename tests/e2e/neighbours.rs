@@ -257,7 +257,7 @@ async fn exit_signals_and_ends_of_ones_own() {
     assert_eq!(soon(b.exit().wait()).await, Reason::Killed, "that cannot be trapped");
     assert_eq!(ask(&a, format!("shutdown {}", c.id())).await.as_deref(), Ok(""));
     assert_eq!(soon(c.exit().wait()).await, Reason::Shutdown);
-    assert_eq!(ask(&a, format!("monitor {}", c.id())).await.as_deref().map(|monitor| monitor.len() > 0), Ok(true));
+    assert_eq!(ask(&a, format!("monitor {}", c.id())).await.map(|monitor| monitor.is_empty()), Ok(false));
     let heard = ask(&a, "heard").await.expect("it lives");
     assert!(heard.ends_with(&format!(" {} End::NoProcess no process", c.id())), "{heard}");
     assert_eq!(ask(&a, "quit 7").await, Err(Failure::Ended(Reason::Exit(7))));

@@ -62,7 +62,10 @@ impl Runtime {
             Ok(sandbox) => sandbox,
             Err(error) => return Reason::host_fault(format_args!("{error:#}")),
         };
-        let Some(_slot) = sandbox.slot() else { return incarnation::no_slot() };
+        let _place = match sandbox.place() {
+            Ok(place) => place,
+            Err(places) => return incarnation::no_place(places),
+        };
         let patience = Patience::default();
         let stdin = Input::patient(pipe::Reader::empty(), patience.clone());
         let stdout = Output::replies(patience.clone());
