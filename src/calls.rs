@@ -8,20 +8,26 @@ use tokio::{
     sync::Semaphore,
     time::{Instant, timeout_at},
 };
-use ww_cell::{Cell, message::Sender};
+use ww_cell::{Cell, Failure, message::Sender, pipe};
 use ww_core::{
-    Name,
+    CellId, Name,
+    mailbox::Refused,
     task::{self, Task},
 };
 use ww_net::{
     AcceptError, Incoming, IncomingStream, Net, Protocol,
-    call::{self, Accepted, CALL_TIMEOUT, Header, Reason, Status, Target},
+    call::{self, Accepted, CALL_TIMEOUT, Reason, Status, Target},
 };
 
-use crate::serve;
+use ww_rpc::Outcome;
+
+use crate::{dial, serve};
 
 /// Calls that wait for one cell; one more is told that it is busy.
 const MAX_WAITING: usize = 64;
+
+/// What is said of a cell that is not there, and of one that may not be called.
+const NO_SUCH_CELL: (Reason, &str) = (Reason::NoSuchCell, "there is no such cell, or it may not be called");
 
 /// The cells that peers can call. Cheap to clone.
 #[derive(Clone, Default)]
@@ -33,13 +39,15 @@ pub(crate) struct Callee {
     cell: Cell,
     /// Messages that are served at once, on all protocols.
     room: Arc<Semaphore>,
+    /// How many that are.
+    at_once: usize,
     waiting: Arc<Semaphore>,
 }
 
 impl Callee {
     /// A cell whose messages share `room`.
     pub(crate) fn new(cell: Cell, room: Arc<Semaphore>) -> Self {
-        Self { cell, room, waiting: Arc::new(Semaphore::new(MAX_WAITING)) }
+        Self { cell, at_once: room.available_permits(), room, waiting: Arc::new(Semaphore::new(MAX_WAITING)) }
     }
 }
 
@@ -79,7 +87,12 @@ impl Calls {
             }
         };
         let arrived = Instant::now();
-        let refused = match self.admit(&header, arrived).await {
+        let admitted = match &header.target {
+            Target::Name(name) => self.admit(name, arrived + header.remaining.unwrap_or(CALL_TIMEOUT)).await,
+            // An id is no name: nothing grants it to a peer yet.
+            Target::Cell(_) => Err(NO_SUCH_CELL),
+        };
+        let refused = match admitted {
             Ok((callee, _room)) => {
                 let mut envelope = callee.cell.envelope(None);
                 // From when the header came: time spent waiting for a place counts.
@@ -101,19 +114,45 @@ impl Calls {
         }
     }
 
-    /// The cell, and a place among the messages that it serves. Waits for the place, at most as long as the caller.
+    /// Sends a message of a cell of this node to another one, or to itself.
+    pub(crate) async fn ask(
+        &self,
+        from: CellId,
+        name: &Name,
+        deadline: Option<Instant>,
+        request: pipe::Reader,
+        reply: pipe::Writer,
+    ) -> Outcome {
+        let until = deadline.unwrap_or_else(|| Instant::now() + CALL_TIMEOUT);
+        let admitted = match self.0.get(name).map(|callee| callee.clone()) {
+            // The only instance waits for the answer: it cannot give it.
+            Some(callee) if callee.cell.id() == from && callee.at_once == 1 => {
+                Err((Reason::Deadlock, "the cell asks itself, and can answer one message at a time"))
+            }
+            _ => self.admit(name, until).await,
+        };
+        match admitted {
+            Ok((callee, _room)) => {
+                let mut envelope = callee.cell.envelope(None);
+                envelope.deadline = deadline;
+                envelope.sender = Sender::Cell(from);
+                outcome(callee.cell.process_message(envelope, request, reply).await)
+            }
+            Err((reason, text)) => {
+                let outcome = dial::refused(reason, text);
+                dial::finish(&reply, &outcome);
+                outcome
+            }
+        }
+    }
+
+    /// The cell, and a place among the messages that it serves. Waits for the place, at most until a moment.
     async fn admit(
         &self,
-        header: &Header,
-        arrived: Instant,
+        name: &Name,
+        until: Instant,
     ) -> Result<(Callee, tokio::sync::OwnedSemaphorePermit), (Reason, &'static str)> {
-        let until = arrived + header.remaining.unwrap_or(CALL_TIMEOUT);
-        let callee = match &header.target {
-            Target::Name(name) => self.0.get(name).map(|callee| callee.clone()),
-            // An id is no name: nothing grants it to a peer yet.
-            Target::Cell(_) => None,
-        };
-        let callee = callee.ok_or((Reason::NoSuchCell, "there is no such cell, or it may not be called"))?;
+        let callee = self.0.get(name).map(|callee| callee.clone()).ok_or(NO_SUCH_CELL)?;
         let Ok(_waiting) = Arc::clone(&callee.waiting).try_acquire_owned() else {
             return Err((Reason::Busy, "too many calls wait for the cell: try again later"));
         };
@@ -122,5 +161,18 @@ impl Calls {
             Ok(Err(_)) => Err((Reason::Shutdown, "the cell is about to end")),
             Err(_) => Err((Reason::Timeout, "the cell was not free before the deadline")),
         }
+    }
+}
+
+/// What a guest is told that sent a message to a cell of its own node.
+fn outcome(served: Result<(), Failure>) -> Outcome {
+    let Err(failure) = served else { return Outcome::Ok };
+    let refused = |reason| dial::refused(reason, &failure.to_string());
+    match &failure {
+        Failure::Guest(error) => Outcome::Failed(error.to_string()),
+        Failure::Ended(reason) | Failure::Refused(Refused::Ended(reason)) => Outcome::Ended(reason.clone()),
+        Failure::Timeout => refused(Reason::Timeout),
+        Failure::TooLarge { .. } => refused(Reason::TooLarge),
+        _ => refused(Reason::Busy),
     }
 }

@@ -29,6 +29,7 @@
 mod calls;
 pub mod cli;
 pub mod config;
+mod dial;
 mod network;
 mod node;
 mod publish;

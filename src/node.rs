@@ -94,9 +94,10 @@ impl Node {
         let net = Net::start(net_config(&config), identity, &platform.arbiter()).await?;
         let sandbox =
             Runtime::start(ww_cell::Config { debug: config.wasm_debug, cache: config.cache.clone() }, runtime)?;
-        let vats = Vats::new(platform.arbiter(), Arc::new(Swarm(net.clone())));
-        let executor = Executor::start(&platform.arbiter(), sandbox, Arc::new(vats));
         let calls = Calls::default();
+        let swarm = Swarm { net: net.clone(), calls: calls.clone(), runtime: platform.runtime().clone() };
+        let vats = Vats::new(platform.arbiter(), Arc::new(swarm));
+        let executor = Executor::start(&platform.arbiter(), sandbox, Arc::new(vats));
         let accepting = calls.start(&net, platform.runtime())?;
         let addrs = net.addrs().await;
         let addrs = addrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");

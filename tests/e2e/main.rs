@@ -13,7 +13,8 @@
 //! | `authority` | environment, grants and limits: nothing that was not given |
 //! | `children` | programs that start programs |
 //! | `actors` | guests that live on between messages, through the library |
-//! | `serving` | cells that peers send messages to |
+//! | `server`, `serving` | cells that peers send messages to |
+//! | `dialling` | guests that send messages to cells |
 //! | `shell` | the interactive image |
 //! | `debug_info` | backtraces that name files and lines |
 //! | `identity` | keys and peer ids |
@@ -25,6 +26,7 @@ mod bad_images;
 mod children;
 mod command_line;
 mod debug_info;
+mod dialling;
 mod ends;
 mod guests;
 mod harness;
@@ -33,6 +35,7 @@ mod image;
 mod ipfs;
 mod main_job;
 mod output;
+mod server;
 mod serving;
 mod shell;
 mod signals;

@@ -18,7 +18,7 @@
 //! GREETING = "hello"
 //!
 //! [grants]                         # everything that is left out is granted
-//! host = ["id", "addrs", "peers", "connect", "executor"]
+//! host = ["id", "addrs", "peers", "connect", "executor", "dial"]
 //! executor = ["runBytes", "echo"]
 //! loader = true
 //! ```
