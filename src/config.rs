@@ -15,6 +15,8 @@ use ww_image::{
 };
 use ww_net::Multiaddr;
 
+use crate::serve::PEER_TIMEOUT;
+
 /// Swarm port, TCP and QUIC.
 pub const DEFAULT_PORT: u16 = 2020;
 
@@ -46,6 +48,8 @@ pub struct Config {
     pub max_memory: u64,
     /// How long cells may go on when the node is told to stop.
     pub drain: Duration,
+    /// How long a peer may be silent in the middle of a message.
+    pub peer_timeout: Duration,
 }
 
 /// A configuration file that cannot be used.
@@ -86,6 +90,7 @@ pub struct File {
     cache: Option<PathBuf>,
     max_memory: Option<Bytes>,
     drain: Option<Millis>,
+    peer_timeout: Option<Millis>,
 }
 
 impl Default for Config {
@@ -100,6 +105,7 @@ impl Default for Config {
             cache: user_directory("XDG_CACHE_HOME", ".cache"),
             max_memory: DEFAULT_MAX_MEMORY,
             drain: DEFAULT_DRAIN,
+            peer_timeout: PEER_TIMEOUT,
         }
     }
 }
@@ -122,6 +128,8 @@ impl Config {
         replace(&mut self.wasm_debug, file.wasm_debug);
         replace(&mut self.max_memory, file.max_memory.map(Bytes::get));
         replace(&mut self.drain, file.drain.map(|drain| Duration::from_millis(drain.get())));
+        let peer_timeout = file.peer_timeout.map(|timeout| Duration::from_millis(timeout.get()));
+        replace(&mut self.peer_timeout, peer_timeout);
         replace(&mut self.identity, file.identity.map(|path| Some(base.join(path))));
         replace(&mut self.cache, file.cache.map(|path| Some(base.join(path))));
         if self.max_memory > ww_cell::MAX_MEMORY {

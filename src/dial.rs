@@ -29,25 +29,24 @@ pub(crate) async fn dial(net: &Net, calls: &Calls, runtime: &Handle, dial: Dial)
         bytes => PeerId::from_bytes(bytes)
             .map_err(|error| format!("not a peer id: {error}; expected the bytes as libp2p serialises them"))?,
     };
-    let outcome: Task<Outcome> =
-        if peer == own {
-            let calls = calls.clone();
-            task::spawn(runtime, kind, async move {
-                calls.ask(dial.from, &dial.name, until, read_request, write_reply).await
-            })
-        } else {
-            let addrs = addrs(dial.addrs)?;
-            let opening = net.open(peer, addrs, Protocol::Call);
-            let stream = match until {
-                Some(until) => timeout_at(until, opening).await.map_err(|_| "timeout: no stream was opened in time")?,
-                None => opening.await,
-            };
-            let stream = stream.map_err(|error| chain(&error))?;
-            let remaining = until.map(|until| until.saturating_duration_since(Instant::now()));
-            let header =
-                Header { target: Target::Name(dial.name), remaining, trace: rand::random(), message: rand::random() };
-            task::spawn(runtime, kind, carry(stream, header, read_request, write_reply))
+    let outcome: Task<Outcome> = if peer == own {
+        let calls = calls.clone();
+        task::spawn(runtime, kind, async move {
+            calls.ask(own, dial.from, &dial.name, until, read_request, write_reply).await
+        })
+    } else {
+        let addrs = addrs(dial.addrs)?;
+        let opening = net.open(peer, addrs, Protocol::Call);
+        let stream = match until {
+            Some(until) => timeout_at(until, opening).await.map_err(|_| "timeout: no stream was opened in time")?,
+            None => opening.await,
         };
+        let stream = stream.map_err(|error| chain(&error))?;
+        let remaining = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let header =
+            Header { target: Target::Name(dial.name), remaining, trace: rand::random(), message: rand::random() };
+        task::spawn(runtime, kind, carry(stream, header, read_request, write_reply))
+    };
     Ok(Dialled { request, reply, outcome })
 }
 

@@ -15,10 +15,15 @@ use ww_core::{
 };
 use ww_executor::{Executor, Owner, Process, Serving, SpawnError, Spec};
 use ww_image::{Image, LoadError, Loader, LoaderConfig};
-use ww_net::{AcceptError, Identity, Net, identity};
+use ww_net::{AcceptError, Audience, Identity, Net, identity};
 use ww_rpc::Vats;
 
-use crate::{Config, Published, calls::Calls, network::Swarm};
+use crate::{
+    Config, Published,
+    calls::{Callee, Calls},
+    gate::Gate,
+    network::Swarm,
+};
 
 /// The name of an image's cell that nobody named.
 pub(crate) const DEFAULT_NAME: &str = "pid0";
@@ -98,7 +103,7 @@ impl Node {
         let swarm = Swarm { net: net.clone(), calls: calls.clone(), runtime: platform.runtime().clone() };
         let vats = Vats::new(platform.arbiter(), Arc::new(swarm));
         let executor = Executor::start(&platform.arbiter(), sandbox, Arc::new(vats));
-        let accepting = calls.start(&net, platform.runtime())?;
+        let accepting = calls.start(&net, config.peer_timeout, platform.runtime())?;
         let addrs = net.addrs().await;
         let addrs = addrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         tracing::info!(peer = %net.peer_id(), addrs, "the node runs");
@@ -141,18 +146,27 @@ impl Node {
     }
 
     /// Accepts messages of peers for a cell under a name: raw streams on `/ww/0.1.0/<name>` and calls on
-    /// `/ww/0.1.0/call`. `at_once` of them are served at the same time: as many as the cell has instances.
+    /// `/ww/0.1.0/call`, and for this node's own cells. `at_once` of them are served at the same time, as many as the
+    /// cell has instances, and [`WAITING`](crate::gate::WAITING) may wait. Peers that are not in the audience, this node
+    /// among them, cannot tell that the cell is there. The name is free again when the cell has ended.
     ///
     /// # Errors
     ///
     /// Where the name is taken, or as many are published as may be.
-    pub fn publish(&self, name: Name, cell: Cell, at_once: usize) -> Result<Published, AcceptError> {
-        Published::start(&self.net, &self.calls, name, cell, at_once, self.platform.runtime())
+    pub fn publish(
+        &self,
+        name: Name,
+        cell: Cell,
+        at_once: usize,
+        audience: Audience,
+    ) -> Result<Published, AcceptError> {
+        let callee = Callee { cell, gate: Gate::new(at_once), audience, patience: self.config.peer_timeout };
+        Published::start(&self.net, &self.calls, name, callee, self.platform.runtime())
     }
 
     /// What an image's cell is started with; `deadline` is what it has for one message if it does not say so itself.
     fn spec(&self, image: Image, boot: Boot, deadline: Option<Duration>) -> Result<Spec, BootError> {
-        let mut wishes = image.manifest.limits.clone();
+        let mut wishes = image.manifest.limits.narrowing.clone();
         wishes.memory.get_or_insert(DEFAULT_MEMORY.min(self.config.max_memory));
         let mut limits = Limits::of_node(self.config.max_memory).narrowed(&wishes)?;
         limits.deadline = limits.deadline.or(deadline);

@@ -13,7 +13,8 @@
 //! | `authority` | environment, grants and limits: nothing that was not given |
 //! | `children` | programs that start programs |
 //! | `actors` | guests that live on between messages, through the library |
-//! | `server`, `serving` | cells that peers send messages to |
+//! | `server`, `client`, `serving` | cells that peers send messages to |
+//! | `publishing` | names, audiences, and how many messages at a time |
 //! | `dialling` | guests that send messages to cells |
 //! | `shell` | the interactive image |
 //! | `debug_info` | backtraces that name files and lines |
@@ -24,6 +25,7 @@ mod actors;
 mod authority;
 mod bad_images;
 mod children;
+mod client;
 mod command_line;
 mod debug_info;
 mod dialling;
@@ -35,6 +37,7 @@ mod image;
 mod ipfs;
 mod main_job;
 mod output;
+mod publishing;
 mod server;
 mod serving;
 mod shell;

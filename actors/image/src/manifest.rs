@@ -5,12 +5,16 @@
 //! name = "echo"                    # the name it registers
 //! async = true                     # one live instance, called once per message
 //! publish = true                   # peers may open streams to it
+//! allow = ["12D3KooW…"]            # only these; all, if it is left out or empty
+//! mailbox = 256                    # messages that may wait
+//! overflow = "wait"                # what becomes of one more: or "reject", or "drop-oldest"
 //!
 //! [limits]
 //! memory = "64MiB"                 # or bytes
 //! subtree-memory = "256MiB"        # or bytes; of all cells below it
 //! deadline = "30s"                 # or milliseconds; per message
 //! cpu = "500ms"                    # or milliseconds; per message
+//! instances = 64                   # at once, without async
 //! children = 8
 //! subtree-cells = 64
 //!
@@ -28,6 +32,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    num::NonZeroU32,
 };
 
 use serde::{Deserialize, Deserializer, de};
@@ -36,6 +41,7 @@ use ww_core::{
     Grants, Name,
     grants::{ExecutorMethod, HostMethod},
     limits::Narrowing,
+    mailbox::Overflow,
 };
 
 use crate::units;
@@ -55,8 +61,8 @@ pub struct Manifest {
     #[serde(default)]
     pub cell: Cell,
     /// Its wishes for limits.
-    #[serde(default, deserialize_with = "limits")]
-    pub limits: Narrowing,
+    #[serde(default)]
+    pub limits: Limits,
     /// Its environment: names without `=` and NUL, values without NUL.
     #[serde(default, deserialize_with = "environment")]
     pub env: BTreeMap<String, String>,
@@ -78,6 +84,24 @@ pub struct Cell {
     /// Whether peers may open streams to it.
     #[serde(default)]
     pub publish: bool,
+    /// The ids of the peers that may; all, where there are none.
+    #[serde(default)]
+    pub allow: Vec<String>,
+    /// Messages that may wait for it.
+    pub mailbox: Option<NonZeroU32>,
+    /// What becomes of one more.
+    pub overflow: Option<Overflow>,
+}
+
+/// Wishes for limits.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "Wishes")]
+#[non_exhaustive]
+pub struct Limits {
+    /// Those that every cell has.
+    pub narrowing: Narrowing,
+    /// Instances at once in sync mode.
+    pub instances: Option<NonZeroU32>,
 }
 
 /// A text that is no manifest.
@@ -133,7 +157,7 @@ impl Invalid {
     }
 }
 
-/// The same keys as [`Narrowing`], with units.
+/// The same keys as [`Limits`], with units.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Wishes {
@@ -143,18 +167,21 @@ struct Wishes {
     children: Option<u32>,
     subtree_cells: Option<u32>,
     subtree_memory: Option<units::Bytes>,
+    instances: Option<NonZeroU32>,
 }
 
-fn limits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Narrowing, D::Error> {
-    let wishes = Wishes::deserialize(deserializer)?;
-    Ok(Narrowing {
-        memory: wishes.memory.map(units::Bytes::get),
-        deadline: wishes.deadline.map(units::Millis::get),
-        cpu: wishes.cpu.map(units::Millis::get),
-        children: wishes.children,
-        subtree_cells: wishes.subtree_cells,
-        subtree_memory: wishes.subtree_memory.map(units::Bytes::get),
-    })
+impl From<Wishes> for Limits {
+    fn from(wishes: Wishes) -> Self {
+        let narrowing = Narrowing {
+            memory: wishes.memory.map(units::Bytes::get),
+            deadline: wishes.deadline.map(units::Millis::get),
+            cpu: wishes.cpu.map(units::Millis::get),
+            children: wishes.children,
+            subtree_cells: wishes.subtree_cells,
+            subtree_memory: wishes.subtree_memory.map(units::Bytes::get),
+        };
+        Self { narrowing, instances: wishes.instances }
+    }
 }
 
 /// The name of a variable.

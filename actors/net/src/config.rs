@@ -62,8 +62,9 @@ pub const DEFAULT_OUTBOUND_PER_PEER: usize = 256;
 /// Streams of a node. Each holds some KiB, and up to 256 KiB that its reader has not taken yet.
 pub const DEFAULT_STREAMS: usize = 4_096;
 
-/// Streams that wait to be accepted under one name: a burst, not a backlog.
-pub const DEFAULT_WAITING: usize = 64;
+/// Streams that wait to be accepted under one name: as many as one peer may have. Whoever accepts them does so at once;
+/// how many may wait for a cell is not for the network to say.
+pub const DEFAULT_WAITING: usize = DEFAULT_INBOUND_PER_PEER;
 
 /// How long peers may take to agree on the protocol of a stream: a few round trips around the world.
 pub const DEFAULT_OPEN_TIMEOUT: Duration = Duration::from_secs(10);

@@ -37,7 +37,7 @@ pub use streams::{
     ledger::StreamCounts,
     open::OpenError,
     protocol::Protocol,
-    published::{AcceptError, Incoming, IncomingStream},
+    published::{AcceptError, Audience, Incoming, IncomingStream},
     stream::Stream,
 };
 pub use swarm::StartError;
