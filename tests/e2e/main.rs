@@ -15,6 +15,7 @@
 //! | `actors` | guests that live on between messages, through the library |
 //! | `server`, `client`, `serving` | cells that peers send messages to |
 //! | `publishing` | names, audiences, and how many messages at a time |
+//! | `load` | many messages, large ones, and replies that break off |
 //! | `dialling` | guests that send messages to cells |
 //! | `shell` | the interactive image |
 //! | `debug_info` | backtraces that name files and lines |
@@ -35,6 +36,7 @@ mod harness;
 mod identity;
 mod image;
 mod ipfs;
+mod load;
 mod main_job;
 mod output;
 mod publishing;

@@ -24,10 +24,10 @@ use libp2p::{
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use crate::config::MAX_ADDRS;
+use crate::config::{DEFAULT_OUTBOUND_PER_PEER, MAX_ADDRS};
 
-/// Callers that may wait for one peer.
-const MAX_WAITERS: usize = 64;
+/// Callers that may wait for one peer: as many as may then have a stream to it.
+const MAX_WAITERS: usize = DEFAULT_OUTBOUND_PER_PEER;
 
 /// Addresses that one dial tries before it has ended: those of a few callers that know different ones.
 const MAX_TRIED: usize = 4 * MAX_ADDRS;
