@@ -22,7 +22,7 @@ use ww_rpc::Outcome;
 use crate::{
     dial,
     gate::Gate,
-    serve::{self, NotServed},
+    serve::{self, Guarded, NotServed},
 };
 
 /// What is said of a cell that is not there, and of one that may not be called.
@@ -42,6 +42,13 @@ pub(crate) struct Callee {
     pub(crate) audience: Audience,
     /// How long its callers may be silent.
     pub(crate) patience: Duration,
+}
+
+impl Callee {
+    /// The cell, for a message of a peer.
+    pub(crate) fn guarded(&self, peer: PeerId) -> Guarded<'_> {
+        Guarded { cell: &self.cell, gate: &self.gate, patience: self.patience, peer }
+    }
 }
 
 impl Calls {
@@ -83,17 +90,18 @@ impl Calls {
             // An id is no name: nothing grants it to a peer yet.
             Target::Cell(_) => None,
         };
-        let Some(Callee { cell, gate, patience, .. }) = callee else {
+        let Some(callee) = callee else {
             tracing::debug!(%peer, target = ?header.target, "a call of a peer is refused");
             return refuse(NO_SUCH_CELL, peer, reply).await;
         };
+        let cell = &callee.cell;
         let mut envelope = cell.envelope(None);
         // From when the header came: time spent waiting for a place counts.
         envelope.deadline = header.remaining.map(|remaining| arrived + remaining);
         envelope.sender = Sender::Peer(peer.to_bytes());
         envelope.trace = header.trace;
         let message = envelope.id;
-        if let Err(error) = serve::framed(&cell, &gate, patience, envelope, body, reply).await {
+        if let Err(error) = serve::framed(callee.guarded(peer), envelope, body, reply).await {
             tracing::info!(cell = %cell.id(), %peer, message, %error, "a call of a peer failed");
         }
     }
@@ -114,12 +122,12 @@ impl Calls {
             Some(callee) if callee.cell.id() == from && callee.gate.at_once() == 1 => {
                 dial::refused(Reason::Deadlock, "the cell asks itself, and answers one message at a time")
             }
-            Some(Callee { cell, gate, patience, .. }) => {
-                let mut envelope = cell.envelope(None);
+            Some(callee) => {
+                let mut envelope = callee.cell.envelope(None);
                 envelope.deadline = deadline;
                 envelope.sender = Sender::Cell(from);
                 // Nothing is held back: the outcome tells a torn reply.
-                let serving = serve::admitted(&cell, &gate, patience, 0, envelope, request, &mut reply);
+                let serving = serve::admitted(callee.guarded(own), 0, envelope, request, &mut reply);
                 let until = deadline.unwrap_or_else(|| Instant::now() + CALL_TIMEOUT);
                 outcome(timeout_at(until, serving).await.unwrap_or(Err(Failure::Timeout.into())))
             }

@@ -85,12 +85,12 @@ async fn accept(mut incoming: Incoming, name: &Name, callee: &Callee, runtime: &
 }
 
 async fn serve_raw(callee: Callee, IncomingStream { peer, stream }: IncomingStream) {
-    let Callee { cell, gate, patience, .. } = callee;
+    let cell = &callee.cell;
     let mut envelope = cell.envelope(None);
     envelope.sender = Sender::Peer(peer.to_bytes());
     let message = envelope.id;
     let (from, to) = stream.into_split();
-    match serve::admitted(&cell, &gate, patience, HELD, envelope, from, to).await {
+    match serve::admitted(callee.guarded(peer), HELD, envelope, from, to).await {
         Ok(()) => tracing::trace!(%peer, message, "a message of a peer was answered"),
         Err(error) => tracing::info!(cell = %cell.id(), %peer, message, %error, "a message of a peer failed"),
     }

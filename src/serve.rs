@@ -17,7 +17,7 @@ use std::{future::pending, time::Duration};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use ww_cell::{Cell, Envelope, Failure, pipe};
-use ww_net::call::CALL_TIMEOUT;
+use ww_net::{PeerId, call::CALL_TIMEOUT};
 
 use crate::gate::{Gate, Pass};
 
@@ -50,6 +50,16 @@ pub(crate) enum NotServed {
     Failed(#[from] Failure),
 }
 
+/// A cell, what is in front of it, and who wants to get there.
+#[derive(Clone, Copy)]
+pub(crate) struct Guarded<'a> {
+    pub(crate) cell: &'a Cell,
+    pub(crate) gate: &'a Gate,
+    /// How long the peer may be silent.
+    pub(crate) patience: Duration,
+    pub(crate) peer: PeerId,
+}
+
 /// Serves one message without framing: the request up to its end, then the reply up to its end, both at the same time.
 ///
 /// What the peer does harms only its own message. A peer that vanishes, falls silent in the middle of its request, or
@@ -75,9 +85,7 @@ pub async fn raw(
 
 /// [`raw`] through the gate of a cell. Of the reply, `held` bytes are held back.
 pub(crate) async fn admitted(
-    cell: &Cell,
-    gate: &Gate,
-    patience: Duration,
+    Guarded { cell, gate, patience, peer }: Guarded<'_>,
     held: usize,
     envelope: Envelope,
     from: impl AsyncRead + Unpin + Send,
@@ -87,13 +95,18 @@ pub(crate) async fn admitted(
     let pace = Pace::new(patience, Some(gate));
     let (stage, watch) = request::stage();
     let mut reading = std::pin::pin!(request::read(&pace, Bytes::new(from), request, stage));
-    let _pass = admit(gate, watch, reading.as_mut()).await?;
+    let _pass = admit(gate, peer, watch, reading.as_mut()).await?;
     Ok(answer(cell, &pace, held, envelope, guest_request, reading, to).await?)
 }
 
 /// A place for a message inside the gate: as soon as something of it is there if the cell is free, else when it is whole
 /// or fills what is read ahead.
-async fn admit(gate: &Gate, mut stage: request::Watch, reading: impl Future<Output = ()>) -> Result<Pass, NotServed> {
+async fn admit(
+    gate: &Gate,
+    peer: PeerId,
+    mut stage: request::Watch,
+    reading: impl Future<Output = ()>,
+) -> Result<Pass, NotServed> {
     let entering = async {
         match request::at_least(&mut stage, Stage::Begun).await {
             Stage::Failed => return Err(NotServed::Broken),
@@ -103,10 +116,10 @@ async fn admit(gate: &Gate, mut stage: request::Watch, reading: impl Future<Outp
                 stage = request::at_least(&mut stage, Stage::Whole) => if stage == Stage::Failed {
                     return Err(NotServed::Broken);
                 },
-                pass = gate.enter_free() => return Ok(pass),
+                pass = gate.enter_free(peer) => return Ok(pass),
             },
         }
-        gate.enter().ok_or(NotServed::Busy)
+        gate.enter(peer).ok_or(NotServed::Busy)
     };
     tokio::select! {
         biased;

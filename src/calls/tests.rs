@@ -90,7 +90,7 @@ async fn the_node_itself_is_in_the_audience_or_finds_nobody() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_message_too_many_is_refused_and_a_silent_sender_is_not_waited_for() {
     let world = world_of(Mode::Async, Audience::All).await;
-    let inside: Vec<_> = std::iter::from_fn(|| world.gate.enter()).collect();
+    let inside: Vec<_> = std::iter::from_fn(|| world.gate.enter(world.own)).collect();
     assert_eq!(inside.len(), 1 + crate::gate::WAITING);
     assert!(is_refused(&world.ask(OTHER, b"hello").await, "busy"));
     drop(inside);

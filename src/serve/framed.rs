@@ -1,18 +1,15 @@
 //! A message in frames, with a status at its end.
 
-use std::time::Duration;
-
 use tokio::io::{AsyncRead, AsyncWrite};
 use ww_cell::{Cell, Envelope, Failure, pipe};
 use ww_core::mailbox::Refused;
 use ww_net::call::{Ending, Part, Reader, Reason, Status, Writer};
 
 use super::{
-    NotServed, admit,
+    Guarded, NotServed, admit,
     pace::{Pace, Spent},
     request::{self, Source},
 };
-use crate::gate::Gate;
 
 /// Serves one framed message through the gate of a cell: the request up to its end, and at the same time the reply, which
 /// its status ends.
@@ -24,9 +21,7 @@ use crate::gate::Gate;
 ///
 /// Where the message was not answered. The peer is told the same in the status.
 pub(crate) async fn framed<R, W>(
-    cell: &Cell,
-    gate: &Gate,
-    patience: Duration,
+    Guarded { cell, gate, patience, peer }: Guarded<'_>,
     envelope: Envelope,
     from: Reader<R, Ending>,
     mut to: Writer<W, Status>,
@@ -40,7 +35,7 @@ where
     let pace = Pace::new(patience, Some(gate));
     let (stage, watch) = request::stage();
     let mut reading = std::pin::pin!(request::read(&pace, from, request, stage));
-    let served = match admit(gate, watch, reading.as_mut()).await {
+    let served = match admit(gate, peer, watch, reading.as_mut()).await {
         Err(error) => Err(error),
         Ok(_pass) => tokio::select! {
             served = answer(cell, &pace, envelope, guest_request, &mut to) => served.map_err(NotServed::from),

@@ -72,6 +72,8 @@ impl Spent {
 mod tests {
     use std::future::{pending, ready};
 
+    use ww_net::PeerId;
+
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -83,7 +85,7 @@ mod tests {
         let after = |seconds, bytes| pace.went_on(&mut Spent { waited: Duration::from_secs(seconds), bytes: 0 }, bytes);
         let rate = MIN_RATE as usize;
         assert_eq!(after(1_000, 1), Ok(()), "nobody waits");
-        let _inside = [gate.enter(), gate.enter()];
+        let _inside = [PeerId::random(); 2].map(|peer| gate.enter(peer));
         for (seconds, bytes, outcome) in [
             (10, 1, Ok(())),
             (11, 1, Err(TooSlow)),

@@ -129,7 +129,13 @@ async fn a_silent_peer_loses_its_own_message_only() {
     let (from, to) = tokio::io::split(theirs);
     ours.write_all(b"half a message").await.expect("there is room");
     let (gate, patience) = (Gate::new(1), Duration::from_millis(50));
-    let silent = admitted(&cell, &gate, patience, HELD, cell.envelope(None), from, to);
+    let silent = admitted(
+        Guarded { cell: &cell, gate: &gate, patience, peer: PeerId::random() },
+        HELD,
+        cell.envelope(None),
+        from,
+        to,
+    );
     silent.await.expect("the guest takes the error for the end");
     assert_eq!(exchange(&cell, b"next").await, (Ok(()), b"next".to_vec()));
     cell.stop(Reason::Shutdown);

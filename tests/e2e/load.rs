@@ -170,15 +170,6 @@ async fn drain(asked: &mut Asked<ww_net::Stream>) -> Result<Status, ReadError> {
     }
 }
 
-/// Begins a call whose reply has come in part, and whose request goes on.
-async fn begun(client: &Client) -> Asked<ww_net::Stream> {
-    let mut asked = client.open_call("echo", None).await;
-    asked.body.write(b"a line\n").await.expect("open");
-    let part = soon(asked.reply.read()).await.expect("a part of the reply");
-    assert_eq!(part, Part::Data(b"a line\n"));
-    asked
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_reply_that_its_node_does_not_finish_is_torn() {
     let platform = platform();
@@ -191,7 +182,7 @@ async fn a_reply_that_its_node_does_not_finish_is_torn() {
     // Of the two, the second has only begun, so that it waits for the first: each has a node of its own.
     let other = serve(&image, "echo", &["--async"]);
     clients[1] = Client::new(&platform, other.places().nth(1).expect("a place")).await;
-    let mut calls = vec![begun(&clients[0]).await, begun(&clients[1]).await];
+    let mut calls = vec![clients[0].begin_call("echo").await, clients[1].begin_call("echo").await];
     server.running.signal(Signal::KILL);
     other.running.signal(Signal::KILL);
     for asked in &mut calls {
@@ -210,7 +201,7 @@ async fn a_reply_of_a_cell_that_is_ended_says_so() {
     // Told to stop, the node gives the cell a moment, and then ends it.
     let server = serve_with(&image, "echo", |ww| ww.args(["--async"]).config("drain = \"200ms\"\n"));
     let client = Client::new(&platform, server.places().next().expect("a place")).await;
-    let mut asked = begun(&client).await;
+    let mut asked = client.begin_call("echo").await;
     server.stop().expect(143, "");
     let ended = soon(drain(&mut asked)).await;
     // The status, unless the connection was closed before it had left.
@@ -227,7 +218,7 @@ async fn a_reply_of_a_cell_that_is_ended_says_so() {
     let published = node.publish(name, cell, 1, Audience::All).expect("a free name");
     let place = (node.net().peer_id(), node.net().addrs().await.remove(0));
     let client = Client::new(&platform, place).await;
-    let mut asked = begun(&client).await;
+    let mut asked = client.begin_call("echo").await;
     process.kill().await;
     let ended = soon(drain(&mut asked)).await;
     assert!(matches!(&ended, Ok(Status::Exit { code: 137, reason }) if reason == "killed"), "{ended:?}");

@@ -16,6 +16,7 @@
 //! | `server`, `client`, `serving` | cells that peers send messages to |
 //! | `publishing` | names, audiences, and how many messages at a time |
 //! | `load` | many messages, large ones, and replies that break off |
+//! | `hostile` | peers that mean no good |
 //! | `dialling` | guests that send messages to cells |
 //! | `shell` | the interactive image |
 //! | `debug_info` | backtraces that name files and lines |
@@ -33,6 +34,7 @@ mod dialling;
 mod ends;
 mod guests;
 mod harness;
+mod hostile;
 mod identity;
 mod image;
 mod ipfs;
