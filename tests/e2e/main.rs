@@ -17,6 +17,7 @@
 //! | `publishing` | names, audiences, and how many messages at a time |
 //! | `load` | many messages, large ones, and replies that break off |
 //! | `hostile` | peers that mean no good |
+//! | `foreign` | clients that are not ours |
 //! | `dialling` | guests that send messages to cells |
 //! | `shell` | the interactive image |
 //! | `debug_info` | backtraces that name files and lines |
@@ -32,6 +33,7 @@ mod command_line;
 mod debug_info;
 mod dialling;
 mod ends;
+mod foreign;
 mod guests;
 mod harness;
 mod hostile;
