@@ -212,6 +212,11 @@ impl Dials {
         None
     }
 
+    /// Whether a peer is being dialled.
+    pub(crate) fn is_under_way(&self, peer: &PeerId) -> bool {
+        self.0.contains_key(peer)
+    }
+
     /// Nobody will be connected to any more.
     pub(crate) fn stop(&mut self) {
         for (_, dial) in self.0.drain() {
