@@ -151,3 +151,6 @@ pub(crate) fn refused(reason: Reason, text: &str) -> Outcome {
     };
     Outcome::Refused(format!("{word}: {text}"))
 }
+
+#[cfg(test)]
+mod tests;

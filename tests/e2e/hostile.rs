@@ -11,7 +11,7 @@ use tokio::{
 };
 use ww_net::{
     Protocol, Stream,
-    call::{Ending, Reason, Status},
+    call::{Ending, Part, Reason, Status},
 };
 
 use crate::{
@@ -139,6 +139,34 @@ where
 
 fn echo() -> Protocol {
     Protocol::from(ww_core::Name::new("echo").expect("a name"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_that_say_nothing_or_stop_in_the_middle_are_ended() {
+    let platform = platform();
+    let image = Image::of("echo");
+    let server = serve(&image, &["--async"]);
+    for place in server.places() {
+        let client = Client::new(&platform, place).await;
+        for protocol in [echo(), Protocol::Call] {
+            for beginning in [&b""[..], b"\x01"] {
+                let mut stream = client.open(protocol.clone()).await.expect("published");
+                stream.write_all(beginning).await.expect("open");
+                stream.flush().await.expect("open");
+                let mut reply = Vec::new();
+                soon(stream.read_to_end(&mut reply)).await.unwrap_or_default();
+                let echoed = if protocol == echo() { beginning } else { b"" };
+                // The guest answers what it got; nobody told it that this is all.
+                assert!(reply.is_empty() || reply == echoed, "{protocol}: {reply:?}");
+            }
+        }
+        // A call whose body stops is told why.
+        let mut asked = client.begin_call("echo").await;
+        let ended = soon(asked.reply.read()).await.expect("a status");
+        assert!(matches!(ended, Part::End(Status::Guest(_))), "{ended:?}");
+        client.net.stop().await;
+    }
+    server.stop().expect(143, "");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
