@@ -101,8 +101,13 @@ impl Calls {
         envelope.sender = Sender::Peer(peer.to_bytes());
         envelope.trace = header.trace;
         let message = envelope.id;
-        if let Err(error) = serve::framed(callee.guarded(peer), envelope, body, reply).await {
-            tracing::info!(cell = %cell.id(), %peer, message, %error, "a call of a peer failed");
+        match serve::framed(callee.guarded(peer), envelope, body, reply).await {
+            Ok(()) => tracing::trace!(%peer, message, "a call of a peer was answered"),
+            Err(NotServed::Failed(error)) => {
+                tracing::info!(cell = %cell.id(), %peer, message, %error, "a call of a peer failed");
+            }
+            // As often as the peer likes.
+            Err(error) => tracing::debug!(cell = %cell.id(), %peer, message, %error, "a call of a peer was not taken"),
         }
     }
 

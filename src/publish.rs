@@ -16,7 +16,7 @@ use ww_net::{AcceptError, Incoming, IncomingStream, Net, Protocol};
 use crate::{
     calls::{Callee, Calls},
     gate::Gate,
-    serve::{self, HELD},
+    serve::{self, HELD, NotServed},
 };
 
 /// A cell that peers can send messages to.
@@ -92,6 +92,10 @@ async fn serve_raw(callee: Callee, IncomingStream { peer, stream }: IncomingStre
     let (from, to) = stream.into_split();
     match serve::admitted(callee.guarded(peer), HELD, envelope, from, to).await {
         Ok(()) => tracing::trace!(%peer, message, "a message of a peer was answered"),
-        Err(error) => tracing::info!(cell = %cell.id(), %peer, message, %error, "a message of a peer failed"),
+        Err(NotServed::Failed(error)) => {
+            tracing::info!(cell = %cell.id(), %peer, message, %error, "a message of a peer failed");
+        }
+        // As often as the peer likes.
+        Err(error) => tracing::debug!(cell = %cell.id(), %peer, message, %error, "a message of a peer was not taken"),
     }
 }

@@ -19,7 +19,7 @@ use crate::{
 async fn a_peer_that_is_not_allowed_finds_nobody() {
     let platform = platform();
     let keys = tempfile::tempdir().expect("a directory");
-    let key = |name: &str| Identity::load_or_create(&keys.path().join(name)).expect("a key");
+    let key = |name: &str| Identity::load_or_create(keys.path().join(name)).expect("a key");
     let (friend, another) = (key("friend").peer_id(), key("another").peer_id());
     let listed = format!("[cell]\nasync = true\nallow = ['{friend}', '{another}']\n");
     let (image, unlisted) = (Image::of("echo").manifest(&listed), Image::of("echo"));

@@ -81,7 +81,7 @@ impl Streams {
             Ok(place) => {
                 let stream = IncomingStream { peer, stream: Stream::new(io, place) };
                 let refused = self.0.published.deliver(protocol, stream).err();
-                refused.map(|(refusal, incoming)| (refusal, incoming.stream.into_io()))
+                refused.map(|refused| (refused.0, refused.1.stream.into_io()))
             }
         };
         let Some((refusal, io)) = refused else { return Ok(()) };
@@ -110,7 +110,7 @@ fn tell_busy(mut io: Io) {
         io.shutdown().await
     };
     // Where the connection takes nothing now, the reset says it all.
-    if !telling.now_or_never().is_some_and(|told| told.is_ok()) {
+    if telling.now_or_never().is_none_or(|told| told.is_err()) {
         tracing::trace!("a caller is not told why it is refused");
     }
 }

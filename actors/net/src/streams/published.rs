@@ -144,14 +144,18 @@ impl Published {
     }
 
     /// Lets a stream wait for its acceptor, or gives it back.
-    pub(crate) fn deliver(&self, protocol: &Protocol, stream: IncomingStream) -> Result<(), (Refusal, IncomingStream)> {
+    pub(crate) fn deliver(
+        &self,
+        protocol: &Protocol,
+        stream: IncomingStream,
+    ) -> Result<(), Box<(Refusal, IncomingStream)>> {
         let admitted = |(tx, audience): &(_, Audience)| audience.admits(&stream.peer).then(|| mpsc::Sender::clone(tx));
         let Some(tx) = self.lock().acceptors.get(protocol).and_then(admitted) else {
-            return Err((Refusal::Unknown, stream));
+            return Err((Refusal::Unknown, stream).into());
         };
         tx.try_send(stream).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(stream) => (Refusal::Busy, stream),
-            mpsc::error::TrySendError::Closed(stream) => (Refusal::Unknown, stream),
+            mpsc::error::TrySendError::Full(stream) => (Refusal::Busy, stream).into(),
+            mpsc::error::TrySendError::Closed(stream) => (Refusal::Unknown, stream).into(),
         })
     }
 
