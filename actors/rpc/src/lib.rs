@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `vats` | the arbiter on which all vats of a node live, and how a connection becomes one |
 //! | `context` | what the servers of one cell share |
-//! | `host`, `executor`, `process`, `byte_stream` | one server per interface |
+//! | `host`, `executor`, `process`, `exchange`, `byte_stream` | one server per interface |
+//! | `exit_reason` | how a reason is written |
 //! | `network` | what a `Host` needs to know of the network, implemented elsewhere |
 //! | `watched`, `load`, `traced` | what passes through a vat: kept within bounds, and logged at level trace |
 //!
@@ -12,7 +13,9 @@
 
 mod byte_stream;
 mod context;
+mod exchange;
 mod executor;
+mod exit_reason;
 #[cfg(test)]
 mod fixture;
 mod host;
@@ -23,5 +26,5 @@ mod traced;
 mod vats;
 mod watched;
 
-pub use network::{Network, Peer};
+pub use network::{Dial, Dialled, Network, Outcome, Peer};
 pub use vats::Vats;

@@ -46,7 +46,7 @@ fn world(guest: &str) -> World {
 #[test]
 fn guests_import_what_they_use_and_export_what_they_can_do() {
     let table: [(&str, &[&str], &[&str]); 8] = [
-        ("echo", &[], &[RUN, ACTOR, HANDLER]),
+        ("echo", &[STREAMS], &[RUN, ACTOR, HANDLER]),
         ("child-echo", &[STREAMS], &[RUN]),
         ("pid0", &[STREAMS], &[RUN]),
         ("shell", &[LOADER, STREAMS], &[RUN]),
