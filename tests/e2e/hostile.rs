@@ -31,7 +31,7 @@ const MEMORY: u64 = 2 * STREAMS as u64 * (256 + 64) * 1024;
 
 /// Messages that an honest peer sends meanwhile, and how long they may take: the cell is lost to a hostile peer for the
 /// node's patience now and then, and machines are busy.
-const HONEST: (usize, Duration) = (20, Duration::from_secs(30));
+const HONEST: (usize, Duration) = (20, Duration::from_secs(120));
 
 fn serve<'image>(image: &'image Image, options: &[&str]) -> Server<'image> {
     let config = format!("peer-timeout = \"{}ms\"\n", PATIENCE.as_millis());
