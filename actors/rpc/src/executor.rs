@@ -49,7 +49,9 @@ impl Server {
             env,
             limits: None,
             grants: self.0.guest.grants.for_child(),
+            program: None,
             files: None,
+            handed: self.0.guest.handed.clone(),
         })
     }
 }

@@ -167,7 +167,7 @@ pub(crate) struct Connected {
 async fn guest(grants: Grants, limits: Limits) -> ((Process, Streams), Guest) {
     let spec = Spec { limits: Some(limits), ..spec(ECHO, grants.clone()) };
     let cell = house().executor.run(Owner::Node, spec).await.expect("there is room");
-    let guest = Guest { id: cell.0.id(), grants };
+    let guest = Guest { id: cell.0.id(), grants, handed: None };
     (cell, guest)
 }
 
@@ -181,7 +181,7 @@ fn spec(wat: &str, grants: Grants) -> Spec {
         env,
         limits: None,
         grants,
-        files: None,
+        ..Spec::default()
     }
 }
 
