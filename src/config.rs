@@ -8,6 +8,7 @@ use std::{
 
 use serde::Deserialize;
 use thiserror::Error;
+use ww_cell::{Cells, Customise};
 use ww_core::limits::DEFAULT_MAX_MEMORY;
 use ww_image::{
     loader::DEFAULT_IPFS_URL,
@@ -46,6 +47,10 @@ pub struct Config {
     pub max_memory: u64,
     /// How long cells may go on when the node is told to stop.
     pub drain: Duration,
+    /// Cells that may live at once.
+    pub cells: Cells,
+    /// Changes the settings of the sandbox's engines before they are made: for embedders, on their responsibility.
+    pub engine: Option<Customise>,
 }
 
 /// A configuration file that cannot be used.
@@ -86,6 +91,8 @@ pub struct File {
     cache: Option<PathBuf>,
     max_memory: Option<Bytes>,
     drain: Option<Millis>,
+    standard_cells: Option<usize>,
+    small_cells: Option<usize>,
 }
 
 impl Default for Config {
@@ -100,6 +107,8 @@ impl Default for Config {
             cache: user_directory("XDG_CACHE_HOME", ".cache"),
             max_memory: DEFAULT_MAX_MEMORY,
             drain: DEFAULT_DRAIN,
+            cells: Cells::default(),
+            engine: None,
         }
     }
 }
@@ -121,6 +130,8 @@ impl Config {
         replace(&mut self.ipfs_url, file.ipfs_url);
         replace(&mut self.wasm_debug, file.wasm_debug);
         replace(&mut self.max_memory, file.max_memory.map(Bytes::get));
+        replace(&mut self.cells.standard, file.standard_cells);
+        replace(&mut self.cells.small, file.small_cells);
         replace(&mut self.drain, file.drain.map(|drain| Duration::from_millis(drain.get())));
         replace(&mut self.identity, file.identity.map(|path| Some(base.join(path))));
         replace(&mut self.cache, file.cache.map(|path| Some(base.join(path))));

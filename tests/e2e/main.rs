@@ -14,6 +14,7 @@
 //! | `children` | programs that start programs |
 //! | `actors` | guests that live on between messages, through the library |
 //! | `serving` | cells that peers send messages to |
+//! | `recipes` | programs in other languages, as their recipes build them |
 //! | `shell` | the interactive image |
 //! | `debug_info` | backtraces that name files and lines |
 //! | `identity` | keys and peer ids |
@@ -32,7 +33,9 @@ mod identity;
 mod image;
 mod ipfs;
 mod main_job;
+mod neighbours;
 mod output;
+mod recipes;
 mod serving;
 mod shell;
 mod signals;

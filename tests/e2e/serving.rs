@@ -17,14 +17,14 @@ use crate::{
 };
 
 /// A node that serves a guest under its own name.
-struct Server<'image> {
-    running: Running<'image>,
+pub(crate) struct Server<'image> {
+    pub(crate) running: Running<'image>,
     peer: String,
     addrs: Vec<String>,
     name: &'static str,
 }
 
-fn serve<'image>(image: &'image Image, name: &'static str, options: &[&str]) -> Server<'image> {
+pub(crate) fn serve<'image>(image: &'image Image, name: &'static str, options: &[&str]) -> Server<'image> {
     let mut running = Ww::run_anywhere(image)
         .args(["--listen", "/ip4/127.0.0.1/tcp/0", "--listen", "/ip4/127.0.0.1/udp/0/quic-v1"])
         .args(["--publish", "--name", name])
@@ -43,11 +43,11 @@ fn serve<'image>(image: &'image Image, name: &'static str, options: &[&str]) -> 
 
 impl Server<'_> {
     /// Where the cell is, over each transport.
-    fn targets(&self) -> impl Iterator<Item = String> {
+    pub(crate) fn targets(&self) -> impl Iterator<Item = String> {
         self.addrs.iter().map(|addr| format!("{addr}/p2p/{}/{}", self.peer, self.name))
     }
 
-    fn send(&self, message: &str) -> crate::harness::Ended {
+    pub(crate) fn send(&self, message: &str) -> crate::harness::Ended {
         Ww::new(["send", &*self.targets().next().expect("an address"), message]).end()
     }
 }

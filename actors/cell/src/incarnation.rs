@@ -15,7 +15,9 @@ use wasmtime_wasi::WasiCtx;
 use ww_core::exit::{Limit, Reason};
 
 use crate::{
-    engine::{MAX_CELLS, Sandbox},
+    capacity::Places,
+    core_module,
+    engine::Sandbox,
     fault::{self, Stopped},
     guest::{Guest, Wasi},
     limiter::{Limiter, Reached},
@@ -122,7 +124,10 @@ impl Runtime {
             Ok(sandbox) => sandbox,
             Err(error) => return Reason::host_fault(format_args!("{error:#}")),
         };
-        let Some(_slot) = sandbox.slot() else { return no_slot() };
+        let _place = match sandbox.place() {
+            Ok(place) => place,
+            Err(places) => return no_place(places),
+        };
         let own = Arc::clone(&start.own);
         let deadline = own.cell.limits().deadline;
         let mut store = match store(&sandbox, &program, start, stop.clone(), self.requeue.clone()) {
@@ -156,9 +161,9 @@ impl Runtime {
     }
 }
 
-/// The end of a cell for which there is no slot.
-pub(crate) fn no_slot() -> Reason {
-    Reason::start_failed(format_args!("{MAX_CELLS} cells of its size class run on this node already"))
+/// The end of a cell for which there is no place.
+pub(crate) fn no_place(places: Places) -> Reason {
+    Reason::start_failed(places)
 }
 
 /// The end of a cell whose instantiation may have failed for lack of room.
@@ -181,8 +186,7 @@ async fn call_main(program: &Program, store: &mut Store<Guest>) -> wasmtime::Res
         }
         Code::Module(pre) => {
             let instance = pre.instantiate_async(&mut *store).await?;
-            let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
-            start.call_async(&mut *store, ()).await.map(Ok)
+            core_module::call_start(&instance, store).await.map(Ok)
         }
     }
 }

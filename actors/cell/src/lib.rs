@@ -6,7 +6,7 @@
 //! | file | concept |
 //! |---|---|
 //! | `runtime` | what a node needs once: engines, programs, ticker |
-//! | `engine` | settings of the sandbox, one engine per size class |
+//! | `engine`, `capacity` | settings of the sandbox, one engine per size class; how many cells fit |
 //! | `programs`, `disk` | compile once, keep in memory and on disk |
 //! | `program` | what a compiled program can do |
 //! | `slot`, `cell`, `message` | where a cell lives, the cell itself, and what is in its mailbox |
@@ -14,13 +14,16 @@
 //! | `spawn`, `lanes` | from a spec to a running cell and its end; what it does next |
 //! | `live`, `fresh` | async mode: one live instance; sync mode: a fresh instance per message |
 //! | `incarnation` | one instance from start to exit reason |
+//! | `core_module` | what a core module needs before its first call |
 //! | `guest`, `limiter`, `preemption`, `patience`, `meters` | what belongs to one instance, what it may use and has used, how it yields |
 //! | `stdio`, `pipe`, `tail`, `wakers` | its standard streams |
 //! | `streams`, `loader`, `actor` | the `wetware:*` interfaces it can import |
 //! | `fault` | from an error of the engine to an exit reason |
 
 mod actor;
+mod capacity;
 pub mod cell;
+mod core_module;
 pub mod directory;
 mod disk;
 mod engine;
@@ -50,9 +53,10 @@ mod streams;
 pub mod tail;
 mod wakers;
 
+pub use capacity::{Cells, DEFAULT_SMALL_CELLS, DEFAULT_STANDARD_CELLS};
 pub use cell::{Cell, Mode, Spec};
 pub use directory::Directory;
-pub use engine::{Class, MAX_CELLS, MAX_MEMORY, SMALL_MEMORY};
+pub use engine::{Class, Customise, MAX_MEMORY, SMALL_MEMORY};
 pub use incarnation::Stop;
 pub use loader::Files;
 pub use message::{Envelope, Failure};

@@ -7,7 +7,7 @@
 use std::{pin::pin, sync::Arc, task};
 
 use bytes::Bytes;
-use wasmtime::{AsContextMut, Store, TypedFunc, component};
+use wasmtime::{AsContextMut, Store, component};
 use ww_core::{
     exit::{Limit, Reason},
     links::Signal,
@@ -15,7 +15,7 @@ use ww_core::{
 
 use crate::{
     cell::{Cell, Spec},
-    fault,
+    core_module, fault,
     guest::Guest,
     incarnation,
     lanes::{Lanes, Next},
@@ -39,7 +39,7 @@ struct Live {
 /// How a message gets into the instance.
 enum Entry {
     Component { poll: Option<Poll>, handle: Option<Handle> },
-    Module(ModulePoll),
+    Module(core_module::Poll, Option<&'static str>),
 }
 
 /// `handle` of a component.
@@ -49,12 +49,6 @@ type Handle = component::TypedFunc<(Vec<u8>,), (Result<Vec<u8>, String>,)>;
 enum Poll {
     WithResult(component::TypedFunc<(), (Result<(), String>,)>),
     Plain(component::TypedFunc<(), ()>),
-}
-
-/// The forms in which a core module exports `poll`: with a number that is 0 for success, or with nothing.
-enum ModulePoll {
-    WithCode(TypedFunc<(), i32>),
-    Plain(TypedFunc<(), ()>),
 }
 
 /// The guest's own answer to one message: an error fails this message only.
@@ -68,7 +62,10 @@ impl Runtime {
             Ok(sandbox) => sandbox,
             Err(error) => return Reason::host_fault(format_args!("{error:#}")),
         };
-        let Some(_slot) = sandbox.slot() else { return incarnation::no_slot() };
+        let _place = match sandbox.place() {
+            Ok(place) => place,
+            Err(places) => return incarnation::no_place(places),
+        };
         let patience = Patience::default();
         let stdin = Input::patient(pipe::Reader::empty(), patience.clone());
         let stdout = Output::replies(patience.clone());
@@ -178,18 +175,7 @@ impl Live {
             }
             Code::Module(pre) => {
                 let instance = pre.instantiate_async(&mut store).await?;
-                for initialise in ["_initialize", "__wasm_call_ctors"] {
-                    if let Some(function) = instance.get_func(&mut store, initialise) {
-                        function.typed::<(), ()>(&store)?.call_async(&mut store, ()).await?;
-                        break;
-                    }
-                }
-                let poll = ["poll", "ww_poll"].into_iter().find_map(|name| instance.get_func(&mut store, name));
-                let poll = poll.ok_or_else(|| wasmtime::Error::msg("the program exports no `poll`"))?;
-                Entry::Module(match poll.typed(&store) {
-                    Ok(poll) => ModulePoll::WithCode(poll),
-                    Err(_) => ModulePoll::Plain(poll.typed(&store)?),
-                })
+                Entry::Module(core_module::Poll::start(&instance, &mut store).await?, program.remedy())
             }
         };
         Ok(Self { store, stdin, stdout, entry })
@@ -274,11 +260,7 @@ impl Live {
             Entry::Component { poll: None, .. } => {
                 Err(wasmtime::Error::msg("`poll` is called only where it is exported"))
             }
-            Entry::Module(ModulePoll::Plain(poll)) => poll.call_async(store, ()).await.map(Ok),
-            Entry::Module(ModulePoll::WithCode(poll)) => poll.call_async(store, ()).await.map(|code| match code {
-                0 => Ok(()),
-                code => Err(format!("poll returned {code}")),
-            }),
+            Entry::Module(poll, remedy) => poll.call(store, *remedy).await,
         };
         called.map_err(|error| fault::reason(&error))
     }

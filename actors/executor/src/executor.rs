@@ -120,6 +120,13 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
 }
 
+impl Spec {
+    /// A program without arguments, environment, names and grants, with the limits of its owner.
+    pub fn new(wasm: impl Into<Bytes>) -> Self {
+        Self { name: "cell".to_owned(), wasm: wasm.into(), ..Self::default() }
+    }
+}
+
 impl Serving {
     /// In this mode, with the defaults of everything else.
     pub fn new(mode: Mode) -> Self {
