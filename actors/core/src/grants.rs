@@ -23,6 +23,8 @@ pub enum HostMethod {
     Connect,
     /// Starting cells.
     Executor,
+    /// The capabilities that the cell was handed.
+    Grant,
 }
 
 /// Methods of the `Executor` interface that can be granted one by one.
@@ -34,6 +36,12 @@ pub enum ExecutorMethod {
     RunBytes,
     /// Echoing a text.
     Echo,
+    /// Compiling a program, to start cells from it.
+    Load,
+    /// Starting a cell that serves messages.
+    Spawn,
+    /// Starting a supervisor.
+    Supervisor,
 }
 
 /// Which cells of its node a cell may send messages to.
@@ -71,12 +79,12 @@ pub struct Grants {
 
 impl HostMethod {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Id, Self::Addrs, Self::Peers, Self::Connect, Self::Executor];
+    pub const ALL: [Self; 6] = [Self::Id, Self::Addrs, Self::Peers, Self::Connect, Self::Executor, Self::Grant];
 }
 
 impl ExecutorMethod {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::RunBytes, Self::Echo];
+    pub const ALL: [Self; 5] = [Self::RunBytes, Self::Echo, Self::Load, Self::Spawn, Self::Supervisor];
 }
 
 impl Grants {
@@ -124,6 +132,7 @@ impl fmt::Display for HostMethod {
             Self::Peers => "Host.peers",
             Self::Connect => "Host.connect",
             Self::Executor => "Host.executor",
+            Self::Grant => "Host.grant",
         })
     }
 }
@@ -133,6 +142,9 @@ impl fmt::Display for ExecutorMethod {
         f.write_str(match self {
             Self::RunBytes => "Executor.runBytes",
             Self::Echo => "Executor.echo",
+            Self::Load => "Executor.load",
+            Self::Spawn => "Executor.spawn",
+            Self::Supervisor => "Executor.supervisor",
         })
     }
 }

@@ -276,7 +276,8 @@ impl Executor {
         slot: Option<Slot>,
         stop: Stop,
     ) -> Result<Cell, SpawnError> {
-        let guest = Guest { id, grants: spec.grants.clone(), handed: spec.handed.clone() };
+        let files = spec.files.clone().filter(|_| spec.grants.loader);
+        let guest = Guest { id, grants: spec.grants.clone(), files: files.clone(), handed: spec.handed.clone() };
         let executor = self.clone();
         let connect: Connect = Arc::new(move |connection| executor.0.vat.serve(&executor, guest.clone(), connection));
         let spec = cell::Spec {
@@ -287,7 +288,7 @@ impl Executor {
             limits,
             grants: spec.grants.clone(),
             connect: Some(connect),
-            files: spec.files.clone().filter(|_| spec.grants.loader),
+            files,
             ..cell::Spec::default()
         };
         match task {

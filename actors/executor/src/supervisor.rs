@@ -180,7 +180,8 @@ fn create(
         supervisor,
         waiters: Some(waiters),
     });
-    Ok(SupervisorHandle::new(id, slot, exit, driver))
+    let simple = supervision.options.strategy == machine::Strategy::SimpleOneForOne;
+    Ok(SupervisorHandle::new(id, slot, simple, exit, driver))
 }
 
 /// Takes a place in the tree, and begins. What is returned resolves when the first children have started. A supervisor

@@ -2,7 +2,7 @@
 
 use std::{any::Any, fmt, sync::Arc};
 
-use ww_cell::Duplex;
+use ww_cell::{Duplex, Files};
 use ww_core::{CellId, Grants};
 
 use crate::Executor;
@@ -17,6 +17,8 @@ pub struct Guest {
     pub id: CellId,
     /// Its authority.
     pub grants: Grants,
+    /// The files of its image, if it may read them.
+    pub files: Option<Arc<dyn Files>>,
     /// What the vat keeps for it.
     pub handed: Option<Handed>,
 }

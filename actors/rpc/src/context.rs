@@ -1,8 +1,10 @@
 //! What the capability servers of one cell share.
 
-use std::{rc::Rc, sync::Arc};
+use std::{cell::Cell, rc::Rc, sync::Arc};
 
+use actix::ArbiterHandle;
 use capnp::Error;
+use ww_core::Limits;
 use ww_executor::{Executor, Guest};
 
 use crate::network::Network;
@@ -14,6 +16,19 @@ pub(crate) struct Context {
     pub(crate) guest: Rc<Guest>,
     pub(crate) network: Arc<dyn Network>,
     pub(crate) executor: Executor,
+    /// The thread of the vats.
+    pub(crate) vats: ArbiterHandle,
+    /// Monitors that its capabilities hold.
+    pub(crate) monitors: Rc<Cell<usize>>,
+}
+
+impl Context {
+    /// What the cell itself may use, of which its children get no more.
+    pub(crate) fn limits(&self) -> Result<Limits, Error> {
+        let cell = self.executor.directory().cell(self.guest.id);
+        let cell = cell.ok_or_else(|| Error::failed("the cell that holds this has ended".into()))?;
+        Ok(cell.limits().clone())
+    }
 }
 
 /// The error of a call that was not granted.

@@ -9,6 +9,7 @@ use ww_schema::peer_capnp::host;
 use crate::{
     context::{Context, denied},
     executor,
+    shelf::Key,
 };
 
 /// Addresses that one call may bring: more than any peer has.
@@ -85,6 +86,16 @@ impl host::Server for Server {
     ) -> Result<(), Error> {
         self.require(HostMethod::Executor)?;
         results.get().set_executor(executor::client(self.0.clone()));
+        Ok(())
+    }
+
+    async fn grant(self: Rc<Self>, params: host::GrantParams, mut results: host::GrantResults) -> Result<(), Error> {
+        self.require(HostMethod::Grant)?;
+        let params = params.get()?;
+        let name = params.get_name()?.to_str()?;
+        let key = self.0.guest.handed.as_ref().and_then(|handed| handed.downcast_ref::<Key>());
+        let client = key.and_then(|key| key.get(name)).ok_or_else(|| denied(format_args!("{name:?}")))?;
+        results.get().init_cap().set_as_capability(client.hook);
         Ok(())
     }
 }

@@ -18,6 +18,7 @@ use crate::{Blueprint, ChildSpec, Process};
 pub struct SupervisorHandle {
     id: CellId,
     slot: SlotId,
+    simple: bool,
     exit: exit::Watch,
     driver: Addr<Driver>,
 }
@@ -90,8 +91,8 @@ impl From<supervisor::Error> for CallError {
 }
 
 impl SupervisorHandle {
-    pub(super) fn new(id: CellId, slot: SlotId, exit: exit::Watch, driver: Addr<Driver>) -> Self {
-        Self { id, slot, exit, driver }
+    pub(super) fn new(id: CellId, slot: SlotId, simple: bool, exit: exit::Watch, driver: Addr<Driver>) -> Self {
+        Self { id, slot, simple, exit, driver }
     }
 
     pub(super) fn driver(&self) -> &Addr<Driver> {
@@ -106,6 +107,11 @@ impl SupervisorHandle {
     /// Stands for the supervisor in events.
     pub fn slot(&self) -> SlotId {
         self.slot
+    }
+
+    /// Whether its children are instances of a template.
+    pub fn is_simple(&self) -> bool {
+        self.simple
     }
 
     /// Learns of its end, now or later, any number of times.

@@ -21,7 +21,7 @@ GREETING = "hello"
 "with space" = ""
 
 [grants]
-host = ["id", "addrs", "peers", "connect", "executor"]
+host = ["id", "addrs", "peers", "connect", "executor", "grant"]
 executor = ["runBytes"]
 loader = false
 mail = ["store"]
