@@ -187,6 +187,8 @@ impl Node {
             grants: image.manifest.grants(),
             files: Some(Arc::new(ImageFiles(image.files))),
             wasm: image.wasm,
+            program: None,
+            handed: None,
         })
     }
 
