@@ -40,7 +40,7 @@ pub mod terminal;
 
 pub use config::Config;
 pub use node::{Boot, BootError, Node, StartError};
-pub use publish::Published;
+pub use publish::{Publication, Published};
 pub use ww_cell as cell;
 pub use ww_core::{CellId, Grants, Limits, Name, exit};
 pub use ww_executor::{Process, Serving};

@@ -15,11 +15,11 @@ use ww_core::{
 };
 use ww_executor::{Executor, Owner, Process, Serving, SpawnError, Spec};
 use ww_image::{Image, LoadError, Loader, LoaderConfig};
-use ww_net::{AcceptError, Audience, Identity, Net, identity};
+use ww_net::{AcceptError, Identity, Net, identity};
 use ww_rpc::Vats;
 
 use crate::{
-    Config, Published,
+    Config, Publication, Published,
     calls::{Callee, Calls},
     gate::Gate,
     network::Swarm,
@@ -146,21 +146,17 @@ impl Node {
     }
 
     /// Accepts messages of peers for a cell under a name: raw streams on `/ww/0.1.0/<name>` and calls on
-    /// `/ww/0.1.0/call`, and for this node's own cells. `at_once` of them are served at the same time, as many as the
-    /// cell has instances, and [`WAITING`](crate::gate::WAITING) may wait. Peers that are not in the audience, this node
-    /// among them, cannot tell that the cell is there. The name is free again when the cell has ended.
+    /// `/ww/0.1.0/call`, and for this node's own cells. Besides those that are served at the same time,
+    /// [`WAITING`](crate::gate::WAITING) may wait. Peers that are not in the audience, this node among them, cannot tell
+    /// that the cell is there. The name is free again when the cell has ended.
     ///
     /// # Errors
     ///
     /// Where the name is taken, or as many are published as may be.
-    pub fn publish(
-        &self,
-        name: Name,
-        cell: Cell,
-        at_once: usize,
-        audience: Audience,
-    ) -> Result<Published, AcceptError> {
-        let callee = Callee { cell, gate: Gate::new(at_once), audience, patience: self.config.peer_timeout };
+    pub fn publish(&self, name: Name, cell: Cell, publication: Publication) -> Result<Published, AcceptError> {
+        let Publication { at_once, audience, deadline } = publication;
+        let (gate, patience) = (Gate::new(at_once), self.config.peer_timeout);
+        let callee = Callee { cell, gate, audience, patience, deadline };
         Published::start(&self.net, &self.calls, name, callee, self.platform.runtime())
     }
 

@@ -3,21 +3,41 @@
 //! A stream goes through the [gate](crate::gate) of its cell. When the cell ends, its name is taken back; dropping
 //! [`Published`] takes it back as well.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use tokio::runtime::Handle;
 use ww_cell::message::Sender;
 use ww_core::{
     Name,
+    limits::DEFAULT_DEADLINE,
     task::{self, Task},
 };
-use ww_net::{AcceptError, Incoming, IncomingStream, Net, Protocol};
+use ww_net::{AcceptError, Audience, Incoming, IncomingStream, Net, Protocol};
 
 use crate::{
     calls::{Callee, Calls},
     gate::Gate,
     serve::{self, HELD, NotServed},
 };
+
+/// How a cell is published.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    /// Messages that it serves at the same time: as many as it has instances; 1 in async mode.
+    pub at_once: usize,
+    /// Who may send it messages.
+    pub audience: Audience,
+    /// How long it has for one message, by its limits. A request that would use up most of it breaks off, so that one
+    /// without end does not end the cell.
+    pub deadline: Option<Duration>,
+}
+
+impl Default for Publication {
+    /// For a cell in async mode with the default limits, and for every peer.
+    fn default() -> Self {
+        Self { at_once: 1, audience: Audience::All, deadline: Some(DEFAULT_DEADLINE) }
+    }
+}
 
 /// A cell that peers can send messages to.
 pub struct Published {

@@ -1,17 +1,17 @@
 //! `ww run`: boots an image.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use tokio::{runtime::Handle, time::timeout};
 use ww_cell::Mode;
-use ww_core::{Name, exit::Reason};
+use ww_core::{Name, exit::Reason, limits::DEFAULT_DEADLINE};
 use ww_executor::SpawnError;
 use ww_image::{Loader, LoaderConfig};
 use ww_net::{Multiaddr, PeerId};
 
 use super::{Failure, code, signals::Signals};
 use crate::{
-    Boot, BootError, Config, Node, Process, Published, StartError,
+    Boot, BootError, Config, Node, Process, Publication, Published, StartError,
     node::DEFAULT_NAME,
     serving,
     terminal::{self, Terminal},
@@ -152,6 +152,8 @@ async fn boot(node: &Node, args: Args, runtime: &Handle) -> Result<Booted, Failu
             [] => serving::audience(&image.manifest).map_err(|message| Failure { code: code::IMAGE, message })?,
             peers => peers.iter().copied().collect(),
         };
+        let deadline = image.manifest.limits.narrowing.deadline.map(Duration::from_millis);
+        let deadline = deadline.or(Some(DEFAULT_DEADLINE));
         let at_once = if async_mode { 1 } else { serving.instances };
         let served = node.serve(image, boot, serving).await;
         let (process, cell) = served.map_err(|error| boot_failure(&args.image, &error))?;
@@ -159,7 +161,7 @@ async fn boot(node: &Node, args: Args, runtime: &Handle) -> Result<Booted, Failu
             None => None,
             Some(Err(error)) => return Err(Failure::new(code::USAGE, &error)),
             Some(Ok(published)) => {
-                let accepted = node.publish(published, cell, at_once, audience);
+                let accepted = node.publish(published, cell, Publication { at_once, audience, deadline });
                 Some(accepted.map_err(|error| Failure::new(code::UNAVAILABLE, &error))?)
             }
         };
@@ -175,7 +177,7 @@ async fn boot(node: &Node, args: Args, runtime: &Handle) -> Result<Booted, Failu
 /// down. A second signal does not wait.
 async fn supervise(
     signals: &mut Signals,
-    drain: std::time::Duration,
+    drain: Duration,
     name: &str,
     process: Process,
     terminal: Terminal,
@@ -222,7 +224,7 @@ async fn supervise(
 /// that it has begun may finish. A second signal does not wait.
 async fn serve(
     signals: &mut Signals,
-    drain: std::time::Duration,
+    drain: Duration,
     name: &str,
     process: Process,
     published: Option<Published>,

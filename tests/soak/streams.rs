@@ -20,7 +20,7 @@ use tokio::{
     task::JoinSet,
     time::sleep,
 };
-use ww::{Audience, Boot, Config, Node, PeerId, Process, Published, Serving, cell::Mode};
+use ww::{Boot, Config, Node, PeerId, Process, Publication, Published, Serving, cell::Mode};
 use ww_core::Name;
 use ww_net::{
     Multiaddr, Net, Protocol,
@@ -75,7 +75,8 @@ impl Peer {
             let serving = Serving::new(mode);
             let at_once = if mode == Mode::Async { 1 } else { serving.instances };
             let (process, cell) = node.serve(image, Boot::default(), serving).await?;
-            cells.push((process, node.publish(name.parse()?, cell, at_once, Audience::All)?));
+            cells
+                .push((process, node.publish(name.parse()?, cell, Publication { at_once, ..Publication::default() })?));
         }
         let addrs = node.net().addrs().await;
         Ok(Self { node, addrs, _cells: cells })
