@@ -87,9 +87,9 @@ impl Gate {
     /// A place for a message of a peer that is whole; `None` where too many wait.
     pub(crate) fn enter(&self, peer: PeerId) -> Option<Pass> {
         let most = self.0.at_once.saturating_add(WAITING);
-        self.enter_below(most, peer).or_else(|| {
-            let first = !self.lock().peers.contains_key(&peer);
-            first.then(|| self.enter_below(most.saturating_add(RESERVED), peer)).flatten()
+        self.enter_below(peer, |state| match state.peers.contains_key(&peer) {
+            true => most,
+            false => most.saturating_add(RESERVED),
         })
     }
 
@@ -98,7 +98,7 @@ impl Gate {
         self.lock().outside += 1;
         let outside = Outside(self);
         loop {
-            if let Some(pass) = self.enter_below(self.0.at_once, peer) {
+            if let Some(pass) = self.enter_below(peer, |_| self.0.at_once) {
                 drop(outside);
                 return pass;
             }
@@ -147,9 +147,9 @@ impl Gate {
         }
     }
 
-    fn enter_below(&self, most: usize, peer: PeerId) -> Option<Pass> {
+    fn enter_below(&self, peer: PeerId, most: impl FnOnce(&State) -> usize) -> Option<Pass> {
         let mut state = self.lock();
-        if state.inside >= most {
+        if state.inside >= most(&state) {
             return None;
         }
         state.inside += 1;
