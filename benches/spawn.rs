@@ -18,8 +18,8 @@ use wasmtime_wasi::{
     },
 };
 use ww::{
-    CellId, Limits,
-    cell::{self, Class, Program, Runtime, Start, Stderr, Stdio, Stop, pipe, tail},
+    CellId,
+    cell::{self, Class, Program, Runtime, Spec, Stderr, Stdio, Stop, pipe, tail},
     exit::Reason,
 };
 
@@ -72,20 +72,11 @@ async fn spawn(runtime: &Runtime, program: &Program) -> Result<(), Box<dyn std::
     let (stdin, guest_stdin) = pipe::pipe(pipe::CAPACITY);
     let (guest_stdout, stdout) = pipe::pipe(pipe::CAPACITY);
     let id = CellId::new(1);
-    let start = Start {
-        id,
-        name: "echo".into(),
-        args: Vec::new(),
-        env: Vec::new(),
-        limits: Limits::default(),
-        stdio: Stdio { stdin: guest_stdin, stdout: guest_stdout, stderr: Stderr::Tail(tail::tail(id).0) },
-        connect: None,
-        files: None,
-    };
+    let stdio = Stdio { stdin: guest_stdin, stdout: guest_stdout, stderr: Stderr::Tail(tail::tail(id).0) };
     stdin.write_all(&MESSAGE).await?;
     stdin.close();
-    let incarnation = runtime.run_main(program.clone(), start, Stop::default());
-    let reason = incarnation.exit.wait().await;
+    let cell = runtime.run_main(id, program.clone(), Spec::default(), stdio, Stop::default())?;
+    let reason = cell.exit().wait().await;
     let reply = stdout.read(usize::MAX).await?;
     assert_eq!((reason, &reply[..]), (Reason::Normal, &MESSAGE[..]));
     Ok(())

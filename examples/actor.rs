@@ -22,7 +22,8 @@ async fn main() -> anyhow::Result<()> {
     let node = Node::start(config, tokio::runtime::Handle::current()).await?;
 
     let image = node.load(&image).await?;
-    let (process, cell) = node.serve(image, Boot::default(), Serving::new(Mode::Async)).await?;
+    let process = node.serve(image, Boot::default(), Serving::new(Mode::Async)).await?;
+    let cell = process.cell().clone();
     for message in args {
         let reply = cell.ask(cell.envelope(Some(PATIENCE)), message.into_bytes()).await?;
         println!("{}", String::from_utf8_lossy(&reply));

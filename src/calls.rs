@@ -7,7 +7,7 @@ use tokio::{
     runtime::Handle,
     time::{Instant, timeout, timeout_at},
 };
-use ww_cell::{Cell, Failure, message::Sender, pipe};
+use ww_cell::{Failure, Slot, message::Sender, pipe};
 use ww_core::{
     CellId, Name,
     mailbox::Refused,
@@ -35,7 +35,7 @@ pub(crate) struct Calls(Arc<DashMap<Name, Callee>>);
 /// A cell that can be called.
 #[derive(Clone)]
 pub(crate) struct Callee {
-    pub(crate) cell: Cell,
+    pub(crate) slot: Slot,
     /// Where its messages come in, on all protocols.
     pub(crate) gate: Gate,
     /// Who may call it.
@@ -49,8 +49,8 @@ pub(crate) struct Callee {
 impl Callee {
     /// The cell, for a message of a peer.
     pub(crate) fn guarded(&self, peer: PeerId) -> Guarded<'_> {
-        let Self { cell, gate, patience, deadline, .. } = self;
-        Guarded { cell, gate, patience: *patience, deadline: *deadline, peer }
+        let Self { slot, gate, patience, deadline, .. } = self;
+        Guarded { slot, gate, patience: *patience, deadline: *deadline, peer }
     }
 }
 
@@ -97,8 +97,8 @@ impl Calls {
             tracing::debug!(%peer, target = ?header.target, "a call of a peer is refused");
             return refuse(NO_SUCH_CELL, peer, reply).await;
         };
-        let cell = &callee.cell;
-        let mut envelope = cell.envelope(None);
+        let slot = &callee.slot;
+        let mut envelope = slot.envelope(None);
         // From when the header came: time spent waiting for a place counts.
         envelope.deadline = header.remaining.map(|remaining| arrived + remaining);
         envelope.sender = Sender::Peer(peer.to_bytes());
@@ -107,10 +107,10 @@ impl Calls {
         match serve::framed(callee.guarded(peer), envelope, body, reply).await {
             Ok(()) => tracing::trace!(%peer, message, "a call of a peer was answered"),
             Err(NotServed::Failed(error)) => {
-                tracing::info!(cell = %cell.id(), %peer, message, %error, "a call of a peer failed");
+                tracing::info!(slot = %slot.id(), %peer, message, %error, "a call of a peer failed");
             }
             // As often as the peer likes.
-            Err(error) => tracing::debug!(cell = %cell.id(), %peer, message, %error, "a call of a peer was not taken"),
+            Err(error) => tracing::debug!(slot = %slot.id(), %peer, message, %error, "a call of a peer was not taken"),
         }
     }
 
@@ -127,11 +127,11 @@ impl Calls {
         let outcome = match self.find(&own, name) {
             None => dial::refused(NO_SUCH_CELL.0, NO_SUCH_CELL.1),
             // The only instance waits for the answer: it cannot give it.
-            Some(callee) if callee.cell.id() == from && callee.gate.at_once() == 1 => {
+            Some(callee) if callee.slot.occupant() == Some(from) && callee.gate.at_once() == 1 => {
                 dial::refused(Reason::Deadlock, "the cell asks itself, and answers one message at a time")
             }
             Some(callee) => {
-                let mut envelope = callee.cell.envelope(None);
+                let mut envelope = callee.slot.envelope(None);
                 envelope.deadline = deadline;
                 envelope.sender = Sender::Cell(from);
                 // Nothing is held back: the outcome tells a torn reply.

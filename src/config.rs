@@ -8,6 +8,7 @@ use std::{
 
 use serde::Deserialize;
 use thiserror::Error;
+use ww_cell::{Cells, Customise};
 use ww_core::limits::DEFAULT_MAX_MEMORY;
 use ww_image::{
     loader::DEFAULT_IPFS_URL,
@@ -48,6 +49,10 @@ pub struct Config {
     pub max_memory: u64,
     /// How long cells may go on when the node is told to stop.
     pub drain: Duration,
+    /// Cells that may live at once.
+    pub cells: Cells,
+    /// Changes the settings of the sandbox's engines before they are made: for embedders, on their responsibility.
+    pub engine: Option<Customise>,
     /// How long a peer may be silent in the middle of a message.
     pub peer_timeout: Duration,
 }
@@ -90,6 +95,8 @@ pub struct File {
     cache: Option<PathBuf>,
     max_memory: Option<Bytes>,
     drain: Option<Millis>,
+    standard_cells: Option<usize>,
+    small_cells: Option<usize>,
     peer_timeout: Option<Millis>,
 }
 
@@ -105,6 +112,8 @@ impl Default for Config {
             cache: user_directory("XDG_CACHE_HOME", ".cache"),
             max_memory: DEFAULT_MAX_MEMORY,
             drain: DEFAULT_DRAIN,
+            cells: Cells::default(),
+            engine: None,
             peer_timeout: PEER_TIMEOUT,
         }
     }
@@ -127,6 +136,8 @@ impl Config {
         replace(&mut self.ipfs_url, file.ipfs_url);
         replace(&mut self.wasm_debug, file.wasm_debug);
         replace(&mut self.max_memory, file.max_memory.map(Bytes::get));
+        replace(&mut self.cells.standard, file.standard_cells);
+        replace(&mut self.cells.small, file.small_cells);
         replace(&mut self.drain, file.drain.map(|drain| Duration::from_millis(drain.get())));
         let peer_timeout = file.peer_timeout.map(|timeout| Duration::from_millis(timeout.get()));
         replace(&mut self.peer_timeout, peer_timeout);

@@ -6,27 +6,25 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use thiserror::Error;
 use tokio::runtime;
-use ww_cell::{Cell, Files, Runtime, Stdio};
+use ww_cell::{Cell, Directory, Files, Mode, Runtime, Stdio};
 use ww_core::{
     Limits, Name, Platform,
-    limits::{DEFAULT_DEADLINE, DEFAULT_MEMORY, Exceeds},
+    limits::{DEFAULT_DEADLINE, DEFAULT_INSTANCES, DEFAULT_MEMORY, Exceeds},
     platform,
+    registry::Registry,
     task::Task,
 };
 use ww_executor::{Executor, Owner, Process, Serving, SpawnError, Spec};
 use ww_image::{Image, LoadError, Loader, LoaderConfig};
-use ww_net::{AcceptError, Identity, Net, identity};
+use ww_net::{AcceptError, Audience, Identity, Net, identity};
 use ww_rpc::Vats;
 
 use crate::{
-    Config, Publication, Published,
+    Config, Published,
     calls::{Callee, Calls},
     gate::Gate,
     network::Swarm,
 };
-
-/// The name of an image's cell that nobody named.
-pub(crate) const DEFAULT_NAME: &str = "pid0";
 
 /// One node: one identity, one sandbox, one tree of cells.
 pub struct Node {
@@ -97,8 +95,7 @@ impl Node {
         let identity = identity(&config)?;
         let platform = Platform::start(runtime.clone())?;
         let net = Net::start(net_config(&config), identity, &platform.arbiter()).await?;
-        let sandbox =
-            Runtime::start(ww_cell::Config { debug: config.wasm_debug, cache: config.cache.clone() }, runtime)?;
+        let sandbox = Runtime::start(sandbox_config(&config), runtime)?;
         let calls = Calls::default();
         let swarm = Swarm { net: net.clone(), calls: calls.clone(), runtime: platform.runtime().clone() };
         let vats = Vats::new(platform.arbiter(), Arc::new(swarm));
@@ -140,39 +137,51 @@ impl Node {
     /// # Errors
     ///
     /// As [`Node::boot`], and where the program cannot serve messages in this mode.
-    pub async fn serve(&self, image: Image, boot: Boot, serving: Serving) -> Result<(Process, Cell), BootError> {
+    pub async fn serve(&self, image: Image, boot: Boot, serving: Serving) -> Result<Process, BootError> {
         let spec = self.spec(image, boot, Some(DEFAULT_DEADLINE))?;
         Ok(self.executor.spawn(Owner::Node, spec, serving).await?)
     }
 
     /// Accepts messages of peers for a cell under a name: raw streams on `/ww/0.1.0/<name>` and calls on
-    /// `/ww/0.1.0/call`, and for this node's own cells. Besides those that are served at the same time,
+    /// `/ww/0.1.0/call`, and for this node's own cells. As many are served at the same time as the cell has instances, and
     /// [`WAITING`](crate::gate::WAITING) may wait. Peers that are not in the audience, this node among them, cannot tell
-    /// that the cell is there. The name is free again when the cell has ended.
+    /// that the cell is there. What is published is the cell's slot, whoever lives there; the name is free again when the
+    /// slot has ended.
     ///
     /// # Errors
     ///
     /// Where the name is taken, or as many are published as may be.
-    pub fn publish(&self, name: Name, cell: Cell, publication: Publication) -> Result<Published, AcceptError> {
-        let Publication { at_once, audience, deadline } = publication;
+    pub fn publish(&self, name: Name, cell: &Cell, audience: Audience) -> Result<Published, AcceptError> {
+        let at_once = match cell.mode() {
+            Some(Mode::Sync) => usize::try_from(cell.limits().instances).unwrap_or(usize::MAX),
+            Some(Mode::Async) | None => 1,
+        };
+        let slot = cell.slot().clone();
         let (gate, patience) = (Gate::new(at_once), self.config.peer_timeout);
-        let callee = Callee { cell, gate, audience, patience, deadline };
+        let callee = Callee { slot, gate, audience, patience, deadline: cell.limits().deadline };
         Published::start(&self.net, &self.calls, name, callee, self.platform.runtime())
     }
 
     /// What an image's cell is started with; `deadline` is what it has for one message if it does not say so itself.
     fn spec(&self, image: Image, boot: Boot, deadline: Option<Duration>) -> Result<Spec, BootError> {
-        let mut wishes = image.manifest.limits.narrowing.clone();
+        let mut wishes = image.manifest.limits.clone();
+        wishes.instances.get_or_insert(DEFAULT_INSTANCES);
         wishes.memory.get_or_insert(DEFAULT_MEMORY.min(self.config.max_memory));
         let mut limits = Limits::of_node(self.config.max_memory).narrowed(&wishes)?;
         limits.deadline = limits.deadline.or(deadline);
-        let name =
-            boot.name.as_ref().or(image.manifest.cell.name.as_ref()).map_or(DEFAULT_NAME, Name::as_str).to_owned();
+        let chosen = boot.name.or_else(|| image.manifest.cell.name.clone());
+        let names = match &chosen {
+            Some(name) => vec![name.clone()],
+            // Of several images on one node the first has the name that nobody chose.
+            None => Some(Name::pid0()).filter(|name| self.names().owner(name).is_none()).into_iter().collect(),
+        };
+        let name = chosen.unwrap_or_else(Name::pid0).to_string();
         let mut env = image.manifest.env.clone();
         env.extend(boot.env);
         tracing::debug!(image = image.source, name, "booting an image");
         Ok(Spec {
             name,
+            names,
             args: boot.args,
             env: env.into_iter().collect(),
             limits: Some(limits),
@@ -180,6 +189,20 @@ impl Node {
             files: Some(Arc::new(ImageFiles(image.files))),
             wasm: image.wasm,
         })
+    }
+
+    /// Starts cells from bytes, with a [`Spec`] for each.
+    pub fn executor(&self) -> &Executor {
+        &self.executor
+    }
+
+    /// The cells that live on this node.
+    pub fn directory(&self) -> &Directory {
+        self.executor.directory()
+    }
+
+    fn names(&self) -> &Registry {
+        self.directory().names()
     }
 
     /// Returns when no cell runs any more.
@@ -211,6 +234,15 @@ fn identity(config: &Config) -> Result<Identity, identity::Error> {
             Ok(identity)
         }
         other => other,
+    }
+}
+
+fn sandbox_config(config: &Config) -> ww_cell::Config {
+    ww_cell::Config {
+        debug: config.wasm_debug,
+        cache: config.cache.clone(),
+        cells: config.cells,
+        customise: config.engine.clone(),
     }
 }
 

@@ -1,43 +1,23 @@
 //! A published cell: every stream that a peer opens to its name is one message, and so is every call.
 //!
-//! A stream goes through the [gate](crate::gate) of its cell. When the cell ends, its name is taken back; dropping
+//! A stream goes through the [gate](crate::gate) of its cell. When the cell ends for good, its name is taken back; dropping
 //! [`Published`] takes it back as well.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
 use tokio::runtime::Handle;
 use ww_cell::message::Sender;
 use ww_core::{
     Name,
-    limits::DEFAULT_DEADLINE,
     task::{self, Task},
 };
-use ww_net::{AcceptError, Audience, Incoming, IncomingStream, Net, Protocol};
+use ww_net::{AcceptError, Incoming, IncomingStream, Net, Protocol};
 
 use crate::{
     calls::{Callee, Calls},
     gate::Gate,
     serve::{self, HELD, NotServed},
 };
-
-/// How a cell is published.
-#[derive(Clone, Debug)]
-pub struct Publication {
-    /// Messages that it serves at the same time: as many as it has instances; 1 in async mode.
-    pub at_once: usize,
-    /// Who may send it messages.
-    pub audience: Audience,
-    /// How long it has for one message, by its limits. A request that would use up most of it breaks off, so that one
-    /// without end does not end the cell.
-    pub deadline: Option<Duration>,
-}
-
-impl Default for Publication {
-    /// For a cell in async mode with the default limits, and for every peer.
-    fn default() -> Self {
-        Self { at_once: 1, audience: Audience::All, deadline: Some(DEFAULT_DEADLINE) }
-    }
-}
 
 /// A cell that peers can send messages to.
 pub struct Published {
@@ -64,7 +44,7 @@ impl Published {
             async move {
                 tokio::select! {
                     () = accept(incoming, &name, &callee, &runtime) => {}
-                    reason = callee.cell.exit().wait() => {
+                    reason = callee.slot.exit().wait() => {
                         tracing::debug!(%name, %reason, "a published cell has ended: its name is free");
                     }
                 }
@@ -105,17 +85,17 @@ async fn accept(mut incoming: Incoming, name: &Name, callee: &Callee, runtime: &
 }
 
 async fn serve_raw(callee: Callee, IncomingStream { peer, stream }: IncomingStream) {
-    let cell = &callee.cell;
-    let mut envelope = cell.envelope(None);
+    let slot = &callee.slot;
+    let mut envelope = slot.envelope(None);
     envelope.sender = Sender::Peer(peer.to_bytes());
     let message = envelope.id;
     let (from, to) = stream.into_split();
     match serve::admitted(callee.guarded(peer), HELD, envelope, from, to).await {
         Ok(()) => tracing::trace!(%peer, message, "a message of a peer was answered"),
         Err(NotServed::Failed(error)) => {
-            tracing::info!(cell = %cell.id(), %peer, message, %error, "a message of a peer failed");
+            tracing::info!(slot = %slot.id(), %peer, message, %error, "a message of a peer failed");
         }
         // As often as the peer likes.
-        Err(error) => tracing::debug!(cell = %cell.id(), %peer, message, %error, "a message of a peer was not taken"),
+        Err(error) => tracing::debug!(slot = %slot.id(), %peer, message, %error, "a message of a peer was not taken"),
     }
 }

@@ -16,7 +16,7 @@ use std::{future::pending, time::Duration};
 
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
-use ww_cell::{Cell, Envelope, Failure, pipe};
+use ww_cell::{Envelope, Failure, Slot, pipe};
 use ww_net::{PeerId, call::CALL_TIMEOUT};
 
 use crate::gate::{Gate, Pass};
@@ -53,7 +53,7 @@ pub(crate) enum NotServed {
 /// A cell, what is in front of it, and who wants to get there.
 #[derive(Clone, Copy)]
 pub(crate) struct Guarded<'a> {
-    pub(crate) cell: &'a Cell,
+    pub(crate) slot: &'a Slot,
     pub(crate) gate: &'a Gate,
     /// How long the peer may be silent.
     pub(crate) patience: Duration,
@@ -73,7 +73,7 @@ pub(crate) struct Guarded<'a> {
 /// Where the message was not answered. The peer then sees an empty reply, or, if more than [`HELD`] bytes were on their
 /// way already, a torn one.
 pub async fn raw(
-    cell: &Cell,
+    slot: &Slot,
     envelope: Envelope,
     from: impl AsyncRead + Unpin + Send,
     to: impl AsyncWrite + Unpin,
@@ -82,12 +82,27 @@ pub async fn raw(
     let pace = Pace::new(PEER_TIMEOUT, None);
     let (stage, _) = request::stage();
     let reading = request::read(&pace, Bytes::new(from), request, stage);
-    answer(cell, &pace, HELD, envelope, guest_request, reading, to).await
+    answer(slot, &pace, HELD, envelope, guest_request, reading, to).await
+}
+
+/// Serves one message whose request and reply are the two halves of a stream: [`raw`], within a time. The reply ends
+/// with the stream, and the time is the caller's: the cell goes on after it, without anybody waiting.
+///
+/// # Errors
+///
+/// As [`raw`].
+pub async fn process_message(
+    slot: &Slot,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+    timeout: Option<Duration>,
+) -> Result<(), Failure> {
+    let (from, to) = tokio::io::split(stream);
+    raw(slot, slot.envelope(timeout), from, to).await
 }
 
 /// [`raw`] through the gate of a cell. Of the reply, `held` bytes are held back.
 pub(crate) async fn admitted(
-    Guarded { cell, gate, patience, deadline, peer }: Guarded<'_>,
+    Guarded { slot, gate, patience, deadline, peer }: Guarded<'_>,
     held: usize,
     envelope: Envelope,
     from: impl AsyncRead + Unpin + Send,
@@ -99,7 +114,7 @@ pub(crate) async fn admitted(
     let mut reading = std::pin::pin!(request::read(&pace, Bytes::new(from), request, stage));
     let _pass = admit(gate, peer, watch, reading.as_mut()).await?;
     pace.begin();
-    Ok(answer(cell, &pace, held, envelope, guest_request, reading, to).await?)
+    Ok(answer(slot, &pace, held, envelope, guest_request, reading, to).await?)
 }
 
 /// A place for a message inside the gate, by what is there of it.
@@ -138,7 +153,7 @@ async fn admit(
 }
 
 async fn answer(
-    cell: &Cell,
+    slot: &Slot,
     pace: &Pace<'_>,
     held: usize,
     envelope: Envelope,
@@ -149,7 +164,7 @@ async fn answer(
     let (guest_reply, reply) = pipe::pipe(pipe::CAPACITY);
     let answering = async {
         let (served, rest) = tokio::join!(
-            cell.process_message(envelope, guest_request, guest_reply),
+            slot.process_message(envelope, guest_request, guest_reply),
             reply::write(pace, held, reply, &mut to)
         );
         // Only then is it the whole reply.

@@ -12,9 +12,6 @@ use crate::Serving;
 /// Messages that may wait for a cell, at the most. Each may hold [as much as travels as a whole](ww_cell::message::MAX_WHOLE).
 pub const MAX_MAILBOX: u32 = 4_096;
 
-/// Instances of a cell that may run at once: half of the slots of its size class.
-pub const MAX_INSTANCES: u32 = 1_024;
-
 /// What an image wants, in a mode.
 ///
 /// # Errors
@@ -22,9 +19,7 @@ pub const MAX_INSTANCES: u32 = 1_024;
 /// Where it wants more than a node gives.
 pub fn of_image(manifest: &Manifest, mode: Mode) -> Result<Serving, Exceeds> {
     let mut serving = Serving::new(mode);
-    let (mailbox, instances) = (manifest.cell.mailbox, manifest.limits.instances);
-    serving.mailbox = at_most("mailbox", mailbox, MAX_MAILBOX)?.unwrap_or(serving.mailbox);
-    serving.instances = at_most("instances", instances, MAX_INSTANCES)?.unwrap_or(serving.instances);
+    serving.mailbox = at_most("mailbox", manifest.cell.mailbox, MAX_MAILBOX)?.unwrap_or(serving.mailbox);
     serving.overflow = manifest.cell.overflow.unwrap_or(serving.overflow);
     Ok(serving)
 }
@@ -60,14 +55,13 @@ mod tests {
 
     #[test]
     fn an_image_gets_what_it_wants_up_to_the_bounds() {
-        let wanted = manifest("[cell]\nmailbox = 7\noverflow = 'reject'\n[limits]\ninstances = 3");
+        let wanted = manifest("[cell]\nmailbox = 7\noverflow = 'reject'");
         let serving = of_image(&wanted, Mode::Sync).expect("within the bounds");
-        assert_eq!((serving.mailbox, serving.overflow, serving.instances), (7, Overflow::Reject, 3));
+        assert_eq!((serving.mailbox, serving.overflow), (7, Overflow::Reject));
         let default = of_image(&manifest(""), Mode::Async).expect("nothing is wanted");
-        assert_eq!((default.mailbox, default.overflow, default.instances), (256, Overflow::Wait, 64));
-        for (text, limit) in [("[cell]\nmailbox = 4097", "mailbox"), ("[limits]\ninstances = 1025", "instances")] {
-            assert_eq!(of_image(&manifest(text), Mode::Sync).expect_err(text).limit, limit);
-        }
+        assert_eq!((default.mailbox, default.overflow), (256, Overflow::Wait));
+        let refused = of_image(&manifest("[cell]\nmailbox = 4097"), Mode::Sync).expect_err("too many");
+        assert_eq!(refused.limit, "mailbox");
     }
 
     #[test]

@@ -43,6 +43,20 @@ else
   left_out "the tests against a real IPFS daemon: they need node and npm"
 fi
 
+# Programs in Go, C and Zig. What cannot be installed is left out; what does not build is a failure.
+if command -v python3 >/dev/null && python3 -m pip --version >/dev/null 2>&1; then
+  built=0
+  sh tests/set-up/recipes.sh "$tools/recipes" >"$tools/recipes.log" 2>&1 || built=$?
+  [ "$built" = 0 ] || tail -n 20 "$tools/recipes.log"
+  case "$built" in
+    0) WW_TEST_RECIPES="$tools/recipes/wasm"; export WW_TEST_RECIPES ;;
+    75) left_out "the recipes for other languages: their toolchains cannot be installed" ;;
+    *) exit 1 ;;
+  esac
+else
+  left_out "the recipes for other languages: they need python3 and pip"
+fi
+
 # A libp2p client that is not ours.
 if command -v node >/dev/null && command -v npm >/dev/null; then
   if sh tests/set-up/js-libp2p.sh "$tools/js-libp2p" >"$tools/js-libp2p.log" 2>&1; then

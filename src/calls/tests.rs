@@ -1,9 +1,6 @@
 //! Messages of the node's own cells.
 
-use ww_cell::{
-    Class, Config, Runtime, Stop,
-    cell::{Mode, Spec},
-};
+use ww_cell::{Cell, Class, Config, Mode, Runtime, Spec, Stderr, Stop, tail};
 use ww_core::exit;
 
 use super::*;
@@ -39,11 +36,12 @@ async fn world_of(mode: Mode, audience: Audience) -> World {
     let runtime = Runtime::start(Config::default(), Handle::current()).expect("a runtime starts");
     let wasm = wat::parse_str(ECHO).expect("valid text");
     let program = runtime.load(wasm.into(), Class::Standard).await.expect("a valid program");
-    let cell = runtime.spawn(CELL, program, Spec { mode, ..Spec::default() }, Stop::default()).expect("the exports");
+    let (spec, stderr) = (Spec { mode, ..Spec::default() }, Stderr::Tail(tail::tail(CELL).0));
+    let cell = runtime.spawn(CELL, program, spec, stderr, Stop::default()).expect("the exports");
     let gate = Gate::new(if mode == Mode::Async { 1 } else { 2 });
     let (calls, name) = (Calls::default(), Name::new("echo").expect("a name"));
-    let (to, before, patience) = (cell.clone(), gate.clone(), Duration::from_millis(100));
-    let callee = Callee { cell: to, gate: before, audience, patience, deadline: None };
+    let (slot, before, patience) = (cell.slot().clone(), gate.clone(), Duration::from_millis(100));
+    let callee = Callee { slot, gate: before, audience, patience, deadline: None };
     calls.insert(name.clone(), callee);
     World { calls, cell, gate, own: PeerId::random(), name }
 }

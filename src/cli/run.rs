@@ -4,16 +4,14 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use tokio::{runtime::Handle, time::timeout};
 use ww_cell::Mode;
-use ww_core::{Name, exit::Reason, limits::DEFAULT_DEADLINE};
+use ww_core::{Name, exit::Reason};
 use ww_executor::SpawnError;
 use ww_image::{Loader, LoaderConfig};
 use ww_net::{Multiaddr, PeerId};
 
 use super::{Failure, code, signals::Signals};
 use crate::{
-    Boot, BootError, Config, Node, Process, Publication, Published, StartError,
-    node::DEFAULT_NAME,
-    serving,
+    Boot, BootError, Config, Node, Process, Published, StartError, serving,
     terminal::{self, Terminal},
 };
 
@@ -141,7 +139,7 @@ enum Booted {
 async fn boot(node: &Node, args: Args, runtime: &Handle) -> Result<Booted, Failure> {
     let image = node.load(&args.image).await.map_err(|error| Failure::new(code::IMAGE, &error))?;
     let cell = &image.manifest.cell;
-    let name = args.name.as_ref().or(cell.name.as_ref()).map_or(DEFAULT_NAME, Name::as_str).to_owned();
+    let name = args.name.clone().or_else(|| cell.name.clone()).unwrap_or_else(Name::pid0);
     let (async_mode, publish) = (args.async_mode || cell.async_mode, args.publish || cell.publish);
     let boot = Boot { name: args.name, args: args.args, env: args.env.into_iter().collect::<BTreeMap<_, _>>() };
     if async_mode || publish {
@@ -152,25 +150,16 @@ async fn boot(node: &Node, args: Args, runtime: &Handle) -> Result<Booted, Failu
             [] => serving::audience(&image.manifest).map_err(|message| Failure { code: code::IMAGE, message })?,
             peers => peers.iter().copied().collect(),
         };
-        let deadline = image.manifest.limits.narrowing.deadline.map(Duration::from_millis);
-        let deadline = deadline.or(Some(DEFAULT_DEADLINE));
-        let at_once = if async_mode { 1 } else { serving.instances };
         let served = node.serve(image, boot, serving).await;
-        let (process, cell) = served.map_err(|error| boot_failure(&args.image, &error))?;
-        let published = match publish.then(|| Name::new(name.as_str())) {
-            None => None,
-            Some(Err(error)) => return Err(Failure::new(code::USAGE, &error)),
-            Some(Ok(published)) => {
-                let accepted = node.publish(published, cell, Publication { at_once, audience, deadline });
-                Some(accepted.map_err(|error| Failure::new(code::UNAVAILABLE, &error))?)
-            }
-        };
-        return Ok(Booted::Serving(name, process, published));
+        let process = served.map_err(|error| boot_failure(&args.image, &error))?;
+        let published = publish.then(|| node.publish(name.clone(), process.cell(), audience));
+        let published = published.transpose().map_err(|error| Failure::new(code::UNAVAILABLE, &error))?;
+        return Ok(Booted::Serving(name.to_string(), process, published));
     }
     let (stdio, ends) = terminal::pipes();
     let process = node.boot(image, boot, stdio).await.map_err(|error| boot_failure(&args.image, &error))?;
     let terminal = Terminal::connect(ends, runtime).map_err(|error| Failure::new(code::HOST, &error))?;
-    Ok(Booted::Running(name, process, terminal))
+    Ok(Booted::Running(name.to_string(), process, terminal))
 }
 
 /// Waits for the end of the cell, or for a signal: then it may go on for a while, without input, before it is shut

@@ -1,7 +1,7 @@
 //! A message in frames, with a status at its end.
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use ww_cell::{Cell, Envelope, Failure, pipe};
+use ww_cell::{Envelope, Failure, Slot, pipe};
 use ww_core::mailbox::Refused;
 use ww_net::call::{Ending, Part, Reader, Reason, Status, Writer};
 
@@ -21,7 +21,7 @@ use super::{
 ///
 /// Where the message was not answered. The peer is told the same in the status.
 pub(crate) async fn framed<R, W>(
-    Guarded { cell, gate, patience, deadline, peer }: Guarded<'_>,
+    Guarded { slot, gate, patience, deadline, peer }: Guarded<'_>,
     envelope: Envelope,
     from: Reader<R, Ending>,
     mut to: Writer<W, Status>,
@@ -40,7 +40,7 @@ where
         Ok(_pass) => {
             pace.begin();
             tokio::select! {
-                served = answer(cell, &pace, envelope, guest_request, &mut to) => served.map_err(NotServed::from),
+                served = answer(slot, &pace, envelope, guest_request, &mut to) => served.map_err(NotServed::from),
                 () = reading => unreachable!("it pends after its end"),
             }
         }
@@ -52,14 +52,14 @@ where
 }
 
 async fn answer<W: AsyncWrite + Unpin>(
-    cell: &Cell,
+    slot: &Slot,
     pace: &Pace<'_>,
     envelope: Envelope,
     guest_request: pipe::Reader,
     to: &mut Writer<W, Status>,
 ) -> Result<(), Failure> {
     let (guest_reply, reply) = pipe::pipe(pipe::CAPACITY);
-    let mut serving = std::pin::pin!(cell.process_message(envelope, guest_request, guest_reply));
+    let mut serving = std::pin::pin!(slot.process_message(envelope, guest_request, guest_reply));
     let mut writing = std::pin::pin!(write_reply(pace, reply, to));
     tokio::select! {
         served = &mut serving => {

@@ -1,10 +1,7 @@
 //! Messages over streams, against cells of a few instructions.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-use ww_cell::{
-    Class, Config, Runtime, Stop,
-    cell::{Mode, Spec},
-};
+use ww_cell::{Cell, Class, Config, Mode, Runtime, Spec, Stderr, Stop, tail};
 use ww_core::{CellId, Limits, exit::Reason};
 
 use super::*;
@@ -37,16 +34,16 @@ async fn limited_cell(mode: Mode, limits: Limits) -> Cell {
     let runtime = Runtime::start(Config::default(), tokio::runtime::Handle::current()).expect("a runtime starts");
     let wasm = wat::parse_str(ECHO).expect("valid text");
     let program = runtime.load(wasm.into(), Class::Standard).await.expect("a valid program");
-    runtime
-        .spawn(CellId::new(1), program, Spec { mode, limits, ..Spec::default() }, Stop::default())
-        .expect("both modes are exported")
+    let id = CellId::new(1);
+    let (spec, stderr) = (Spec { mode, limits, ..Spec::default() }, Stderr::Tail(tail::tail(id).0));
+    runtime.spawn(id, program, spec, stderr, Stop::default()).expect("both modes are exported")
 }
 
 /// Sends a message as a peer does: all of it, then the end, while it reads the reply.
 async fn exchange(cell: &Cell, message: &[u8]) -> (Result<(), Failure>, Vec<u8>) {
     let (ours, theirs) = duplex(1_000);
     let (from, to) = tokio::io::split(theirs);
-    let serving = raw(cell, cell.envelope(None), from, to);
+    let serving = raw(cell.slot(), cell.envelope(None), from, to);
     let (mut reading, mut writing) = tokio::io::split(ours);
     let writing = async {
         // The cell may end before it has read everything.
@@ -86,7 +83,7 @@ async fn a_peer_that_vanishes_leaves_the_cell_to_others() {
     let cell = cell(Mode::Async).await;
     let (mut ours, theirs) = duplex(1_000);
     let (from, to) = tokio::io::split(theirs);
-    let serving = raw(&cell, cell.envelope(None), from, to);
+    let serving = raw(cell.slot(), cell.envelope(None), from, to);
     let vanishing = async {
         ours.write_all(&[b'x'; 3_000]).await.expect("the cell reads");
         drop(ours);
@@ -104,7 +101,7 @@ async fn a_slow_peer_does_not_use_up_the_deadline_of_the_cell() {
         let cell = limited_cell(mode, limits).await;
         let (ours, theirs) = duplex(1_000);
         let (from, to) = tokio::io::split(theirs);
-        let serving = raw(&cell, cell.envelope(None), from, to);
+        let serving = raw(cell.slot(), cell.envelope(None), from, to);
         let (mut reading, mut writing) = tokio::io::split(ours);
         let slow = async {
             // The time itself is what is tested: together it is more than the deadline.
@@ -130,7 +127,7 @@ async fn a_silent_peer_loses_its_own_message_only() {
     ours.write_all(b"half a message").await.expect("there is room");
     let (gate, patience) = (Gate::new(1), Duration::from_millis(50));
     let silent = admitted(
-        Guarded { cell: &cell, gate: &gate, patience, deadline: None, peer: PeerId::random() },
+        Guarded { slot: cell.slot(), gate: &gate, patience, deadline: None, peer: PeerId::random() },
         HELD,
         cell.envelope(None),
         from,

@@ -24,7 +24,7 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
     timeout(PATIENCE, future).await.expect("it takes far too long")
 }
 
-async fn node() -> Node {
+pub(crate) async fn node() -> Node {
     let mut config = Config::default();
     config.listen = vec!["/ip4/127.0.0.1/tcp/0".parse().expect("an address")];
     config.identity = None;
@@ -35,14 +35,15 @@ async fn node() -> Node {
 async fn cell(node: &Node, guest: &str, mode: Mode) -> (Process, Cell) {
     let image = Image::of(guest);
     let loaded = node.load(image.path().to_str().expect("a path in UTF-8")).await.expect("an image");
-    node.serve(loaded, Boot::default(), Serving::new(mode)).await.expect("the guest serves this mode")
+    let process = node.serve(loaded, Boot::default(), Serving::new(mode)).await.expect("the guest serves this mode");
+    let cell = process.cell().clone();
+    (process, cell)
 }
 
 /// One message as a stream, sent and received as a peer does.
 async fn exchange(cell: &Cell, message: &[u8]) -> (Result<(), Failure>, Vec<u8>) {
     let (ours, theirs) = duplex(1_000);
-    let (from, to) = split(theirs);
-    let serving = serve::raw(cell, cell.envelope(None), from, to);
+    let serving = serve::process_message(cell.slot(), theirs, None);
     let (mut reading, mut writing) = split(ours);
     let writing = async {
         // A cell may answer before it has read everything.

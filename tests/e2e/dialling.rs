@@ -2,7 +2,7 @@
 
 use tokio::runtime::Handle;
 use ww::{
-    Boot, Config, Node, Publication, Serving,
+    Audience, Boot, Config, Node, Serving,
     cell::{Mode, Stderr, Stdio, pipe},
 };
 
@@ -75,8 +75,8 @@ async fn a_guest_reaches_the_cells_of_its_own_node_by_name_without_a_stream() {
     (config.identity, config.cache) = (None, Some(crate::harness::shared_cache()));
     let node = Node::start(config, Handle::current()).await.expect("a node");
     let image = node.load(Image::of("actor").path().to_str().expect("UTF-8")).await.expect("an image");
-    let (process, cell) = node.serve(image, Boot::default(), Serving::new(Mode::Async)).await.expect("a cell");
-    let published = node.publish("actor".parse().expect("a name"), cell, Publication::default()).expect("a free name");
+    let process = node.serve(image, Boot::default(), Serving::new(Mode::Async)).await.expect("a cell");
+    let published = node.publish("actor".parse().expect("a name"), process.cell(), Audience::All).expect("a free name");
     let own = format!("/p2p/{}/actor", node.net().peer_id());
     for (to, reply) in [("actor", "1"), (&*own, "2")] {
         let image = node.load(example("echo").to_str().expect("UTF-8")).await.expect("an image");

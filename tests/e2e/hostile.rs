@@ -20,8 +20,8 @@ use crate::{
     server::{Server, serve_with},
 };
 
-/// How long the node has patience with a silent peer, in its configuration.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// How long the node has patience with a silent peer, in its configuration: longer than a busy machine is silent.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Streams that a hostile peer opens: as many as it may have.
 const STREAMS: usize = 512;
@@ -125,7 +125,7 @@ where
 {
     let platform = platform();
     // A cell that is kept busy for longer ends.
-    let image = Image::of("echo").manifest("[limits]\ndeadline = '1s'\n");
+    let image = Image::of("echo").manifest("[limits]\ndeadline = '2s'\n");
     let server = serve(&image, options);
     let place = server.places().next().expect("a place");
     let honest = Client::new(&platform, place.clone()).await;
@@ -145,6 +145,8 @@ where
             let (reply, status) = honest.call("echo", message.as_bytes()).await;
             assert!(reply == message.as_bytes() && matches!(status, Ok(Status::Ok)), "{status:?}");
             largest = largest.max(server.running.memory());
+            // Not so fast that all are served before the worst has begun.
+            sleep(PATIENCE / 8).await;
         }
         assert!(began.elapsed() < IN_TIME, "{:?} for {messages} messages", began.elapsed());
         let grown = largest - before;
@@ -202,7 +204,7 @@ async fn peers_that_say_a_little_now_and_then_harm_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn peers_that_do_not_listen_harm_nobody() {
-    withstands(&[], MESSAGES, &[echo()], deaf).await;
+    withstands(&[], MESSAGES / 4, &[echo()], deaf).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -212,7 +214,7 @@ async fn messages_without_end_harm_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn peers_that_babble_harm_nobody() {
-    withstands(&[], MESSAGES, &[echo(), Protocol::Call], babbling).await;
+    withstands(&[], MESSAGES / 4, &[echo(), Protocol::Call], babbling).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,7 @@ use tokio::{
     sync::Semaphore,
     task::JoinSet,
 };
-use ww::{Boot, Config, Node, Publication, Serving, cell::Mode};
+use ww::{Audience, Boot, Config, Node, Serving, cell::Mode};
 use ww_core::Name;
 use ww_net::call::{Asked, Ending, Part, ReadError, Status};
 
@@ -213,9 +213,9 @@ async fn a_reply_of_a_cell_that_is_ended_says_so() {
     (config.identity, config.cache) = (None, Some(shared_cache()));
     let node = Node::start(config, tokio::runtime::Handle::current()).await.expect("a node");
     let loaded = node.load(image.path().to_str().expect("UTF-8")).await.expect("an image");
-    let (process, cell) = node.serve(loaded, Boot::default(), Serving::new(Mode::Async)).await.expect("a cell");
+    let process = node.serve(loaded, Boot::default(), Serving::new(Mode::Async)).await.expect("a cell");
     let name = Name::new("echo").expect("a name");
-    let published = node.publish(name, cell, Publication::default()).expect("a free name");
+    let published = node.publish(name, process.cell(), Audience::All).expect("a free name");
     let place = (node.net().peer_id(), node.net().addrs().await.remove(0));
     let client = Client::new(&platform, place).await;
     let mut asked = client.begin_call("echo").await;

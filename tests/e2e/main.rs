@@ -19,6 +19,8 @@
 //! | `hostile` | peers that mean no good |
 //! | `foreign` | clients that are not ours |
 //! | `dialling` | guests that send messages to cells |
+//! | `recipes` | programs in other languages, as their recipes build them |
+//! | `neighbours` | cells that send messages to one another |
 //! | `shell` | the interactive image |
 //! | `debug_info` | backtraces that name files and lines |
 //! | `identity` | keys and peer ids |
@@ -42,8 +44,10 @@ mod image;
 mod ipfs;
 mod load;
 mod main_job;
+mod neighbours;
 mod output;
 mod publishing;
+mod recipes;
 mod server;
 mod serving;
 mod shell;

@@ -1,7 +1,7 @@
 //! Under which name, for whom, and how many at a time: what a published cell promises.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use ww::{Boot, Config, Node, Publication, Serving, cell::Mode};
+use ww::{Audience, Boot, Config, Node, Serving, cell::Mode};
 use ww_core::Name;
 use ww_net::{
     Identity, OpenError,
@@ -71,9 +71,9 @@ async fn the_name_of_a_cell_that_has_ended_is_free() {
     let mut kept = Vec::new();
     for _ in 0..2 {
         let loaded = node.load(image.path().to_str().expect("UTF-8")).await.expect("an image");
-        let (process, cell) = node.serve(loaded, Boot::default(), Serving::new(Mode::Async)).await.expect("a cell");
-        let published = node.publish(name.clone(), cell.clone(), Publication::default()).expect("a free name");
-        assert!(node.publish(name.clone(), cell.clone(), Publication::default()).is_err(), "the name is taken");
+        let process = node.serve(loaded, Boot::default(), Serving::new(Mode::Async)).await.expect("a cell");
+        let published = node.publish(name.clone(), process.cell(), Audience::All).expect("a free name");
+        assert!(node.publish(name.clone(), process.cell(), Audience::All).is_err(), "the name is taken");
         assert_eq!(client.send_raw("actor", b"count\n").await, b"1");
         let (_, status) = client.call("actor", b"exit 3").await;
         assert!(matches!(status, Ok(Status::Exit { code: 3, .. })), "{status:?}");

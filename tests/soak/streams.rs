@@ -20,7 +20,7 @@ use tokio::{
     task::JoinSet,
     time::sleep,
 };
-use ww::{Boot, Config, Node, PeerId, Process, Publication, Published, Serving, cell::Mode};
+use ww::{Audience, Boot, Config, Node, PeerId, Process, Published, Serving, cell::Mode};
 use ww_core::Name;
 use ww_net::{
     Multiaddr, Net, Protocol,
@@ -72,11 +72,9 @@ impl Peer {
         let mut cells = Vec::new();
         for (name, mode) in [("live", Mode::Async), ("fresh", Mode::Sync)] {
             let image = node.load("examples/images/echo").await.context("run `make images` first")?;
-            let serving = Serving::new(mode);
-            let at_once = if mode == Mode::Async { 1 } else { serving.instances };
-            let (process, cell) = node.serve(image, Boot::default(), serving).await?;
-            cells
-                .push((process, node.publish(name.parse()?, cell, Publication { at_once, ..Publication::default() })?));
+            let process = node.serve(image, Boot::default(), Serving::new(mode)).await?;
+            let published = node.publish(name.parse()?, process.cell(), Audience::All)?;
+            cells.push((process, published));
         }
         let addrs = node.net().addrs().await;
         Ok(Self { node, addrs, _cells: cells })

@@ -1,37 +1,36 @@
-//! A cell: a mailbox, and a program that serves it.
+//! A cell: one incarnation of a program, in a slot.
 //!
 //! The slot owns the mailbox; the incarnation serves it, in one of two modes. In **async** mode one live
 //! instance answers one message after the other, through `handle` or `poll`. In **sync** mode every message
-//! gets a fresh instance whose `main` runs once, several at a time.
+//! gets a fresh instance whose `main` runs once, several at a time. A program that runs its `main` once is a
+//! cell as well, one that takes no messages.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use thiserror::Error;
 use ww_core::{
-    CellId, Limits,
+    CellId, Grants, Limits, Name,
     exit::{self, Reason},
-    mailbox::{self, Mailbox, Overflow},
-    task,
+    mailbox::{self, Overflow, Refused},
+    registry,
 };
 
 use crate::{
-    incarnation::{Incarnation, Start, Stop, Streams},
+    incarnation::Stop,
+    lanes::Signals,
     loader::Files,
-    message::{Answer, Body, Envelope, Failure, MAX_WHOLE, Message},
+    message::{Envelope, Failure},
+    meters::Meters,
     pipe,
-    program::{Exports, Program},
-    runtime::Runtime,
-    stdio::Stderr,
-    streams::{Connect, Duplex},
-    tail,
+    program::Exports,
+    slot::Slot,
+    streams::Connect,
 };
-
-/// Instances of a cell in sync mode that run at once, unless its spec says otherwise.
-pub const DEFAULT_INSTANCES: usize = 64;
 
 /// How a cell serves its messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +47,8 @@ pub enum Mode {
 pub struct Spec {
     /// What the program sees as its own name, and the log shows.
     pub name: String,
+    /// Names that its slot is registered under.
+    pub names: Vec<Name>,
     /// How it serves its messages.
     pub mode: Mode,
     /// Arguments after the name.
@@ -56,16 +57,28 @@ pub struct Spec {
     pub env: Vec<(String, String)>,
     /// What it may use: in sync mode, what each of its instances may use.
     pub limits: Limits,
+    /// What it may ask for. Its parts for the node's capabilities are for whoever serves `connect`.
+    pub grants: Grants,
     /// Messages that may wait.
     pub mailbox: usize,
     /// What happens to one more.
     pub overflow: Overflow,
-    /// Instances at once in sync mode.
-    pub instances: usize,
     /// Serves the connection of an instance to its node; `None` if it has no node to talk to.
-    pub connect: Option<Arc<dyn Fn(Duplex) + Send + Sync>>,
+    pub connect: Option<Connect>,
     /// The files of its image; `None` if it may not read them.
     pub files: Option<Arc<dyn Files>>,
+}
+
+/// Why a cell was not started.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The program does not export what the mode needs.
+    #[error(transparent)]
+    Mode(#[from] NotExported),
+    /// A name of its spec cannot be registered.
+    #[error(transparent)]
+    Name(#[from] registry::Error),
 }
 
 /// A program does not export what a mode needs.
@@ -79,145 +92,157 @@ pub struct NotExported {
 }
 
 /// A running cell. Clones are the same cell; it lives until it is stopped or ends by itself.
-#[derive(Clone, Debug)]
-pub struct Cell {
+#[derive(Clone)]
+pub struct Cell(Arc<Inner>);
+
+struct Inner {
     id: CellId,
-    mailbox: Mailbox<Message>,
-    incarnation: Incarnation,
-    messages: Arc<AtomicU64>,
+    name: String,
+    mode: Option<Mode>,
+    limits: Limits,
+    started: SystemTime,
+    slot: Slot,
+    exit: exit::Watch,
+    stop: Stop,
+    signals: Signals,
+    meters: Meters,
+}
+
+/// What a new [`Cell`] is made of.
+pub(crate) struct Parts {
+    pub(crate) id: CellId,
+    pub(crate) name: String,
+    /// `None` for a program that runs its `main` once.
+    pub(crate) mode: Option<Mode>,
+    pub(crate) limits: Limits,
+    pub(crate) slot: Slot,
+    pub(crate) exit: exit::Watch,
+    pub(crate) stop: Stop,
 }
 
 impl Default for Spec {
     fn default() -> Self {
         Self {
             name: "cell".to_owned(),
+            names: Vec::new(),
             mode: Mode::default(),
             args: Vec::new(),
             env: Vec::new(),
             limits: Limits::default(),
+            grants: Grants::none(),
             mailbox: mailbox::DEFAULT_CAPACITY,
             overflow: Overflow::default(),
-            instances: DEFAULT_INSTANCES,
             connect: None,
             files: None,
         }
     }
 }
 
-impl Spec {
-    /// With what one instance of the cell starts.
-    pub(crate) fn start(self, id: CellId, stdio: Streams) -> Start<Streams> {
-        let Self { name, args, env, limits, connect, files, .. } = self;
-        let connect = connect.map(|connect| -> Connect { Box::new(move |duplex| connect(duplex)) });
-        Start { id, name, args, env, limits, stdio, connect, files }
-    }
-}
-
 impl Mode {
-    fn is_served_by(self, exports: Exports) -> bool {
-        match self {
-            Self::Async => exports.poll || exports.handle,
-            Self::Sync => exports.run,
-        }
-    }
-}
-
-impl Runtime {
-    /// Starts a cell, which serves its mailbox until it ends or `stop` is requested.
+    /// Checks that a program can be run like this.
     ///
     /// # Errors
     ///
-    /// Where the program does not export what the mode needs.
-    pub fn spawn(&self, id: CellId, program: Program, spec: Spec, stop: Stop) -> Result<Cell, NotExported> {
-        let exports = program.exports();
-        if !spec.mode.is_served_by(exports) {
-            return Err(NotExported { mode: spec.mode, exports });
-        }
-        let mailbox = Mailbox::new(spec.mailbox, spec.overflow);
-        let (notifier, exit) = exit::channel();
-        let (stderr, _) = tail::tail(id);
-        let serving = {
-            let (runtime, mailbox, stop) = (self.clone(), mailbox.clone(), stop.clone());
-            async move {
-                match spec.mode {
-                    Mode::Async => runtime.serve_live(id, program, spec, Stderr::Tail(stderr), &mailbox, &stop).await,
-                    Mode::Sync => runtime.serve_fresh(id, program, spec, stderr, &mailbox, &stop).await,
-                }
-            }
+    /// Where it does not export what that needs.
+    pub fn check(self, exports: Exports) -> Result<(), NotExported> {
+        let served = match self {
+            Self::Async => exports.poll || exports.handle,
+            Self::Sync => exports.run,
         };
-        let kind = task::Kind::detached("cell", id);
-        let serving = task::catch(kind.clone(), serving);
-        let waiting = mailbox.clone();
-        // Ends by its stop, its limits or by itself, so that nobody has to hold the task.
-        drop(task::spawn(&self.handle, kind, async move {
-            let reason = serving.await.unwrap_or_else(Reason::host_fault);
-            for message in waiting.close(reason.clone()) {
-                message.refuse(Failure::Ended(reason.clone()));
-            }
-            notifier.notify(reason);
-        }));
-        let incarnation = Incarnation { exit, stop };
-        Ok(Cell { id, mailbox, incarnation, messages: Arc::default() })
+        if served { Ok(()) } else { Err(NotExported { mode: self, exports }) }
     }
 }
 
 impl Cell {
+    pub(crate) fn new(Parts { id, name, mode, limits, slot, exit, stop }: Parts) -> Self {
+        let (signals, meters) = (Signals::default(), Meters::default());
+        Self(Arc::new(Inner { id, name, mode, limits, started: SystemTime::now(), slot, exit, stop, signals, meters }))
+    }
+
     /// Identifies the cell.
     pub fn id(&self) -> CellId {
-        self.id
+        self.0.id
+    }
+
+    /// What the log calls it.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// How it serves messages; `None` if it takes none.
+    pub fn mode(&self) -> Option<Mode> {
+        self.0.mode
+    }
+
+    /// What it may use.
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// When it was started.
+    pub fn started(&self) -> SystemTime {
+        self.0.started
+    }
+
+    /// Where it lives: the mailbox, and whatever else stays when it is restarted.
+    pub fn slot(&self) -> &Slot {
+        &self.0.slot
+    }
+
+    /// What it has done and holds.
+    pub fn meters(&self) -> &Meters {
+        &self.0.meters
     }
 
     /// Learns of its end.
     pub fn exit(&self) -> &exit::Watch {
-        &self.incarnation.exit
+        &self.0.exit
     }
 
     /// Ends it.
     pub fn stop(&self, reason: Reason) {
-        self.incarnation.stop.request(reason);
+        self.0.stop.request(reason);
+    }
+
+    pub(crate) fn stopping(&self) -> &Stop {
+        &self.0.stop
+    }
+
+    pub(crate) fn signals(&self) -> &Signals {
+        &self.0.signals
     }
 
     /// Messages that wait, and messages that were dropped for newer ones.
     pub fn mailbox(&self) -> (usize, u64) {
-        (self.mailbox.depth(), self.mailbox.dropped())
+        self.0.slot.mailbox()
     }
 
     /// The envelope of a new message of the node.
-    pub fn envelope(&self, timeout: Option<std::time::Duration>) -> Envelope {
-        Envelope::host(self.messages.fetch_add(1, Ordering::Relaxed), timeout)
+    pub fn envelope(&self, timeout: Option<Duration>) -> Envelope {
+        self.0.slot.envelope(timeout)
     }
 
-    /// Sends a message and waits for the reply, both whole. Cancel safe: the cell finishes what it has begun.
+    /// Sends a message and waits for the reply, both whole: [`Slot::ask`], of this incarnation.
     ///
     /// # Errors
     ///
     /// Where the message is not answered, for any of the reasons of [`Failure`].
     pub async fn ask(&self, envelope: Envelope, body: impl Into<Bytes>) -> Result<Bytes, Failure> {
-        let body = body.into();
-        if body.len() > MAX_WHOLE {
-            return Err(Failure::TooLarge { len: body.len() });
-        }
-        let deadline = envelope.deadline;
-        let answer = self.post(envelope, Body::Whole(body)).await?;
-        answer.wait(deadline).await
+        self.living()?;
+        self.0.slot.ask(envelope, body).await
     }
 
-    /// Sends a message and waits until the mailbox has taken it.
+    /// Sends a message and waits until the mailbox has taken it: [`Slot::send`], to this incarnation.
     ///
     /// # Errors
     ///
     /// Where the mailbox does not take it, or the message is too large.
     pub async fn send(&self, envelope: Envelope, body: impl Into<Bytes>) -> Result<(), Failure> {
-        let body = body.into();
-        if body.len() > MAX_WHOLE {
-            return Err(Failure::TooLarge { len: body.len() });
-        }
-        self.post(envelope, Body::Whole(body)).await.map(drop)
+        self.living()?;
+        self.0.slot.send(envelope, body).await
     }
 
-    /// Serves one message whose body and reply are streams, in either mode. Returns when the cell has answered, or
-    /// failed to: what is in `reply` by then is the whole reply only after `Ok`. After a failure the reader of `reply`
-    /// sees an error instead of the end. Cancel safe: the cell finishes what it has begun.
+    /// Serves one message whose body and reply are streams: [`Slot::process_message`], by this incarnation.
     ///
     /// # Errors
     ///
@@ -228,26 +253,22 @@ impl Cell {
         request: pipe::Reader,
         reply: pipe::Writer,
     ) -> Result<(), Failure> {
-        let deadline = envelope.deadline;
-        let answer = self.post(envelope, Body::Stream { request, reply }).await?;
-        answer.wait(deadline).await.map(drop)
+        self.living()?;
+        self.0.slot.process_message(envelope, request, reply).await
     }
 
-    /// Puts a message into the mailbox, at most until its deadline.
-    async fn post(&self, envelope: Envelope, body: Body) -> Result<Answer, Failure> {
-        let deadline = envelope.deadline;
-        let (message, answer) = Message::new(envelope, body);
-        let sending = self.mailbox.send(message);
-        let sent = match deadline {
-            Some(deadline) => tokio::time::timeout_at(deadline, sending)
-                .await
-                .map_err(|_: tokio::time::error::Elapsed| Failure::Timeout)?,
-            None => sending.await,
-        };
-        if let Some(oldest) = sent? {
-            oldest.refuse(Failure::Refused(mailbox::Refused::Dropped));
+    /// Whoever holds a cell means this incarnation: when it has ended, it is not the next one's turn.
+    fn living(&self) -> Result<(), Failure> {
+        match self.0.stop.is_ending().then(|| self.0.exit.reason()).flatten() {
+            Some(reason) => Err(Failure::Refused(Refused::Ended(reason))),
+            None => Ok(()),
         }
-        Ok(answer)
+    }
+}
+
+impl fmt::Debug for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cell").field("id", &self.0.id).field("name", &self.0.name).finish_non_exhaustive()
     }
 }
 

@@ -14,6 +14,16 @@ use crate::limiter::Reached;
 #[error("the cell was stopped: {0}")]
 pub(crate) struct Stopped(pub(crate) Reason);
 
+/// A program exports an entry point that cannot be called.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub(crate) struct Unfit(pub(crate) String);
+
+/// Context of a failed call that could not have worked: what to do about the program.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub(crate) struct Remedy(pub(crate) &'static str);
+
 /// Why a call into a guest failed.
 pub(crate) fn reason(error: &wasmtime::Error) -> Reason {
     if let Some(I32Exit(code)) = error.downcast_ref() {
@@ -25,11 +35,18 @@ pub(crate) fn reason(error: &wasmtime::Error) -> Reason {
     if let Some(Stopped(reason)) = error.downcast_ref() {
         return reason.clone();
     }
-    let (kind, message) = match error.downcast_ref::<Trap>() {
+    if let Some(Unfit(why)) = error.downcast_ref() {
+        return Reason::start_failed(why);
+    }
+    let (kind, mut message) = match error.downcast_ref::<Trap>() {
         Some(trap) => (kind(*trap), trap.to_string().trim_start_matches("wasm trap: ").to_owned()),
         // What a host function refused: a handle that does not exist, a second connection, a write without a permit.
         None => ("host-call".to_owned(), error.root_cause().to_string()),
     };
+    if let Some(Remedy(remedy)) = error.downcast_ref() {
+        // Writing to a string cannot fail.
+        let _ = write!(message, "; {remedy}");
+    }
     let backtrace = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();
     Reason::Trap(Arc::new(exit::Trap { kind, message, backtrace }))
 }
@@ -94,6 +111,12 @@ mod tests {
         assert_eq!(reason(&Stopped(Reason::Killed).into()), Reason::Killed);
         let in_context = wasmtime::Error::from(Reached(Limit::Memory)).context("while growing");
         assert_eq!(reason(&in_context), Reason::Limit(Limit::Memory));
+        assert_eq!(reason(&Unfit("no such type".into()).into()), Reason::start_failed("no such type"));
+        let remedied = |error: wasmtime::Error| reason(&error.context(Remedy("build it anew")));
+        assert_eq!(remedied(I32Exit(7).into()), Reason::Exit(7));
+        let Reason::Trap(found) = remedied(Trap::UnreachableCodeReached.into()) else { panic!("a trap is a trap") };
+        assert_eq!(found.kind, "unreachable");
+        assert!(found.message.ends_with("; build it anew"), "{}", found.message);
         for (trap, kind) in [
             (Trap::UnreachableCodeReached, "unreachable"),
             (Trap::StackOverflow, "stack-overflow"),

@@ -1,11 +1,11 @@
 //! Cells for tests: programs in WebAssembly text, and what one needs to run them.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock, Mutex};
 
 use bytes::Bytes;
-use ww_core::{CellId, Limits};
+use ww_core::{CellId, Limits, id::CellIds};
 
-use crate::{Class, Config, Incarnation, Runtime, Start, Stderr, Stdio, Stop, pipe, tail};
+use crate::{Cell, Class, Config, Connect, Duplex, Runtime, Spec, Stderr, Stdio, Stop, pipe, tail};
 
 pub(crate) mod component;
 
@@ -33,7 +33,7 @@ pub(crate) const SPIN: &str = r#"(module (memory (export "memory") 1) (func (exp
 
 /// A started cell and the outer ends of its streams.
 pub(crate) struct Ends {
-    pub(crate) incarnation: Incarnation,
+    pub(crate) cell: Cell,
     pub(crate) stdin: pipe::Writer,
     pub(crate) stdout: pipe::Reader,
 }
@@ -74,28 +74,39 @@ pub(crate) async fn start(runtime: &Runtime, wat: &str, limits: Limits) -> Ends 
 }
 
 /// Starts a program with more than its streams and limits.
-pub(crate) async fn start_with(runtime: &Runtime, wat: &str, limits: Limits, with: impl FnOnce(&mut Start)) -> Ends {
+pub(crate) async fn start_with(runtime: &Runtime, wat: &str, limits: Limits, with: impl FnOnce(&mut Spec)) -> Ends {
     let class = Class::for_memory(limits.memory);
     let program = runtime.load(wasm(wat), class).await.expect("a valid program");
-    let (mut start, stdin, stdout) = plain(limits);
-    with(&mut start);
-    Ends { incarnation: runtime.run_main(program, start, Stop::default()), stdin, stdout }
+    let mut spec = Spec { name: "test".into(), limits, ..Spec::default() };
+    with(&mut spec);
+    let (stdio, stdin, stdout) = stdio();
+    let cell = runtime.run_main(next_id(), program, spec, stdio, Stop::default()).expect("no names");
+    Ends { cell, stdin, stdout }
 }
 
-/// With what [`start`] starts, and the outer ends of its streams.
-pub(crate) fn plain(limits: Limits) -> (Start, pipe::Writer, pipe::Reader) {
+/// An id that no other cell of the tests has.
+pub(crate) fn next_id() -> CellId {
+    static IDS: LazyLock<CellIds> = LazyLock::new(CellIds::default);
+    IDS.next()
+}
+
+/// Standard streams, and the outer ends of the first two.
+pub(crate) fn stdio() -> (Stdio, pipe::Writer, pipe::Reader) {
     let (stdin, guest_stdin) = pipe::pipe(pipe::CAPACITY);
     let (guest_stdout, stdout) = pipe::pipe(pipe::CAPACITY);
-    let id = CellId::new(1);
-    let start = Start {
-        id,
-        name: "test".into(),
-        args: Vec::new(),
-        env: Vec::new(),
-        limits,
-        stdio: Stdio { stdin: guest_stdin, stdout: guest_stdout, stderr: Stderr::Tail(tail::tail(id).0) },
-        connect: None,
-        files: None,
-    };
-    (start, stdin, stdout)
+    (Stdio { stdin: guest_stdin, stdout: guest_stdout, stderr: stderr() }, stdin, stdout)
+}
+
+/// A standard error that goes to the log.
+pub(crate) fn stderr() -> Stderr {
+    Stderr::Tail(tail::tail(CellId::new(1)).0)
+}
+
+/// A connection that is given away once.
+pub(crate) fn connect_once(take: impl FnOnce(Duplex) + Send + 'static) -> Connect {
+    let take = Mutex::new(Some(take));
+    Arc::new(move |duplex| {
+        let take = take.lock().expect("no panic while locked").take();
+        take.expect("one connection")(duplex);
+    })
 }

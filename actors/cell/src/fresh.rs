@@ -4,33 +4,27 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
-use ww_core::{CellId, exit::Reason, mailbox::Mailbox, task};
+use ww_core::{exit::Reason, task};
 
 use crate::{
-    cell::Spec,
+    cell::{Cell, Spec},
     incarnation::Stop,
-    message::{self, Body, Failure, Message, collect},
+    lanes::{Lanes, Next},
+    message::{Body, Current, Failure, Message, collect},
     patience::Patience,
     pipe,
     program::Program,
     runtime::Runtime,
-    stdio::{Input, Output},
-    tail,
+    stdio::{Input, Output, Stderr},
 };
 
 impl Runtime {
     /// Serves a mailbox until the cell is stopped. Instances that run by then are stopped as well.
-    pub(crate) async fn serve_fresh(
-        &self,
-        id: CellId,
-        program: Program,
-        spec: Spec,
-        stderr: tail::Writer,
-        mailbox: &Mailbox<Message>,
-        stop: &Stop,
-    ) -> Reason {
-        let instances = spec.instances.clamp(1, Semaphore::MAX_PERMITS);
-        let free = Arc::new(Semaphore::new(instances));
+    pub(crate) async fn serve_fresh(&self, cell: &Cell, program: Program, spec: Spec, stderr: Stderr) -> Reason {
+        let (stop, stderr) = (cell.stopping(), Output::from(stderr));
+        let lanes = Lanes { stop, signals: cell.signals(), mailbox: cell.slot().messages() };
+        let instances = spec.limits.instances.max(1);
+        let free = Arc::new(Semaphore::new(instances as usize));
         let running = Stop::default();
         let reason = loop {
             let permit = tokio::select! {
@@ -38,33 +32,34 @@ impl Runtime {
                 reason = stop.requested() => break reason,
                 permit = Arc::clone(&free).acquire_owned() => permit,
             };
-            let message = match message::next(mailbox, stop).await {
-                Ok(message) => message,
+            let message = match lanes.next().await {
+                Ok(Next::Message(message)) => message,
+                // Nobody is there to be told: no instance outlives its message, so that none can trap exits or monitor.
+                Ok(Next::Signal(_)) => continue,
                 Err(reason) => break reason,
             };
-            let (runtime, program, spec) = (self.clone(), program.clone(), spec.clone());
+            let (runtime, cell, program, spec) = (self.clone(), cell.clone(), program.clone(), spec.clone());
             let (stderr, running) = (stderr.clone(), running.clone());
             // Ends with its `main`, its limits, or the cell's stop.
-            drop(task::spawn(&self.handle, task::Kind::detached("instance", id), async move {
-                runtime.serve_once(id, program, spec, stderr, message, running).await;
+            drop(task::spawn(&self.handle, task::Kind::detached("instance", cell.id()), async move {
+                runtime.serve_once(&cell, program, spec, stderr, message, running).await;
                 drop(permit);
             }));
         };
         running.request(reason.clone());
         // All permits: no instance runs any more.
-        let all = u32::try_from(instances).unwrap_or(u32::MAX);
-        if free.acquire_many(all).await.is_err() {
-            tracing::error!(cell = %id, "the instances of a cell were lost");
+        if free.acquire_many(instances).await.is_err() {
+            tracing::error!(cell = %cell.id(), "the instances of a cell were lost");
         }
         reason
     }
 
     async fn serve_once(
         &self,
-        id: CellId,
+        cell: &Cell,
         program: Program,
         spec: Spec,
-        stderr: tail::Writer,
+        stderr: Output,
         message: Message,
         stop: Stop,
     ) {
@@ -78,8 +73,9 @@ impl Runtime {
         };
         let patience = Patience::default();
         let stdout = Output::for_reply(stdout, patience.clone());
-        let stdio = (Input::patient(stdin, patience.clone()), stdout.clone(), Output::Tail(stderr));
-        let start = spec.start(id, stdio);
+        let stdio = (Input::patient(stdin, patience.clone()), stdout.clone(), stderr);
+        let message = envelope.id;
+        let start = self.start_of(cell, spec, stdio, Some(Current { envelope, signal: None }));
         let running = async {
             let reason = self.main(program, start, stop, Some(&patience)).await;
             let answer = match &reason {
@@ -88,7 +84,7 @@ impl Runtime {
                 other => Err(Failure::Guest(Arc::from(other.to_string()))),
             };
             if let Err(failure) = &answer {
-                tracing::warn!(cell = %id, message = envelope.id, %reason, "an instance failed its message");
+                tracing::warn!(cell = %cell.id(), message, %reason, "an instance failed its message");
                 stdout.fail(&failure.to_string());
             }
             drop(stdout);
@@ -101,6 +97,7 @@ impl Runtime {
                 answer.and(collected)
             }
         };
+        cell.meters().count(answer.is_ok());
         done.answer(answer);
     }
 }

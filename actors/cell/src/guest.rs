@@ -8,11 +8,16 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p1::WasiP1Ctx};
 use crate::{
     limiter::Limiter,
     loader::Files,
+    message::Current,
+    own::Own,
     streams::{Connect, Handles},
 };
 
 /// The data of one store. Everything in it is `Send`: capabilities live on their own thread, behind the connection.
 pub(crate) struct Guest {
+    pub(crate) own: Arc<Own>,
+    /// What it is handling, if it handles messages.
+    pub(crate) current: Option<Current>,
     pub(crate) wasi: Wasi,
     pub(crate) limiter: Limiter,
     /// Starts the vat at the other end; taken by the first connection.
@@ -38,7 +43,8 @@ impl Guest {
     }
 
     /// Each message has its own share of computing time.
-    pub(crate) fn begin_message(&mut self) {
+    pub(crate) fn begin_message(&mut self, current: Current) {
+        self.current = Some(current);
         self.cpu_used = Duration::ZERO;
     }
 

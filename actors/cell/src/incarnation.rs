@@ -1,6 +1,7 @@
 //! One instance of a program, from its start to its exit reason.
 
 use std::{
+    pin::pin,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -11,23 +12,23 @@ use std::{
 use tokio::sync::Notify;
 use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline, component::ResourceTable};
 use wasmtime_wasi::WasiCtx;
-use ww_core::{
-    CellId, Limits,
-    exit::{self, Limit, Reason},
-    task,
-};
+use ww_core::exit::{Limit, Reason};
 
 use crate::{
-    engine::{MAX_CELLS, Sandbox},
+    capacity::Places,
+    core_module,
+    engine::Sandbox,
     fault::{self, Stopped},
     guest::{Guest, Wasi},
     limiter::{Limiter, Reached},
     loader::Files,
+    message::Current,
+    own::Own,
     patience::Patience,
     preemption::{Requeue, SLICE, SLICE_TICKS},
     program::{Code, Program},
     runtime::Runtime,
-    stdio::{Input, Output, Stdio},
+    stdio::{Input, Output},
     streams::{Connect, Handles},
 };
 
@@ -37,44 +38,28 @@ const HOST_CALL_BYTES: usize = 16 << 20;
 /// Handles of resources that a guest may hold at once: a program that needs more leaks them.
 const MAX_HANDLES: usize = 10_000;
 
-/// With what an incarnation starts.
-pub struct Start<S = Stdio> {
-    /// Identifies it in the log and to others.
-    pub id: CellId,
+/// With what one instance starts.
+pub(crate) struct Start<S = Streams> {
+    /// Whose it is, and what that one may do.
+    pub(crate) own: Arc<Own>,
     /// What the program sees as its own name, before its arguments.
-    pub name: String,
+    pub(crate) name: String,
     /// Arguments from the first one after the name.
-    pub args: Vec<String>,
+    pub(crate) args: Vec<String>,
     /// The whole environment.
-    pub env: Vec<(String, String)>,
-    /// What it may use.
-    pub limits: Limits,
+    pub(crate) env: Vec<(String, String)>,
     /// Its standard streams.
-    pub stdio: S,
+    pub(crate) stdio: S,
     /// Serves its connection to the node; `None` if it has no node to talk to.
-    pub connect: Option<Connect>,
+    pub(crate) connect: Option<Connect>,
     /// The files of its image; `None` if it may not read them.
-    pub files: Option<Arc<dyn Files>>,
+    pub(crate) files: Option<Arc<dyn Files>>,
+    /// The message that it is for, in sync mode.
+    pub(crate) current: Option<Current>,
 }
 
 /// The guest's own ends of its standard streams: in, out and error.
 pub(crate) type Streams = (Input, Output, Output);
-
-impl<S> Start<S> {
-    fn with<T>(self, convert: impl FnOnce(S) -> T) -> Start<T> {
-        let Self { id, name, args, env, limits, stdio, connect, files } = self;
-        Start { id, name, args, env, limits, stdio: convert(stdio), connect, files }
-    }
-}
-
-/// A started instance.
-#[derive(Clone, Debug)]
-pub struct Incarnation {
-    /// Learns of its end.
-    pub exit: exit::Watch,
-    /// Ends it.
-    pub stop: Stop,
-}
 
 /// Ends an incarnation, from any thread, within milliseconds also while it computes.
 #[derive(Clone, Debug, Default)]
@@ -106,12 +91,12 @@ impl Stop {
         self.0.ending.store(true, Ordering::Release);
     }
 
-    fn reason(&self) -> Option<&Reason> {
+    pub(crate) fn reason(&self) -> Option<&Reason> {
         self.0.reason.get()
     }
 
     pub(crate) async fn requested(&self) -> Reason {
-        let mut notified = std::pin::pin!(self.0.requested.notified());
+        let mut notified = pin!(self.0.requested.notified());
         // Before the look at the reason, so that a request between the two is not missed.
         notified.as_mut().enable();
         match self.reason() {
@@ -125,30 +110,8 @@ impl Stop {
 }
 
 impl Runtime {
-    /// Runs the `main` of a program once, as a task of its own, until it ends or `stop` is requested.
-    pub fn run_main(&self, program: Program, start: Start, stop: Stop) -> Incarnation {
-        let (notifier, exit) = exit::channel();
-        let incarnation = Incarnation { exit, stop: stop.clone() };
-        let runtime = self.clone();
-        let start = start.with(|stdio| (Input::new(stdio.stdin), Output::new(stdio.stdout), stdio.stderr.into()));
-        let kind = task::Kind::detached("cell", start.id);
-        let run = task::catch(kind.clone(), async move { runtime.main(program, start, stop, None).await });
-        // Ends by its stop, its limits or by itself, so that nobody has to hold the task.
-        drop(task::spawn(&self.handle, kind, async move {
-            let reason = run.await.unwrap_or_else(Reason::host_fault);
-            notifier.notify(reason);
-        }));
-        incarnation
-    }
-
     /// Runs `main` within the calling task. With a `patience`, its deadline waits for the peer of its streams.
-    pub(crate) async fn main(
-        &self,
-        program: Program,
-        start: Start<Streams>,
-        stop: Stop,
-        patience: Option<&Patience>,
-    ) -> Reason {
+    pub(crate) async fn main(&self, program: Program, start: Start, stop: Stop, patience: Option<&Patience>) -> Reason {
         if !program.exports().run {
             return Reason::start_failed(format_args!(
                 "the program exports no main: expected wasi:cli/run or _start, found {}",
@@ -159,8 +122,12 @@ impl Runtime {
             Ok(sandbox) => sandbox,
             Err(error) => return Reason::host_fault(format_args!("{error:#}")),
         };
-        let Some(_slot) = sandbox.slot() else { return no_slot() };
-        let deadline = start.limits.deadline;
+        let _place = match sandbox.place() {
+            Ok(place) => place,
+            Err(places) => return no_place(places),
+        };
+        let own = Arc::clone(&start.own);
+        let deadline = own.cell.limits().deadline;
         let mut store = match store(&sandbox, &program, start, stop.clone(), self.requeue.clone()) {
             Ok(store) => store,
             Err(error) => return Reason::host_fault(format_args!("{error:#}")),
@@ -171,11 +138,14 @@ impl Runtime {
                 None => expired(deadline).await,
             }
         };
-        let ended = tokio::select! {
-            biased;
-            reason = stop.requested() => Err(reason),
-            () = out_of_time => Err(Reason::Limit(Limit::Deadline)),
-            ended = call_main(&program, &mut store) => Ok(ended),
+        let ended = {
+            let main = pin!(call_main(&program, &mut store));
+            tokio::select! {
+                biased;
+                reason = stop.requested() => Err(reason),
+                () = out_of_time => Err(Reason::Limit(Limit::Deadline)),
+                ended = own.meters().timed(self.ticks(), main) => Ok(ended),
+            }
         };
         // The guest's streams are closed with its store, before its end is news.
         stop.set_ending();
@@ -189,9 +159,9 @@ impl Runtime {
     }
 }
 
-/// The end of a cell for which there is no slot.
-pub(crate) fn no_slot() -> Reason {
-    Reason::start_failed(format_args!("{MAX_CELLS} cells of its size class run on this node already"))
+/// The end of a cell for which there is no place.
+pub(crate) fn no_place(places: Places) -> Reason {
+    Reason::start_failed(places)
 }
 
 /// The end of a cell whose instantiation may have failed for lack of room.
@@ -214,8 +184,7 @@ async fn call_main(program: &Program, store: &mut Store<Guest>) -> wasmtime::Res
         }
         Code::Module(pre) => {
             let instance = pre.instantiate_async(&mut *store).await?;
-            let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
-            start.call_async(&mut *store, ()).await.map(Ok)
+            core_module::call_start(&instance, store).await.map(Ok)
         }
     }
 }
@@ -230,11 +199,12 @@ pub(crate) async fn expired(deadline: Option<Duration>) {
 pub(crate) fn store(
     sandbox: &Sandbox,
     program: &Program,
-    start: Start<Streams>,
+    start: Start,
     stop: Stop,
     requeue: Requeue,
 ) -> wasmtime::Result<Store<Guest>> {
     let (stdin, stdout, stderr) = start.stdio;
+    let limits = start.own.cell.limits();
     let mut wasi = WasiCtx::builder();
     wasi.arg(&start.name)
         .args(&start.args)
@@ -249,9 +219,13 @@ pub(crate) fn store(
         Code::Component { .. } => Wasi::P2(Box::new((wasi.build(), ResourceTable::new()))),
         Code::Module(_) => Wasi::P1(Box::new(wasi.build_p1())),
     };
+    let (memory, cpu_limit) = (limits.memory, limits.cpu);
+    let limiter = Limiter::new(memory, start.own.meters().clone());
     let guest = Guest {
+        own: start.own,
+        current: start.current,
         wasi,
-        limiter: Limiter::new(start.limits.memory),
+        limiter,
         connect: start.connect,
         handles: Handles::default(),
         files: start.files,
@@ -262,7 +236,6 @@ pub(crate) fn store(
     store.set_hostcall_fuel(HOST_CALL_BYTES);
     store.set_max_component_handles(MAX_HANDLES);
     store.set_epoch_deadline(SLICE_TICKS);
-    let cpu_limit = start.limits.cpu;
     store.epoch_deadline_callback(move |mut store| {
         if let Some(reason) = stop.reason() {
             return Err(Stopped(reason.clone()).into());

@@ -6,18 +6,25 @@
 //! | file | concept |
 //! |---|---|
 //! | `runtime` | what a node needs once: engines, programs, ticker |
-//! | `engine` | settings of the sandbox, one engine per size class |
+//! | `engine`, `capacity` | settings of the sandbox, one engine per size class; how many cells fit |
 //! | `programs`, `disk` | compile once, keep in memory and on disk |
 //! | `program` | what a compiled program can do |
-//! | `cell`, `message` | a mailbox and a program that serves it; what is in the mailbox |
+//! | `slot`, `cell`, `message` | where a cell lives, the cell itself, and what is in its mailbox |
+//! | `directory`, `own` | who lives on the node, and what one instance knows of that |
+//! | `spawn`, `lanes` | from a spec to a running cell and its end; what it does next |
 //! | `live`, `fresh` | async mode: one live instance; sync mode: a fresh instance per message |
 //! | `incarnation` | one instance from start to exit reason |
-//! | `guest`, `limiter`, `preemption`, `patience` | what belongs to one instance, what it may use, how it yields |
+//! | `core_module` | what a core module needs before its first call |
+//! | `guest`, `limiter`, `preemption`, `patience`, `meters` | what belongs to one instance, what it may use and has used, how it yields |
 //! | `stdio`, `pipe`, `tail`, `wakers` | its standard streams |
-//! | `streams`, `loader` | the `wetware:*` interfaces it can import |
+//! | `streams`, `loader`, `actor` | the `wetware:*` interfaces it can import |
 //! | `fault` | from an error of the engine to an exit reason |
 
+mod actor;
+mod capacity;
 pub mod cell;
+mod core_module;
+pub mod directory;
 mod disk;
 mod engine;
 mod fault;
@@ -26,28 +33,37 @@ mod fixture;
 mod fresh;
 mod guest;
 mod incarnation;
+mod lanes;
 mod limiter;
 mod live;
 mod loader;
 pub mod message;
+mod meters;
+mod own;
 mod patience;
 pub mod pipe;
 mod preemption;
 mod program;
 mod programs;
 mod runtime;
+mod slot;
+mod spawn;
 mod stdio;
 mod streams;
 pub mod tail;
 mod wakers;
 
-pub use cell::{Cell, Mode};
-pub use engine::{Class, MAX_CELLS, MAX_MEMORY, SMALL_MEMORY};
-pub use incarnation::{Incarnation, Start, Stop};
+pub use capacity::{Cells, DEFAULT_SMALL_CELLS, DEFAULT_STANDARD_CELLS};
+pub use cell::{Cell, Mode, Spec};
+pub use directory::Directory;
+pub use engine::{Class, Customise, MAX_MEMORY, SMALL_MEMORY};
+pub use incarnation::Stop;
 pub use loader::Files;
 pub use message::{Envelope, Failure};
+pub use meters::Meters;
 pub use program::{Exports, Hash, Program};
 pub use programs::LoadError;
 pub use runtime::{Config, Runtime, StartError};
+pub use slot::Slot;
 pub use stdio::{Stderr, Stdio};
 pub use streams::{Connect, Duplex};

@@ -4,7 +4,7 @@ use thiserror::Error;
 use wasmtime::ResourceLimiter;
 use ww_core::exit::Limit;
 
-use crate::engine::TABLE_ELEMENTS;
+use crate::{engine::TABLE_ELEMENTS, meters::Meters};
 
 /// Instances, tables and memories of one store: what a component of a few linked parts needs.
 const INSTANCES: usize = 32;
@@ -21,12 +21,19 @@ pub(crate) struct Reached(pub(crate) Limit);
 pub(crate) struct Limiter {
     memory_limit: usize,
     memory_used: usize,
+    meters: Meters,
 }
 
 impl Limiter {
     /// With at most `memory` bytes of linear memory.
-    pub(crate) fn new(memory: u64) -> Self {
-        Self { memory_limit: usize::try_from(memory).unwrap_or(usize::MAX), memory_used: 0 }
+    pub(crate) fn new(memory: u64, meters: Meters) -> Self {
+        Self { memory_limit: usize::try_from(memory).unwrap_or(usize::MAX), memory_used: 0, meters }
+    }
+}
+
+impl Drop for Limiter {
+    fn drop(&mut self) {
+        self.meters.shrank(self.memory_used as u64);
     }
 }
 
@@ -42,6 +49,7 @@ impl ResourceLimiter for Limiter {
             return Ok(false);
         }
         self.memory_used = total;
+        self.meters.grew(grown as u64);
         Ok(true)
     }
 
@@ -76,16 +84,20 @@ mod tests {
 
     #[test]
     fn all_memories_of_a_store_share_one_limit() {
-        let mut limiter = Limiter::new(100);
+        let mut limiter = Limiter::new(100, Meters::default());
         assert!(limiter.memory_growing(0, 60, None).expect("within the limit"));
         assert!(limiter.memory_growing(0, 40, None).expect("within the limit"));
         let error = limiter.memory_growing(40, 41, None).expect_err("beyond the limit");
         assert_eq!(error.downcast_ref::<Reached>().map(|reached| reached.0), Some(Limit::Memory));
+        let meters = limiter.meters.clone();
+        assert_eq!(meters.memory(), 100);
+        drop(limiter);
+        assert_eq!(meters.memory(), 0);
     }
 
     #[test]
     fn the_programs_own_maximum_is_an_ordinary_failure() {
-        let mut limiter = Limiter::new(100);
+        let mut limiter = Limiter::new(100, Meters::default());
         assert!(!limiter.memory_growing(0, 60, Some(50)).expect("no trap"));
         assert!(limiter.memory_growing(0, 100, None).expect("the failed growth used nothing"));
     }

@@ -4,24 +4,25 @@
 //! input and output, and calls `handle` or `poll`. A guest that returns an error fails that message; one that
 //! traps, exits or reaches a limit ends the cell, because an instance that was left half-way is dead.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, task};
 
 use bytes::Bytes;
-use wasmtime::{AsContextMut, Store, TypedFunc, component};
+use wasmtime::{AsContextMut, Store, component};
 use ww_core::{
-    CellId,
     exit::{Limit, Reason},
-    mailbox::Mailbox,
+    links::Signal,
 };
 
 use crate::{
-    cell::Spec,
-    fault,
+    cell::{Cell, Spec},
+    core_module, fault,
     guest::Guest,
-    incarnation::{self, Stop},
-    message::{self, Body, Failure, Message, collect},
+    incarnation,
+    lanes::{Lanes, Next},
+    message::{Body, Current, Done, Envelope, Failure, Sender, collect},
     patience::Patience,
     pipe,
+    preemption::{SLICE_TICKS, Ticks},
     program::{Code, Program},
     runtime::Runtime,
     stdio::{Input, Output, Stderr},
@@ -38,7 +39,7 @@ struct Live {
 /// How a message gets into the instance.
 enum Entry {
     Component { poll: Option<Poll>, handle: Option<Handle> },
-    Module(ModulePoll),
+    Module(core_module::Poll, Option<&'static str>),
 }
 
 /// `handle` of a component.
@@ -50,36 +51,25 @@ enum Poll {
     Plain(component::TypedFunc<(), ()>),
 }
 
-/// The forms in which a core module exports `poll`: with a number that is 0 for success, or with nothing.
-enum ModulePoll {
-    WithCode(TypedFunc<(), i32>),
-    Plain(TypedFunc<(), ()>),
-}
-
 /// The guest's own answer to one message: an error fails this message only.
 type Answer = Result<(), String>;
 
 impl Runtime {
     /// Serves a mailbox until the instance ends.
-    pub(crate) async fn serve_live(
-        &self,
-        id: CellId,
-        program: Program,
-        spec: Spec,
-        stderr: Stderr,
-        mailbox: &Mailbox<Message>,
-        stop: &Stop,
-    ) -> Reason {
+    pub(crate) async fn serve_live(&self, cell: &Cell, program: Program, spec: Spec, stderr: Stderr) -> Reason {
+        let stop = cell.stopping();
         let sandbox = match self.sandbox(program.class()) {
             Ok(sandbox) => sandbox,
             Err(error) => return Reason::host_fault(format_args!("{error:#}")),
         };
-        let Some(_slot) = sandbox.slot() else { return incarnation::no_slot() };
-        let deadline = spec.limits.deadline;
+        let _place = match sandbox.place() {
+            Ok(place) => place,
+            Err(places) => return incarnation::no_place(places),
+        };
         let patience = Patience::default();
         let stdin = Input::patient(pipe::Reader::empty(), patience.clone());
         let stdout = Output::replies(patience.clone());
-        let start = spec.start(id, (stdin.clone(), stdout.clone(), Output::from(stderr)));
+        let start = self.start_of(cell, spec, (stdin.clone(), stdout.clone(), Output::from(stderr)), None);
         let store = match incarnation::store(&sandbox, &program, start, stop.clone(), self.requeue.clone()) {
             Ok(store) => store,
             Err(error) => return Reason::host_fault(format_args!("{error:#}")),
@@ -87,13 +77,13 @@ impl Runtime {
         let mut live = tokio::select! {
             biased;
             reason = stop.requested() => return reason,
-            () = incarnation::expired(deadline) => return Reason::Limit(Limit::Deadline),
+            () = incarnation::expired(cell.limits().deadline) => return Reason::Limit(Limit::Deadline),
             live = Live::start(&program, store, stdin, stdout) => match live {
                 Ok(live) => live,
                 Err(error) => return incarnation::failed_start(&error),
             },
         };
-        let reason = live.serve_all(id, deadline, &patience, mailbox, stop).await;
+        let reason = live.serve_all(cell, &patience, self.ticks()).await;
         // Before the store is dropped, and the guest's streams with it.
         stop.set_ending();
         reason
@@ -102,38 +92,62 @@ impl Runtime {
 
 impl Live {
     /// Serves one message after the other until the instance ends.
-    async fn serve_all(
-        &mut self,
-        id: CellId,
-        deadline: Option<Duration>,
-        patience: &Patience,
-        mailbox: &Mailbox<Message>,
-        stop: &Stop,
-    ) -> Reason {
+    async fn serve_all(&mut self, cell: &Cell, patience: &Patience, ticks: &Ticks) -> Reason {
+        let stop = cell.stopping();
+        let lanes = Lanes { stop, signals: cell.signals(), mailbox: cell.slot().messages() };
+        let deadline = cell.limits().deadline;
         loop {
-            let message = match message::next(mailbox, stop).await {
-                Ok(message) => message,
+            let next = match lanes.ready() {
+                Ok(Some(next)) => Ok(next),
+                Ok(None) => {
+                    let next = lanes.next().await;
+                    // A new slice after a pause. One that is never idle keeps its slice, and yields at its end.
+                    self.store.set_epoch_deadline(SLICE_TICKS);
+                    next
+                }
+                Err(reason) => Err(reason),
+            };
+            let (current, body, done) = match next {
+                Ok(Next::Message(message)) => {
+                    let (envelope, body, done) = message.begin();
+                    (Current { envelope, signal: None }, body, done)
+                }
+                Ok(Next::Signal(signal)) => of_signal(cell, signal),
                 Err(reason) => return reason,
             };
-            let (envelope, body, done) = message.begin();
-            let served = tokio::select! {
-                biased;
-                reason = stop.requested() => Err(reason),
-                () = patience.exhausted(deadline) => Err(Reason::Limit(Limit::Deadline)),
-                served = self.serve(body) => served,
+            let message = current.envelope.id;
+            self.store.data_mut().begin_message(current);
+            let served = {
+                let mut serving = pin!(self.serve(body));
+                // Most messages are answered in one turn, without a timer. The deadline begins after that turn, a slice
+                // at the most.
+                let first_turn = futures::poll!(pin!(cell.meters().timed(ticks, serving.as_mut())));
+                match first_turn {
+                    task::Poll::Ready(served) => served,
+                    task::Poll::Pending => tokio::select! {
+                        biased;
+                        reason = stop.requested() => Err(reason),
+                        () = patience.exhausted(deadline) => Err(Reason::Limit(Limit::Deadline)),
+                        served = cell.meters().timed(ticks, serving) => served,
+                    },
+                }
             };
             match served {
                 Ok(answer) => {
                     if let Err(Failure::Guest(error)) = &answer {
-                        tracing::warn!(cell = %id, message = envelope.id, %error, "the guest failed a message");
+                        tracing::warn!(cell = %cell.id(), message, %error, "the guest failed a message");
                     }
                     self.disarm(answer.as_ref().err());
+                    cell.meters().count(answer.is_ok());
                     done.answer(answer);
                 }
                 Err(reason) => {
                     let failure = Failure::Ended(reason.clone());
-                    tracing::debug!(cell = %id, message = envelope.id, %reason, "the cell ended within a message");
+                    tracing::debug!(cell = %cell.id(), message, %reason, "the cell ended within a message");
                     self.disarm(Some(&failure));
+                    cell.meters().count(false);
+                    // Whoever is told must not find the cell alive.
+                    stop.set_ending();
                     done.answer(Err(failure));
                     return reason;
                 }
@@ -161,18 +175,7 @@ impl Live {
             }
             Code::Module(pre) => {
                 let instance = pre.instantiate_async(&mut store).await?;
-                for initialise in ["_initialize", "__wasm_call_ctors"] {
-                    if let Some(function) = instance.get_func(&mut store, initialise) {
-                        function.typed::<(), ()>(&store)?.call_async(&mut store, ()).await?;
-                        break;
-                    }
-                }
-                let poll = ["poll", "ww_poll"].into_iter().find_map(|name| instance.get_func(&mut store, name));
-                let poll = poll.ok_or_else(|| wasmtime::Error::msg("the program exports no `poll`"))?;
-                Entry::Module(match poll.typed(&store) {
-                    Ok(poll) => ModulePoll::WithCode(poll),
-                    Err(_) => ModulePoll::Plain(poll.typed(&store)?),
-                })
+                Entry::Module(core_module::Poll::start(&instance, &mut store).await?, program.remedy())
             }
         };
         Ok(Self { store, stdin, stdout, entry })
@@ -242,14 +245,12 @@ impl Live {
         let Entry::Component { handle: Some(handle), .. } = &self.entry else {
             return Err(Reason::host_fault("`handle` is called only where it is exported"));
         };
-        self.store.data_mut().begin_message();
         let called = handle.call_async(self.store.as_context_mut(), (body.into(),)).await;
         let (answer,) = called.map_err(|error| fault::reason(&error))?;
         Ok(answer.map(Bytes::from).map_err(guest_failure))
     }
 
     async fn poll(&mut self) -> Result<Answer, Reason> {
-        self.store.data_mut().begin_message();
         let store = self.store.as_context_mut();
         let called = match &self.entry {
             Entry::Component { poll: Some(Poll::WithResult(poll)), .. } => {
@@ -259,14 +260,17 @@ impl Live {
             Entry::Component { poll: None, .. } => {
                 Err(wasmtime::Error::msg("`poll` is called only where it is exported"))
             }
-            Entry::Module(ModulePoll::Plain(poll)) => poll.call_async(store, ()).await.map(Ok),
-            Entry::Module(ModulePoll::WithCode(poll)) => poll.call_async(store, ()).await.map(|code| match code {
-                0 => Ok(()),
-                code => Err(format!("poll returned {code}")),
-            }),
+            Entry::Module(poll, remedy) => poll.call(store, *remedy).await,
         };
         called.map_err(|error| fault::reason(&error))
     }
+}
+
+/// A signal as a message: its body is the reason for a person, and nobody waits for a reply.
+fn of_signal(cell: &Cell, signal: Signal) -> (Current, Body, Done) {
+    let body = Body::Whole(signal.reason().to_string().into());
+    let envelope = Envelope { sender: Sender::Cell(signal.cell()), ..cell.envelope(None) };
+    (Current { envelope, signal: Some(signal) }, body, Done::nobody())
 }
 
 fn guest_failure(error: String) -> Failure {

@@ -6,18 +6,20 @@ use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 use tokio::{sync::oneshot, time::Instant};
 use ww_core::{
-    CellId,
+    CellId, SlotId,
     exit::Reason,
-    mailbox::{Mailbox, Refused, Returned},
+    links::Signal,
+    mailbox::{Refused, Returned},
 };
 
-use crate::{
-    incarnation::Stop,
-    pipe::{self, Closed},
-};
+use crate::pipe::{self, Closed};
 
-/// Largest message that travels as a whole, in bytes; what is larger travels as a stream.
+/// Largest message that travels as a whole, in bytes; what is larger travels as a stream. A cell's own limit may be
+/// lower.
 pub const MAX_WHOLE: usize = 4 << 20;
+
+/// Cells that may wait for one another in a row: deeper is a loop through something that the chain does not show.
+const MAX_CHAIN: u32 = 64;
 
 /// Who sent a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +36,7 @@ pub enum Sender {
 /// What is known of a message besides its bytes.
 #[derive(Clone, Debug)]
 pub struct Envelope {
-    /// Identifies the message on this node.
+    /// Identifies the message among those of its receiver.
     pub id: u64,
     /// The same for every message that one request caused, on every node.
     pub trace: u128,
@@ -42,6 +44,27 @@ pub struct Envelope {
     pub sender: Sender,
     /// When an answer is no longer wanted.
     pub deadline: Option<Instant>,
+    /// The cells that wait for the answer.
+    pub chain: Chain,
+}
+
+/// The cells that wait for the answer to a message: who sent it, who waits for that one, and so on.
+#[derive(Clone, Debug, Default)]
+pub struct Chain(Option<Arc<Waiting>>);
+
+#[derive(Debug)]
+struct Waiting {
+    slot: SlotId,
+    len: u32,
+    rest: Chain,
+}
+
+/// What an instance is handling.
+#[derive(Clone, Debug)]
+pub(crate) struct Current {
+    pub(crate) envelope: Envelope,
+    /// The signal, if it is one and no message.
+    pub(crate) signal: Option<Signal>,
 }
 
 /// How the bytes of a message travel.
@@ -80,23 +103,52 @@ pub enum Failure {
     #[error("the deadline of the message has passed")]
     Timeout,
     /// The message or its reply is larger than may travel as a whole.
-    #[error("{len} bytes: at most {MAX_WHOLE} travel as a whole; use a stream")]
+    #[error("{len} bytes: at most {most} travel as a whole; use a stream")]
     TooLarge {
         /// Bytes of the message, or of its reply as far as it was read.
         len: usize,
+        /// Bytes that are taken.
+        most: usize,
     },
+    /// The receiver waits for the sender, so that it could never answer.
+    #[error("deadlock: the cell waits for its own sender, and could never answer")]
+    Deadlock,
 }
 
 impl Envelope {
     /// A message of the node itself, to be answered within `timeout`.
     pub fn host(id: u64, timeout: Option<Duration>) -> Self {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
-        Self { id, trace: u128::from(id), sender: Sender::Host, deadline }
+        Self { id, trace: rand::random(), sender: Sender::Host, deadline, chain: Chain::default() }
     }
 
     /// Whether nobody waits for the answer any more.
     pub fn has_expired(&self) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+}
+
+impl Chain {
+    /// This chain with one more cell, who waits for the next answer.
+    pub(crate) fn with(&self, slot: SlotId) -> Self {
+        Self(Some(Arc::new(Waiting { slot, len: self.len() + 1, rest: self.clone() })))
+    }
+
+    /// Whether a message to this cell could never be answered: it waits for the answer itself, or there are too many
+    /// who wait.
+    pub(crate) fn blocks(&self, slot: SlotId) -> bool {
+        let mut next = self;
+        while let Some(waiting) = &next.0 {
+            if waiting.slot == slot {
+                return true;
+            }
+            next = &waiting.rest;
+        }
+        self.len() >= MAX_CHAIN
+    }
+
+    fn len(&self) -> u32 {
+        self.0.as_ref().map_or(0, |waiting| waiting.len)
     }
 }
 
@@ -119,27 +171,16 @@ impl Message {
     }
 }
 
-/// The next message that somebody still waits for, or the reason why none is begun any more. Those that expired before
-/// their turn are refused. Cancel safe.
-pub(crate) async fn next(mailbox: &Mailbox<Message>, stop: &Stop) -> Result<Message, Reason> {
-    loop {
-        let message = tokio::select! {
-            biased;
-            reason = stop.requested() => return Err(reason),
-            message = mailbox.receive() => message,
-        };
-        if !message.envelope.has_expired() {
-            return Ok(message);
-        }
-        message.refuse(Failure::Timeout);
-    }
-}
-
 /// The means to answer a message that was begun. Dropped without a word, the sender learns that the cell is gone.
 #[derive(Debug)]
 pub(crate) struct Done(Option<oneshot::Sender<Result<Bytes, Failure>>>);
 
 impl Done {
+    /// For what nobody waits for.
+    pub(crate) fn nobody() -> Self {
+        Self(None)
+    }
+
     pub(crate) fn answer(mut self, answer: Result<Bytes, Failure>) {
         if let Some(done) = self.0.take() {
             // Whoever asked may have stopped waiting: that is theirs to do.
@@ -168,7 +209,7 @@ pub(crate) async fn collect(reader: pipe::Reader) -> Result<Bytes, Failure> {
             Ok(bytes) => {
                 all.extend_from_slice(&bytes);
                 if all.len() > MAX_WHOLE {
-                    return Err(Failure::TooLarge { len: all.len() });
+                    return Err(Failure::TooLarge { len: all.len(), most: MAX_WHOLE });
                 }
             }
             Err(Closed::Failed(why)) => return Err(Failure::Guest(why)),
@@ -193,5 +234,19 @@ impl fmt::Display for Sender {
                 id.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_knows_who_waits_and_how_many() {
+        let [a, b, c] = [1, 2, 3].map(SlotId::new);
+        let chain = Chain::default().with(a).with(b);
+        assert_eq!([a, b, c].map(|slot| chain.blocks(slot)), [true, true, false]);
+        let long = (0..u64::from(MAX_CHAIN)).fold(Chain::default(), |chain, slot| chain.with(SlotId::new(slot + 10)));
+        assert!(long.blocks(c), "too many wait");
     }
 }

@@ -7,7 +7,10 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, Waker},
     thread,
     time::Duration,
@@ -26,7 +29,20 @@ pub(crate) const SLICE: Duration = Duration::from_millis(SLICE_TICKS * TICK.as_m
 
 /// Drives the epochs of engines. The thread ends with the last clone.
 #[derive(Clone)]
-pub(crate) struct Ticker(Arc<Mutex<Vec<EngineWeak>>>);
+pub(crate) struct Ticker {
+    engines: Arc<Mutex<Vec<EngineWeak>>>,
+    ticks: Ticks,
+}
+
+/// A clock that is cheap to read: it counts ticks, about one each [`TICK`].
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ticks(Arc<AtomicU64>);
+
+impl Ticks {
+    pub(crate) fn now(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// Wakes guests that yield. The thread ends with the last clone.
 #[derive(Clone)]
@@ -56,19 +72,27 @@ impl Ticker {
     pub(crate) fn start() -> std::io::Result<Self> {
         let engines: Arc<Mutex<Vec<EngineWeak>>> = Arc::default();
         let weak = Arc::downgrade(&engines);
+        let ticks = Ticks::default();
+        let counted = ticks.clone();
         thread::Builder::new().name("ww-ticker".into()).spawn(move || {
             while let Some(engines) = weak.upgrade() {
+                counted.0.fetch_add(1, Ordering::Relaxed);
                 lock(&engines).retain(|engine| engine.upgrade().map(|engine| engine.increment_epoch()).is_some());
                 drop(engines);
                 thread::sleep(TICK);
             }
         })?;
-        Ok(Self(engines))
+        Ok(Self { engines, ticks })
+    }
+
+    /// The clock of this ticker.
+    pub(crate) fn ticks(&self) -> &Ticks {
+        &self.ticks
     }
 
     /// Advances the epoch of this engine from now on, until it is dropped.
     pub(crate) fn drive(&self, engine: &Engine) {
-        lock(&self.0).push(engine.weak());
+        lock(&self.engines).push(engine.weak());
     }
 }
 
@@ -153,7 +177,7 @@ mod tests {
         let engine = Engine::default();
         ticker.drive(&engine);
         drop(engine);
-        while !lock(&ticker.0).is_empty() {
+        while !lock(&ticker.engines).is_empty() {
             thread::yield_now();
         }
     }

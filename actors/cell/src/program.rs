@@ -27,6 +27,7 @@ struct Inner {
     hash: Hash,
     class: Class,
     exports: Exports,
+    remedy: Option<&'static str>,
     pub(crate) code: Code,
 }
 
@@ -63,8 +64,13 @@ impl Hash {
 }
 
 impl Program {
-    pub(crate) fn new(hash: Hash, class: Class, exports: Exports, code: Code) -> Self {
-        Self(Arc::new(Inner { hash, class, exports, code }))
+    pub(crate) fn new(
+        (hash, class): (Hash, Class),
+        exports: Exports,
+        remedy: Option<&'static str>,
+        code: Code,
+    ) -> Self {
+        Self(Arc::new(Inner { hash, class, exports, remedy, code }))
     }
 
     /// Identifies the bytes that it was compiled from.
@@ -80,6 +86,11 @@ impl Program {
     /// What it can do.
     pub fn exports(&self) -> Exports {
         self.0.exports
+    }
+
+    /// What to do about its `poll`, if that cannot work.
+    pub(crate) fn remedy(&self) -> Option<&'static str> {
+        self.0.remedy
     }
 
     pub(crate) fn code(&self) -> &Code {

@@ -22,6 +22,7 @@ use wasmtime_wasi::I32Exit;
 use ww_core::task;
 
 use crate::{
+    actor, core_module,
     disk::Disk,
     engine::{Class, Engines, Sandbox},
     guest::Guest,
@@ -58,7 +59,7 @@ pub enum LoadError {
     /// It needs what the node does not offer.
     #[error(
         "the program imports what this node does not offer: {0}. A node offers WASI 0.2 or preview 1 without files \
-         and sockets, wetware:streams and wetware:loader"
+         and sockets, wetware:streams, wetware:loader and wetware:cell"
     )]
     Import(String),
     /// Too many programs wait to be compiled.
@@ -171,7 +172,7 @@ impl Programs {
 
 impl Inner {
     /// Compiles, or takes the code from disk. Blocks.
-    fn build(&self, (hash, class): Key, wasm: &[u8]) -> Result<Program, LoadError> {
+    fn build(&self, key @ (hash, class): Key, wasm: &[u8]) -> Result<Program, LoadError> {
         let host = |error: wasmtime::Error| LoadError::Host(format!("{error:#}"));
         let sandbox = self.engines.sandbox(class).map_err(host)?;
         let context = compatibility(&sandbox);
@@ -185,7 +186,7 @@ impl Inner {
             // this version of the engine with these settings.
             let restored = unsafe { Artifact::deserialize(&sandbox, component, &code) };
             match restored {
-                Ok(artifact) => return artifact.link(&sandbox, hash, class),
+                Ok(artifact) => return artifact.link(&sandbox, key, wasm),
                 Err(error) => {
                     tracing::warn!(%error, "a compiled program on disk is of no use: it is compiled again");
                     disk.remove(&name);
@@ -202,7 +203,7 @@ impl Inner {
                 Err(error) => tracing::warn!(%error, "a compiled program cannot be stored"),
             }
         }
-        artifact.link(&sandbox, hash, class)
+        artifact.link(&sandbox, key, wasm)
     }
 }
 
@@ -251,20 +252,23 @@ impl Artifact {
         }
     }
 
-    fn link(self, sandbox: &Sandbox, hash: Hash, class: Class) -> Result<Program, LoadError> {
+    /// `wasm` is what it was compiled from.
+    fn link(self, sandbox: &Sandbox, key: Key, wasm: &[u8]) -> Result<Program, LoadError> {
         let host = |error: wasmtime::Error| LoadError::Host(format!("{error:#}"));
         let import = |error: wasmtime::Error| LoadError::Import(format!("{error:#}"));
-        let (exports, code) = match self {
+        let (exports, remedy, code) = match self {
             Self::Component(component) => {
                 let (exports, entries) = Exports::of_component(&component);
                 let mut linker = wasmtime::component::Linker::new(&sandbox.engine);
                 wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(host)?;
                 streams::add_to_linker(&mut linker).map_err(host)?;
                 loader::add_to_linker(&mut linker).map_err(host)?;
-                (exports, Code::Component { pre: linker.instantiate_pre(&component).map_err(import)?, entries })
+                actor::add_to_linker(&mut linker).map_err(host)?;
+                (exports, None, Code::Component { pre: linker.instantiate_pre(&component).map_err(import)?, entries })
             }
             Self::Module(module) => {
                 let exports = Exports::of_module(&module);
+                let remedy = if exports.poll { core_module::remedy(wasm) } else { None };
                 let mut linker = wasmtime::Linker::new(&sandbox.engine);
                 wasmtime_wasi::p1::add_to_linker_async(&mut linker, Guest::p1).map_err(host)?;
                 // The library's own takes codes from 126 on for a trap; here every code is the program's to choose.
@@ -272,9 +276,9 @@ impl Artifact {
                 linker
                     .func_wrap("wasi_snapshot_preview1", "proc_exit", |code: i32| Err::<(), _>(I32Exit(code).into()))
                     .map_err(host)?;
-                (exports, Code::Module(linker.instantiate_pre(&module).map_err(import)?))
+                (exports, remedy, Code::Module(linker.instantiate_pre(&module).map_err(import)?))
             }
         };
-        Ok(Program::new(hash, class, exports, code))
+        Ok(Program::new(key, exports, remedy, code))
     }
 }

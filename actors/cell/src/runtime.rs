@@ -7,9 +7,11 @@ use thiserror::Error;
 use tokio::runtime;
 
 use crate::{
+    capacity::Cells,
+    directory::Directory,
     disk::Disk,
-    engine::{Class, Engines, Sandbox},
-    preemption::{Requeue, Ticker},
+    engine::{Class, Customise, Engines, Sandbox},
+    preemption::{Requeue, Ticker, Ticks},
     program::Program,
     programs::{LoadError, Programs},
 };
@@ -21,6 +23,10 @@ pub struct Config {
     pub debug: bool,
     /// Where compiled programs are kept; `None` keeps them in memory only.
     pub cache: Option<PathBuf>,
+    /// Cells that may live at once. What the system allows may be less.
+    pub cells: Cells,
+    /// Changes the settings of the engines before they are made, on the embedder's responsibility.
+    pub customise: Option<Customise>,
 }
 
 /// Why a runtime could not be started.
@@ -39,6 +45,8 @@ pub struct Runtime {
     pub(crate) engines: Arc<Engines>,
     pub(crate) requeue: Requeue,
     programs: Programs,
+    directory: Directory,
+    ticks: Ticks,
 }
 
 impl Runtime {
@@ -52,7 +60,8 @@ impl Runtime {
     pub fn start(config: Config, handle: runtime::Handle) -> Result<Self, StartError> {
         let ticker = Ticker::start().map_err(StartError::Thread)?;
         let requeue = Requeue::start().map_err(StartError::Thread)?;
-        let engines = Arc::new(Engines::new(config.debug, ticker));
+        let ticks = ticker.ticks().clone();
+        let engines = Arc::new(Engines::new(config.debug, config.customise, config.cells, ticker));
         let disk = config.cache.and_then(|directory| match Disk::open(directory) {
             Ok(disk) => Some(disk),
             Err(error) => {
@@ -62,7 +71,16 @@ impl Runtime {
             }
         });
         let programs = Programs::new(Arc::clone(&engines), disk, handle.clone());
-        Ok(Self { handle, engines, requeue, programs })
+        Ok(Self { handle, engines, requeue, programs, directory: Directory::default(), ticks })
+    }
+
+    /// The cells that live.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    pub(crate) fn ticks(&self) -> &Ticks {
+        &self.ticks
     }
 
     /// The program of these bytes, a component or a core preview 1 module, for cells of a size class.

@@ -4,6 +4,8 @@
 //! other ends go to whoever serves the guest's vat, when the guest connects. The host owns both pipes; they
 //! close when the guest drops its streams or its instance ends.
 
+use std::sync::Arc;
+
 use wasmtime::component::{Linker, Resource, ResourceType};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
 
@@ -28,8 +30,8 @@ pub struct Duplex {
     pub to_guest: pipe::Writer,
 }
 
-/// Serves the node's end, called when the guest connects.
-pub type Connect = Box<dyn FnOnce(Duplex) + Send>;
+/// Serves the node's end, called when an instance connects: once at most for each.
+pub type Connect = Arc<dyn Fn(Duplex) + Send + Sync>;
 
 /// The guest's side of the resource `connection`: each stream is there until it is taken.
 pub(crate) struct Connection {

@@ -45,9 +45,45 @@ struct State {
     closed: bool,
     waiting: Wakers,
     line: Vec<u8>,
+    rate: Rate,
+}
+
+/// Bounds the lines that one cell writes to the log: [`MAX_LINES`] a second, the rest is counted.
+#[derive(Debug)]
+pub(crate) struct Rate {
     window_start: Instant,
     lines_in_window: u32,
     lines_dropped: u64,
+}
+
+impl Default for Rate {
+    fn default() -> Self {
+        Self { window_start: Instant::now(), lines_in_window: 0, lines_dropped: 0 }
+    }
+}
+
+impl Rate {
+    /// Whether there is room for another line. Tells of those that were dropped once there is.
+    pub(crate) fn admit(&mut self, cell: CellId) -> bool {
+        if self.window_start.elapsed() >= WINDOW {
+            self.window_start = Instant::now();
+            self.lines_in_window = 0;
+            self.tell(cell);
+        }
+        if self.lines_in_window >= MAX_LINES {
+            self.lines_dropped += 1;
+            return false;
+        }
+        self.lines_in_window += 1;
+        true
+    }
+
+    fn tell(&mut self, cell: CellId) {
+        if self.lines_dropped > 0 {
+            tracing::warn!(target: "ww::stderr", %cell, dropped = self.lines_dropped, "lines were dropped: the cell writes too many");
+            self.lines_dropped = 0;
+        }
+    }
 }
 
 /// Makes the standard error of a cell.
@@ -59,9 +95,7 @@ pub fn tail(cell: CellId) -> (Writer, Reader) {
         closed: false,
         waiting: Wakers::default(),
         line: Vec::new(),
-        window_start: Instant::now(),
-        lines_in_window: 0,
-        lines_dropped: 0,
+        rate: Rate::default(),
     }));
     (Writer(Arc::new(WriterEnd(Arc::clone(&state)))), Reader(state))
 }
@@ -126,19 +160,9 @@ impl State {
 
     fn log_line(&mut self) {
         let line = std::mem::take(&mut self.line);
-        if self.window_start.elapsed() >= WINDOW {
-            self.window_start = Instant::now();
-            self.lines_in_window = 0;
-            if self.lines_dropped > 0 {
-                tracing::warn!(target: "ww::stderr", cell = %self.cell, dropped = self.lines_dropped, "lines were dropped: the cell writes too many");
-                self.lines_dropped = 0;
-            }
-        }
-        if self.lines_in_window >= MAX_LINES {
-            self.lines_dropped += 1;
+        if !self.rate.admit(self.cell) {
             return;
         }
-        self.lines_in_window += 1;
         // Control characters of a guest must not reach a terminal through the log.
         let line: String = String::from_utf8_lossy(&line).chars().filter(|c| !c.is_control() || *c == '\t').collect();
         tracing::info!(target: "ww::stderr", cell = %self.cell, "{line}");
@@ -151,9 +175,8 @@ impl Drop for WriterEnd {
         if !state.line.is_empty() {
             state.log_line();
         }
-        if state.lines_dropped > 0 {
-            tracing::warn!(target: "ww::stderr", cell = %state.cell, dropped = state.lines_dropped, "lines were dropped: the cell wrote too many");
-        }
+        let cell = state.cell;
+        state.rate.tell(cell);
         state.closed = true;
         let waiting = state.waiting.take();
         drop(state);

@@ -6,6 +6,8 @@ use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
+use crate::Name;
+
 /// Methods of the `Host` interface that can be granted one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -36,6 +38,18 @@ pub enum ExecutorMethod {
     Echo,
 }
 
+/// Which cells of its node a cell may send messages to.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Reach {
+    /// None.
+    #[default]
+    Nobody,
+    /// Those that have one of these names, and whoever sent the message in progress.
+    Names(BTreeSet<Name>),
+    /// All, by name or by id.
+    Everybody,
+}
+
 /// The authority of one cell.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Grants {
@@ -45,6 +59,16 @@ pub struct Grants {
     pub executor: BTreeSet<ExecutorMethod>,
     /// Whether it may read the files of its image.
     pub loader: bool,
+    /// To whom it may send messages: `wetware:cell/mail`.
+    pub mail: Reach,
+    /// Whether it may know its own id and name, and the envelope of its messages: `wetware:cell/self`.
+    pub identity: bool,
+    /// Whether it may register and look up names: `wetware:cell/registry`.
+    pub registry: bool,
+    /// Whether it may link, monitor and signal other cells: `wetware:cell/process`.
+    pub process: bool,
+    /// Whether it may write to the node's log: `wetware:cell/log`.
+    pub log: bool,
 }
 
 impl HostMethod {
@@ -65,12 +89,32 @@ impl Grants {
 
     /// Everything: what the image's own cell gets unless its image says less.
     pub fn all() -> Self {
-        Self { host: HostMethod::ALL.into(), executor: ExecutorMethod::ALL.into(), loader: true }
+        Self {
+            host: HostMethod::ALL.into(),
+            executor: ExecutorMethod::ALL.into(),
+            loader: true,
+            mail: Reach::Everybody,
+            identity: true,
+            registry: true,
+            process: true,
+            log: true,
+        }
     }
 
     /// What a child gets that its parent hands its own `Host`: the same, but not the parent's image.
     pub fn for_child(&self) -> Self {
         Self { loader: false, ..self.clone() }
+    }
+}
+
+impl Reach {
+    /// Whether a cell may be sent to under this name.
+    pub fn has(&self, name: &Name) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Names(names) => names.contains(name),
+            Self::Everybody => true,
+        }
     }
 }
 
@@ -108,5 +152,14 @@ mod tests {
         assert_eq!(child.host, parent.host);
         assert_eq!(child.executor, parent.executor);
         assert!(!child.loader);
+        assert_eq!(child.mail, parent.mail);
+    }
+
+    #[test]
+    fn a_reach_is_nobody_some_or_everybody() {
+        let [store, other] = ["store", "other"].map(|name| Name::new(name).expect("a name"));
+        let some = Reach::Names([store.clone()].into());
+        let has = |reach: &Reach| [reach.has(&store), reach.has(&other)];
+        assert_eq!([has(&Reach::Nobody), has(&some), has(&Reach::Everybody)], [[false; 2], [true, false], [true; 2]]);
     }
 }

@@ -66,3 +66,20 @@ impl fmt::Display for SlotId {
         self.0.fmt(f)
     }
 }
+
+/// Hands out the ids of the slots of one node, starting with 1.
+#[derive(Debug)]
+pub struct SlotIds(AtomicU64);
+
+impl SlotIds {
+    /// The next id.
+    pub fn next(&self) -> SlotId {
+        SlotId(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Default for SlotIds {
+    fn default() -> Self {
+        Self(AtomicU64::new(1))
+    }
+}

@@ -25,6 +25,16 @@ pub const DEFAULT_CHILDREN: u32 = 1_024;
 /// Cells that one cell and all below it may own at once.
 pub const DEFAULT_SUBTREE_CELLS: u32 = 4_096;
 
+/// Bytes of a message that travels as a whole, through `handle`, `send` and mail: larger ones travel as streams, which
+/// hold a cell's neighbours up less.
+pub const DEFAULT_MESSAGE_SIZE: u32 = 4 << 20;
+
+/// Instances of a cell in sync mode that run at once.
+pub const DEFAULT_INSTANCES: u32 = 64;
+
+/// Most instances of a cell in sync mode: half of the places that a size class has by default.
+pub const MAX_INSTANCES: u32 = 1_024;
+
 /// What one cell may use. Inherited: a child never has more than its parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -40,6 +50,10 @@ pub struct Limits {
     pub subtree_cells: u32,
     /// Bytes of linear memory that all cells below it may be allowed at once; `None` for no limit of its own.
     pub subtree_memory: Option<u64>,
+    /// Bytes of a message that travels as a whole.
+    pub message_size: u32,
+    /// Instances at once in sync mode, at least one.
+    pub instances: u32,
 }
 
 /// A wish for other limits, as an image or a spec states it; what is left out stays as it was.
@@ -58,6 +72,10 @@ pub struct Narrowing {
     pub subtree_cells: Option<u32>,
     /// Bytes of linear memory that all cells below it may be allowed at once.
     pub subtree_memory: Option<u64>,
+    /// Bytes of a message that travels as a whole.
+    pub message_size: Option<u32>,
+    /// Instances at once in sync mode.
+    pub instances: Option<u32>,
 }
 
 /// A wish for more than there is.
@@ -81,6 +99,8 @@ impl Default for Limits {
             children: DEFAULT_CHILDREN,
             subtree_cells: DEFAULT_SUBTREE_CELLS,
             subtree_memory: None,
+            message_size: DEFAULT_MESSAGE_SIZE,
+            instances: DEFAULT_INSTANCES,
         }
     }
 }
@@ -89,7 +109,7 @@ impl Limits {
     /// The most that an image's own cell can be given on a node with these defaults: `max_memory` bytes, and no
     /// limits of time.
     pub fn of_node(max_memory: u64) -> Self {
-        Self { memory: max_memory, deadline: None, cpu: None, ..Self::default() }
+        Self { memory: max_memory, deadline: None, cpu: None, instances: MAX_INSTANCES, ..Self::default() }
     }
 
     /// These limits with the wishes in place of what they name.
@@ -109,6 +129,8 @@ impl Limits {
                 (wanted, Some(most)) => Some(at_most("subtree-memory", wanted, most)?),
                 (None, None) => None,
             },
+            message_size: at_most("message-size", by.message_size, self.message_size)?,
+            instances: at_most("instances", by.instances, self.instances)?.max(1),
         })
     }
 }
@@ -154,6 +176,14 @@ mod tests {
             (
                 Narrowing { children: Some(4), ..Narrowing::default() },
                 Exceeds { limit: "children", wanted: 4, most: 3 },
+            ),
+            (
+                Narrowing { message_size: Some(DEFAULT_MESSAGE_SIZE + 1), ..Narrowing::default() },
+                Exceeds { limit: "message-size", wanted: 4_194_305, most: 4_194_304 },
+            ),
+            (
+                Narrowing { instances: Some(65), ..Narrowing::default() },
+                Exceeds { limit: "instances", wanted: 65, most: 64 },
             ),
         ] {
             assert_eq!(parent.narrowed(&wider), Err(exceeds));

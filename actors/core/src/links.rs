@@ -34,6 +34,18 @@ pub const MAX_MONITORS: usize = 1_024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Monitor(u64);
 
+impl Monitor {
+    /// Wraps a number that [`Monitor::get`] returned.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number behind the monitor.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
 /// A message about another cell, in the lane before all other messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -54,6 +66,22 @@ pub enum Signal {
         /// Why it ended; `no-process` if it was not there.
         reason: Reason,
     },
+}
+
+impl Signal {
+    /// The other cell.
+    pub fn cell(&self) -> CellId {
+        match self {
+            Self::Exit { from: cell, .. } | Self::Down { cell, .. } => *cell,
+        }
+    }
+
+    /// Why it ended, or what it sent.
+    pub fn reason(&self) -> &Reason {
+        match self {
+            Self::Exit { reason, .. } | Self::Down { reason, .. } => reason,
+        }
+    }
 }
 
 /// What is to be done.

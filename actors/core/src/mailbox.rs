@@ -5,26 +5,35 @@
 //! taken comes back, with the reason. Closing a mailbox gives back what still waits in it.
 //!
 //! A mailbox belongs to a slot, not to an incarnation: it stays when a new incarnation takes over, and
-//! whatever nobody has begun is served by that one. It has one lane, for messages: control reaches a cell
-//! past it, without waiting for anything.
+//! whatever nobody has begun is served by that one. It is the last of three lanes: control and exit signals
+//! reach a cell past it. There is one reader at a time.
+//!
+//! Everything is behind one lock, which is held for moments and never across a wait: a send and a receive
+//! take it once each, and allocate nothing once the queue has grown.
 
 use std::{
     collections::VecDeque,
+    future::{Future, poll_fn},
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    task::{Context, Poll, Waker},
 };
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::exit::Reason;
 
 /// Messages that may wait, unless a spec says otherwise: enough for a burst, few enough that the last of them is
 /// not stale when its turn comes.
 pub const DEFAULT_CAPACITY: usize = 256;
+
+/// Most messages that any mailbox may hold: with the largest messages that travel as a whole, as much memory as a
+/// large cell has.
+pub const MAX_CAPACITY: usize = 65_536;
 
 /// What happens to a message for a full mailbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,9 +58,12 @@ pub enum Refused {
     /// A newer message took its place: the policy is [`Overflow::DropOldest`].
     #[error("the message was dropped for a newer one")]
     Dropped,
-    /// Whoever read it has ended for good.
+    /// Whoever read it has ended.
     #[error("the cell has ended: {0}")]
     Ended(Reason),
+    /// Nobody ever reads it.
+    #[error("the cell runs its main and takes no messages")]
+    NotServed,
 }
 
 /// A message that was not taken, and why.
@@ -69,28 +81,58 @@ pub struct Mailbox<T>(Arc<Shared<T>>);
 
 #[derive(Debug)]
 struct Shared<T> {
+    capacity: usize,
     overflow: Overflow,
-    /// One permit for each message that may wait. It is fair: senders that wait are served in order.
-    room: Arc<Semaphore>,
     queue: Mutex<Queue<T>>,
-    arrived: Notify,
+    /// A copy of what the queue says, for whoever looks without the lock.
+    depth: AtomicUsize,
     dropped: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Queue<T> {
-    waiting: VecDeque<(T, OwnedSemaphorePermit)>,
-    ended: Option<Reason>,
+    messages: VecDeque<T>,
+    /// Senders that wait for room with their messages, in the order of arrival: as many as there are senders.
+    parked: VecDeque<Parked<T>>,
+    next_ticket: u64,
+    closed: Option<Refused>,
+    reader: Option<Waker>,
+}
+
+#[derive(Debug)]
+struct Parked<T> {
+    ticket: u64,
+    message: T,
+    sender: Option<Waker>,
+}
+
+/// What became of a message at once.
+enum Offered<T> {
+    /// It is in the queue, in the place of this one if there was no room.
+    Taken(Option<T>),
+    Returned(Returned<T>),
+    /// It waits for room, under this ticket.
+    Parked(u64),
 }
 
 impl<T> Mailbox<T> {
-    /// A mailbox for at most `capacity` messages, at least one.
+    /// A mailbox for at most `capacity` messages, at least one and at most [`MAX_CAPACITY`].
     pub fn new(capacity: usize, overflow: Overflow) -> Self {
+        Self::with(capacity.clamp(1, MAX_CAPACITY), overflow, None)
+    }
+
+    /// A mailbox that nobody reads: every message comes back.
+    pub fn not_served() -> Self {
+        Self::with(1, Overflow::Reject, Some(Refused::NotServed))
+    }
+
+    fn with(capacity: usize, overflow: Overflow, closed: Option<Refused>) -> Self {
+        let queue = Queue { messages: VecDeque::new(), parked: VecDeque::new(), next_ticket: 0, closed, reader: None };
         Self(Arc::new(Shared {
+            capacity,
             overflow,
-            room: Arc::new(Semaphore::new(capacity.clamp(1, Semaphore::MAX_PERMITS))),
-            queue: Mutex::new(Queue { waiting: VecDeque::new(), ended: None }),
-            arrived: Notify::new(),
+            queue: Mutex::new(queue),
+            depth: AtomicUsize::new(0),
             dropped: AtomicU64::new(0),
         }))
     }
@@ -104,95 +146,195 @@ impl<T> Mailbox<T> {
     ///
     /// Gives the message back where the mailbox does not take it.
     pub async fn send(&self, message: T) -> Result<Option<T>, Returned<T>> {
-        let shared = &self.0;
-        let mut oldest = None;
-        let permit = match Arc::clone(&shared.room).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => match shared.overflow {
-                Overflow::Reject => return Err(self.returned(message, Refused::Full)),
-                Overflow::Wait => match Arc::clone(&shared.room).acquire_owned().await {
-                    Ok(permit) => permit,
-                    // Closed: `push` below says why.
-                    Err(_) => return Err(self.returned(message, Refused::Full)),
-                },
-                Overflow::DropOldest => {
-                    let popped = self.lock().waiting.pop_front();
-                    match popped {
-                        Some((old, permit)) => {
-                            shared.dropped.fetch_add(1, Ordering::Relaxed);
-                            oldest = Some(old);
-                            permit
-                        }
-                        // All permits are with messages that are being taken right now: there will be room at once.
-                        None => match Arc::clone(&shared.room).acquire_owned().await {
-                            Ok(permit) => permit,
-                            Err(_) => return Err(self.returned(message, Refused::Full)),
-                        },
-                    }
-                }
-            },
-        };
-        let mut queue = self.lock();
-        if let Some(reason) = &queue.ended {
-            let why = Refused::Ended(reason.clone());
-            drop(queue);
-            return Err(Returned { message, why });
+        match self.offer(message) {
+            Offered::Taken(oldest) => Ok(oldest),
+            Offered::Returned(returned) => Err(returned),
+            Offered::Parked(ticket) => Waiting { mailbox: self, ticket: Some(ticket) }.await.map(|()| None),
         }
-        queue.waiting.push_back((message, permit));
+    }
+
+    fn offer(&self, message: T) -> Offered<T> {
+        let shared = &*self.0;
+        let mut queue = self.lock();
+        if let Some(why) = &queue.closed {
+            let why = why.clone();
+            drop(queue);
+            return Offered::Returned(Returned { message, why });
+        }
+        let mut oldest = None;
+        if queue.messages.len() >= shared.capacity || !queue.parked.is_empty() {
+            match shared.overflow {
+                Overflow::Reject => {
+                    drop(queue);
+                    return Offered::Returned(Returned { message, why: Refused::Full });
+                }
+                Overflow::Wait => {
+                    let ticket = queue.next_ticket;
+                    queue.next_ticket += 1;
+                    queue.parked.push_back(Parked { ticket, message, sender: None });
+                    return Offered::Parked(ticket);
+                }
+                Overflow::DropOldest => {
+                    oldest = queue.messages.pop_front();
+                    shared.dropped.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
+        queue.messages.push_back(message);
+        shared.depth.store(queue.messages.len(), Ordering::Relaxed);
+        let reader = queue.reader.take();
         drop(queue);
-        shared.arrived.notify_one();
-        Ok(oldest)
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+        Offered::Taken(oldest)
     }
 
     /// The next message. Waits until there is one. Cancel safe: no message is lost.
     pub async fn receive(&self) -> T {
-        loop {
-            if let Some(message) = self.try_receive() {
-                return message;
+        poll_fn(|cx| self.poll_receive(cx)).await
+    }
+
+    /// The next message, or a wake-up when there is one.
+    pub fn poll_receive(&self, cx: &mut Context<'_>) -> Poll<T> {
+        let mut queue = self.lock();
+        match self.take(&mut queue) {
+            Some((message, sender)) => {
+                drop(queue);
+                if let Some(sender) = sender {
+                    sender.wake();
+                }
+                Poll::Ready(message)
             }
-            self.0.arrived.notified().await;
+            None => {
+                match &mut queue.reader {
+                    Some(reader) => reader.clone_from(cx.waker()),
+                    none => *none = Some(cx.waker().clone()),
+                }
+                Poll::Pending
+            }
         }
     }
 
     /// The next message, if there is one.
     pub fn try_receive(&self) -> Option<T> {
-        let mut queue = self.lock();
-        let (message, _room) = queue.waiting.pop_front()?;
-        // Several may have arrived for one notice.
-        if !queue.waiting.is_empty() {
-            self.0.arrived.notify_one();
+        let (message, sender) = self.take(&mut self.lock())?;
+        if let Some(sender) = sender {
+            sender.wake();
         }
         Some(message)
     }
 
-    /// Ends the mailbox for good, and gives back what still waits. Later sends are refused with the reason.
+    /// Takes the first message out and lets the first sender that waits put its own in; whom to wake for that.
+    fn take(&self, queue: &mut Queue<T>) -> Option<(T, Option<Waker>)> {
+        let message = queue.messages.pop_front()?;
+        let mut sender = None;
+        if let Some(parked) = queue.parked.pop_front() {
+            queue.messages.push_back(parked.message);
+            sender = parked.sender;
+        }
+        self.0.depth.store(queue.messages.len(), Ordering::Relaxed);
+        Some((message, sender))
+    }
+
+    /// Ends the mailbox, and gives back what still waits. Later sends are refused with the reason, until it is opened
+    /// again. The first reason counts.
     pub fn close(&self, reason: Reason) -> Vec<T> {
         let mut queue = self.lock();
-        queue.ended.get_or_insert(reason);
-        let waiting = queue.waiting.drain(..).map(|(message, _)| message).collect();
+        queue.closed.get_or_insert(Refused::Ended(reason));
+        let waiting: Vec<T> = queue.messages.drain(..).collect();
+        self.0.depth.store(0, Ordering::Relaxed);
+        // They find their messages where they left them, and take them back.
+        let senders: Vec<Waker> = queue.parked.iter_mut().filter_map(|parked| parked.sender.take()).collect();
         drop(queue);
-        self.0.room.close();
+        senders.into_iter().for_each(Waker::wake);
         waiting
     }
 
-    /// Messages that wait.
-    pub fn depth(&self) -> usize {
-        self.lock().waiting.len()
+    /// Takes messages again after [`Mailbox::close`].
+    pub fn reopen(&self) {
+        let mut queue = self.lock();
+        if !matches!(queue.closed, Some(Refused::Ended(_))) {
+            return;
+        }
+        queue.closed = None;
+        // Senders that waited through both without noticing.
+        let mut wake: Vec<Waker> = queue.reader.take().into_iter().collect();
+        while queue.messages.len() < self.0.capacity
+            && let Some(parked) = queue.parked.pop_front()
+        {
+            queue.messages.push_back(parked.message);
+            wake.extend(parked.sender);
+        }
+        self.0.depth.store(queue.messages.len(), Ordering::Relaxed);
+        drop(queue);
+        wake.into_iter().for_each(Waker::wake);
     }
 
-    /// Messages that were dropped for newer ones.
+    /// Messages that wait. Takes no lock.
+    pub fn depth(&self) -> usize {
+        self.0.depth.load(Ordering::Relaxed)
+    }
+
+    /// Messages that were dropped for newer ones. Takes no lock.
     pub fn dropped(&self) -> u64 {
         self.0.dropped.load(Ordering::Relaxed)
     }
 
-    fn returned(&self, message: T, otherwise: Refused) -> Returned<T> {
-        let why = self.lock().ended.clone().map_or(otherwise, Refused::Ended);
-        Returned { message, why }
+    /// Messages that may wait.
+    pub fn capacity(&self) -> usize {
+        self.0.capacity
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue<T>> {
         // Nothing panics while the lock is held.
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Queue<T> {
+    /// Where the message with a ticket waits, if it still does. Tickets grow along the queue.
+    fn find(&self, ticket: u64) -> Option<usize> {
+        self.parked.binary_search_by_key(&ticket, |parked| parked.ticket).ok()
+    }
+}
+
+/// A sender that waits for room: until its message was taken, or comes back.
+struct Waiting<'a, T> {
+    mailbox: &'a Mailbox<T>,
+    /// `None` once it is known what became of the message.
+    ticket: Option<u64>,
+}
+
+impl<T> Future for Waiting<'_, T> {
+    type Output = Result<(), Returned<T>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(ticket) = self.ticket else { return Poll::Ready(Ok(())) };
+        let mut queue = self.mailbox.lock();
+        let Some(place) = queue.find(ticket) else {
+            drop(queue);
+            self.ticket = None;
+            return Poll::Ready(Ok(()));
+        };
+        if let Some(why) = queue.closed.clone() {
+            let parked = queue.parked.remove(place);
+            drop(queue);
+            self.ticket = None;
+            return Poll::Ready(parked.map_or(Ok(()), |parked| Err(Returned { message: parked.message, why })));
+        }
+        queue.parked[place].sender = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl<T> Drop for Waiting<'_, T> {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket else { return };
+        let mut queue = self.mailbox.lock();
+        let given_up = queue.find(ticket).and_then(|place| queue.parked.remove(place));
+        drop(queue);
+        drop(given_up);
     }
 }
 
@@ -203,104 +345,4 @@ impl<T> Clone for Mailbox<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures::{FutureExt, future::join_all};
-
-    use super::*;
-
-    fn drain(mailbox: &Mailbox<u32>) -> Vec<u32> {
-        std::iter::from_fn(|| mailbox.try_receive()).collect()
-    }
-
-    #[tokio::test]
-    async fn a_full_mailbox_follows_its_policy() {
-        let table = [
-            (Overflow::Reject, Err((3, Refused::Full)), vec![1, 2], 0),
-            (Overflow::DropOldest, Ok(Some(1)), vec![2, 3], 1),
-        ];
-        for (overflow, outcome, left, dropped) in table {
-            let mailbox = Mailbox::new(2, overflow);
-            for message in [1, 2] {
-                assert!(matches!(mailbox.send(message).await, Ok(None)));
-            }
-            let third = mailbox.send(3).await.map_err(|returned| (returned.message, returned.why));
-            assert_eq!(third, outcome, "{overflow:?}");
-            assert_eq!((mailbox.depth(), mailbox.dropped()), (2, dropped));
-            assert_eq!(drain(&mailbox), left, "{overflow:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn senders_wait_for_room_in_the_order_of_their_arrival() {
-        let mailbox = Mailbox::new(1, Overflow::Wait);
-        mailbox.send(0).await.expect("there is room");
-        let mut second = Box::pin(mailbox.send(1));
-        let mut third = Box::pin(mailbox.send(2));
-        assert!(second.as_mut().now_or_never().is_none(), "it waits");
-        assert!(third.as_mut().now_or_never().is_none(), "it waits");
-        assert_eq!(mailbox.receive().await, 0);
-        assert!(third.as_mut().now_or_never().is_none(), "it is not its turn");
-        assert!(matches!(second.await, Ok(None)));
-        assert_eq!(mailbox.receive().await, 1);
-        assert!(matches!(third.await, Ok(None)));
-    }
-
-    #[tokio::test]
-    async fn the_end_gives_back_what_waits_and_what_comes() {
-        let mailbox = Mailbox::new(1, Overflow::Wait);
-        mailbox.send(1).await.expect("there is room");
-        let mut waiting = Box::pin(mailbox.send(2));
-        assert!(waiting.as_mut().now_or_never().is_none(), "it waits");
-        assert_eq!(mailbox.close(Reason::Killed), [1]);
-        for outcome in [waiting.await, mailbox.send(3).await] {
-            let returned = outcome.expect_err("nobody is there");
-            assert_eq!(returned.why, Refused::Ended(Reason::Killed));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_sender_that_stops_waiting_takes_its_message_with_it() {
-        let mailbox = Mailbox::new(1, Overflow::Wait);
-        mailbox.send(1).await.expect("there is room");
-        assert!(mailbox.send(2).now_or_never().is_none());
-        assert_eq!(mailbox.receive().await, 1);
-        mailbox.send(3).await.expect("there is room again");
-        assert_eq!(drain(&mailbox), [3]);
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn messages_of_one_sender_keep_their_order_under_every_policy() {
-        const SENDERS: u32 = 8;
-        const EACH: u32 = 500;
-        for overflow in [Overflow::Wait, Overflow::DropOldest] {
-            let mailbox = Mailbox::new(4, overflow);
-            let senders = (0..SENDERS).map(|sender| {
-                let mailbox = mailbox.clone();
-                async move {
-                    for number in 0..EACH {
-                        mailbox.send((sender, number)).await.expect("open");
-                        tokio::task::yield_now().await;
-                    }
-                }
-            });
-            let receiving = async {
-                let mut last = vec![None; SENDERS as usize];
-                let mut received = 0;
-                while u64::from(received) + mailbox.dropped() < u64::from(SENDERS * EACH) {
-                    let Some((sender, number)) = mailbox.try_receive() else {
-                        tokio::task::yield_now().await;
-                        continue;
-                    };
-                    assert!(last[sender as usize] < Some(number), "{overflow:?}: out of order");
-                    last[sender as usize] = Some(number);
-                    received += 1;
-                }
-                received
-            };
-            let (_, received) = futures::join!(join_all(senders), receiving);
-            if overflow == Overflow::Wait {
-                assert_eq!(received, SENDERS * EACH);
-            }
-        }
-    }
-}
+mod tests;

@@ -31,6 +31,11 @@ pub enum Invalid {
 }
 
 impl Name {
+    /// The name of an image's cell that nobody named: it is the first process of its node.
+    pub fn pid0() -> Self {
+        Self("pid0".to_owned())
+    }
+
     /// Checks a name.
     ///
     /// # Errors
@@ -91,6 +96,7 @@ mod tests {
     #[test]
     fn names_follow_the_pattern() {
         let longest = "a".repeat(MAX_LEN);
+        assert_eq!(Name::new(Name::pid0().as_str()), Ok(Name::pid0()));
         for good in ["a", "0", "echo", "a.b_c-d", "pid0", longest.as_str()] {
             assert_eq!(Name::new(good).map(String::from).as_deref(), Ok(good));
         }

@@ -17,11 +17,12 @@ use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::{Semaphore, oneshot};
 use ww_cell::{
-    Cell, Class, Connect, Exports, Files, Incarnation, LoadError, Mode, Program, Runtime, Start, Stderr, Stdio, Stop,
-    cell::NotExported, pipe, tail,
+    Cell, Class, Connect, Directory, Exports, Files, LoadError, Mode, Program, Runtime, Stderr, Stdio, Stop,
+    cell::{self, Refusal},
+    pipe, tail,
 };
 use ww_core::{
-    CellId, Grants, Limits,
+    CellId, Grants, Limits, Name,
     exit::{self, Reason},
     id::CellIds,
     mailbox::{DEFAULT_CAPACITY, Overflow},
@@ -41,6 +42,8 @@ pub const MAX_STARTING: usize = 17;
 pub struct Spec {
     /// What the program sees as its own name, and the log shows.
     pub name: String,
+    /// Names that it is registered under.
+    pub names: Vec<Name>,
     /// A component or a core preview 1 module.
     pub wasm: Bytes,
     /// Arguments after the name.
@@ -64,16 +67,14 @@ pub struct Serving {
     pub mailbox: usize,
     /// What happens to one more.
     pub overflow: Overflow,
-    /// Instances at once in sync mode.
-    pub instances: usize,
 }
 
 /// What a started cell does.
 enum Task {
     /// Runs `main` once, with these streams.
     Main(Stdio),
-    /// Serves a mailbox.
-    Serve(Serving),
+    /// Serves a mailbox, and reports here.
+    Serve(Serving, Stderr),
 }
 
 /// Why a cell was not started.
@@ -83,9 +84,9 @@ pub enum SpawnError {
     /// The program cannot be run.
     #[error(transparent)]
     Program(#[from] LoadError),
-    /// The program cannot serve messages in the mode that was asked for.
+    /// The program cannot serve messages in the mode that was asked for, or a name cannot be registered.
     #[error(transparent)]
-    Mode(#[from] NotExported),
+    Refused(#[from] Refusal),
     /// The program cannot be run once: it has no `main`.
     #[error("the program exports no main: expected wasi:cli/run or _start, found {0}")]
     NoMain(Exports),
@@ -128,15 +129,26 @@ struct Queue {
     starting: usize,
 }
 
+impl Spec {
+    /// A program without arguments, environment, names and grants, with the limits of its owner.
+    pub fn new(wasm: impl Into<Bytes>) -> Self {
+        Self {
+            name: "cell".to_owned(),
+            names: Vec::new(),
+            wasm: wasm.into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            limits: None,
+            grants: Grants::none(),
+            files: None,
+        }
+    }
+}
+
 impl Serving {
     /// In this mode, with the defaults of everything else.
     pub fn new(mode: Mode) -> Self {
-        Self {
-            mode,
-            mailbox: DEFAULT_CAPACITY,
-            overflow: Overflow::default(),
-            instances: ww_cell::cell::DEFAULT_INSTANCES,
-        }
+        Self { mode, mailbox: DEFAULT_CAPACITY, overflow: Overflow::default() }
     }
 }
 
@@ -166,8 +178,8 @@ impl Executor {
         let (guest_stdout, stdout) = pipe::pipe(pipe::CAPACITY);
         let (guest_stderr, stderr) = tail::tail(id);
         let stdio = Stdio { stdin: guest_stdin, stdout: guest_stdout, stderr: Stderr::Tail(guest_stderr) };
-        let (Started { exit, .. }, stop) = self.start_cell(owner, id, spec, Task::Main(stdio)).await?;
-        Ok((self.process(id, exit, stop), Streams { stdin, stdout, stderr }))
+        let started = self.start_cell(owner, id, spec, Task::Main(stdio)).await?;
+        Ok((self.process(started), Streams { stdin, stdout, stderr }))
     }
 
     /// Starts a cell whose `main` runs once, with the given streams. Cancel safe, as [`Executor::run`].
@@ -177,22 +189,43 @@ impl Executor {
     /// As [`Executor::run`].
     pub async fn run_with(&self, owner: Owner, spec: Spec, stdio: Stdio) -> Result<Process, SpawnError> {
         let id = self.0.ids.next();
-        let (Started { exit, .. }, stop) = self.start_cell(owner, id, spec, Task::Main(stdio)).await?;
-        Ok(self.process(id, exit, stop))
+        let started = self.start_cell(owner, id, spec, Task::Main(stdio)).await?;
+        Ok(self.process(started))
     }
 
-    /// Starts a cell that serves messages until it ends. Returns what ends it when it is dropped, and its mailbox.
-    /// Cancel safe, as [`Executor::run`].
+    /// Starts a cell that serves messages until it ends, and whose standard error goes to the log. It ends when what is
+    /// returned is dropped. Cancel safe, as [`Executor::run`].
     ///
     /// # Errors
     ///
     /// As [`Executor::run`], and where the program does not export what the mode needs.
-    pub async fn spawn(&self, owner: Owner, spec: Spec, serving: Serving) -> Result<(Process, Cell), SpawnError> {
+    pub async fn spawn(&self, owner: Owner, spec: Spec, serving: Serving) -> Result<Process, SpawnError> {
         let id = self.0.ids.next();
-        let (Started { exit, cell }, stop) = self.start_cell(owner, id, spec, Task::Serve(serving)).await?;
-        // Only `main` has no mailbox.
-        let cell = cell.ok_or(SpawnError::Stopped)?;
-        Ok((self.process(id, exit, stop), cell))
+        let stderr = Stderr::Tail(tail::tail(id).0);
+        let started = self.start_cell(owner, id, spec, Task::Serve(serving, stderr)).await?;
+        Ok(self.process(started))
+    }
+
+    /// [`Executor::spawn`] of a cell whose standard error goes somewhere else.
+    ///
+    /// # Errors
+    ///
+    /// As [`Executor::spawn`].
+    pub async fn spawn_with(
+        &self,
+        owner: Owner,
+        spec: Spec,
+        serving: Serving,
+        stderr: Stderr,
+    ) -> Result<Process, SpawnError> {
+        let id = self.0.ids.next();
+        let started = self.start_cell(owner, id, spec, Task::Serve(serving, stderr)).await?;
+        Ok(self.process(started))
+    }
+
+    /// The cells that live on this node.
+    pub fn directory(&self) -> &Directory {
+        self.0.runtime.directory()
     }
 
     /// Ends every cell, in reverse order of start, and waits until nothing runs. Nothing starts from now on.
@@ -212,23 +245,17 @@ impl Executor {
         }
     }
 
-    fn process(&self, id: CellId, exit: exit::Watch, stop: Stop) -> Process {
-        Process { id, exit, stop, executor: self.0.actor.downgrade().recipient(), kept: None }
+    fn process(&self, Started { cell, exit }: Started) -> Process {
+        Process { cell, exit, executor: self.0.actor.downgrade().recipient(), kept: None }
     }
 
-    async fn start_cell(
-        &self,
-        owner: Owner,
-        id: CellId,
-        spec: Spec,
-        task: Task,
-    ) -> Result<(Started, Stop), SpawnError> {
+    async fn start_cell(&self, owner: Owner, id: CellId, spec: Spec, task: Task) -> Result<Started, SpawnError> {
         let stop = Stop::default();
         let request = StartCell { owner, id, spec, task, stop: stop.clone(), executor: Arc::downgrade(&self.0) };
         let mut guard = StopUnlessTaken(Some(stop));
         let started = self.send(request).await??;
-        let stop = guard.0.take().unwrap_or_default();
-        Ok((started, stop))
+        guard.0 = None;
+        Ok(started)
     }
 
     fn start_task(
@@ -239,37 +266,31 @@ impl Executor {
         program: Program,
         task: Task,
         stop: Stop,
-    ) -> Result<Started, SpawnError> {
+    ) -> Result<Cell, SpawnError> {
         let guest = Guest { id, grants: spec.grants.clone() };
         let executor = self.clone();
-        let connect = move |connection| executor.0.vat.serve(&executor, guest.clone(), connection);
-        let (name, args, env) = (spec.name.clone(), spec.args.clone(), spec.env.clone());
-        let files = spec.files.clone().filter(|_| spec.grants.loader);
+        let connect: Connect = Arc::new(move |connection| executor.0.vat.serve(&executor, guest.clone(), connection));
+        let spec = cell::Spec {
+            name: spec.name.clone(),
+            names: spec.names.clone(),
+            args: spec.args.clone(),
+            env: spec.env.clone(),
+            limits,
+            grants: spec.grants.clone(),
+            connect: Some(connect),
+            files: spec.files.clone().filter(|_| spec.grants.loader),
+            ..cell::Spec::default()
+        };
         match task {
             Task::Main(stdio) => {
                 if !program.exports().run {
                     return Err(SpawnError::NoMain(program.exports()));
                 }
-                let connect: Option<Connect> = Some(Box::new(connect));
-                let start = Start { id, name, args, env, limits, stdio, connect, files };
-                let Incarnation { exit, .. } = self.0.runtime.run_main(program, start, stop);
-                Ok(Started { exit, cell: None })
+                Ok(self.0.runtime.run_main(id, program, spec, stdio, stop)?)
             }
-            Task::Serve(Serving { mode, mailbox, overflow, instances }) => {
-                let spec = ww_cell::cell::Spec {
-                    name,
-                    mode,
-                    args,
-                    env,
-                    limits,
-                    mailbox,
-                    overflow,
-                    instances,
-                    connect: Some(Arc::new(connect)),
-                    files,
-                };
-                let cell = self.0.runtime.spawn(id, program, spec, stop)?;
-                Ok(Started { exit: cell.exit().clone(), cell: Some(cell) })
+            Task::Serve(Serving { mode, mailbox, overflow }, stderr) => {
+                let spec = cell::Spec { mode, mailbox, overflow, ..spec };
+                Ok(self.0.runtime.spawn(id, program, spec, stderr, stop)?)
             }
         }
     }
@@ -310,10 +331,10 @@ struct StartCell {
     executor: Weak<Shared>,
 }
 
-/// A cell that runs: how its end is learned of, and its mailbox if it has one.
+/// A cell that runs, and how its end is learned of once its place is free.
 struct Started {
+    cell: Cell,
     exit: exit::Watch,
-    cell: Option<Cell>,
 }
 
 #[derive(Message)]
@@ -427,8 +448,8 @@ impl Starter {
             }
             executor.start_task(id, &spec, limits, program, task, stop.clone())
         });
-        let Started { exit, cell } = match started {
-            Ok(started) => started,
+        let cell = match started {
+            Ok(cell) => cell,
             Err(error) => {
                 tracing::debug!(cell = %id, name = spec.name, %error, "a cell was not started");
                 let effects = self.leave(id);
@@ -439,7 +460,8 @@ impl Starter {
         tracing::debug!(cell = %id, name = spec.name, ?owner, "a cell was started");
         self.stops.insert(id, stop);
         let (notifier, news) = exit::channel();
-        let ended = async move { exit.wait().await };
+        let inner = cell.exit().clone();
+        let ended = async move { inner.wait().await };
         ctx.spawn(ended.into_actor(self).map(move |reason, actor, _| {
             report(owner, id, &spec.name, &reason);
             // First its place is free, then its end is news: an owner that starts one cell after the other, at its
@@ -448,7 +470,7 @@ impl Starter {
             notifier.notify(reason);
             actor.carry_out(effects);
         }));
-        Ok(Started { exit: news, cell })
+        Ok(Started { cell, exit: news })
     }
 
     /// The cell runs no more, or never did.

@@ -91,6 +91,7 @@ pub(crate) fn spec(wat: &str) -> Spec {
     let wasm: Bytes = wat::parse_str(wat).unwrap_or_else(|error| panic!("{error}")).into();
     Spec {
         name: "test".into(),
+        names: Vec::new(),
         wasm,
         args: Vec::new(),
         env: Vec::new(),

@@ -3,7 +3,7 @@
 use std::{any::Any, fmt};
 
 use actix::{Message, WeakRecipient};
-use ww_cell::{Stop, pipe, tail};
+use ww_cell::{Cell, pipe, tail};
 use ww_core::{
     CellId,
     exit::{self, Reason},
@@ -11,9 +11,8 @@ use ww_core::{
 
 /// A started cell. Dropping it ends the cell with `shutdown`.
 pub struct Process {
-    pub(crate) id: CellId,
+    pub(crate) cell: Cell,
     pub(crate) exit: exit::Watch,
-    pub(crate) stop: Stop,
     pub(crate) executor: WeakRecipient<Release>,
     pub(crate) kept: Kept,
 }
@@ -43,7 +42,12 @@ pub struct Streams {
 impl Process {
     /// Identifies the cell.
     pub fn id(&self) -> CellId {
-        self.id
+        self.cell.id()
+    }
+
+    /// The cell itself: its mailbox, and what it has done.
+    pub fn cell(&self) -> &Cell {
+        &self.cell
     }
 
     /// Keeps something until the cell has ended, also when the process is dropped before: its streams, so that it is
@@ -59,13 +63,13 @@ impl Process {
 
     /// Ends it with the reason `shutdown` and waits for the end. Cancel safe.
     pub async fn shut_down(&self) -> Reason {
-        self.stop.request(Reason::Shutdown);
+        self.cell.stop(Reason::Shutdown);
         self.exit.wait().await
     }
 
     /// Ends it with the reason `killed` and waits for the end. Cancel safe.
     pub async fn kill(&self) -> Reason {
-        self.stop.request(Reason::Killed);
+        self.cell.stop(Reason::Killed);
         self.exit.wait().await
     }
 }
@@ -75,14 +79,14 @@ impl Drop for Process {
         // The executor knows whether its owner is ending as well: then it has its place in the order of ends. At most
         // one such message per process, so that they need no bound of their own.
         match self.executor.upgrade() {
-            Some(executor) => executor.do_send(Release { id: self.id, kept: self.kept.take() }),
-            None => self.stop.request(Reason::Shutdown),
+            Some(executor) => executor.do_send(Release { id: self.id(), kept: self.kept.take() }),
+            None => self.cell.stop(Reason::Shutdown),
         }
     }
 }
 
 impl fmt::Debug for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Process").field("id", &self.id).field("exit", &self.exit).finish_non_exhaustive()
+        f.debug_struct("Process").field("id", &self.id()).field("exit", &self.exit).finish_non_exhaustive()
     }
 }

@@ -14,9 +14,10 @@
 //! subtree-memory = "256MiB"        # or bytes; of all cells below it
 //! deadline = "30s"                 # or milliseconds; per message
 //! cpu = "500ms"                    # or milliseconds; per message
-//! instances = 64                   # at once, without async
 //! children = 8
 //! subtree-cells = 64
+//! instances = 16                   # at once, in sync mode
+//! message-size = "1MiB"            # or bytes; of messages that travel as a whole
 //!
 //! [env]
 //! GREETING = "hello"
@@ -25,6 +26,11 @@
 //! host = ["id", "addrs", "peers", "connect", "executor", "dial"]
 //! executor = ["runBytes", "echo"]
 //! loader = true
+//! mail = ["store"]                 # the cells that it may send to, by name; or true, false
+//! self = true
+//! registry = true
+//! process = true
+//! log = true
 //! ```
 //!
 //! A key that nothing reads is an error, so that a misspelt limit is not a missing one.
@@ -39,7 +45,7 @@ use serde::{Deserialize, Deserializer, de};
 use thiserror::Error;
 use ww_core::{
     Grants, Name,
-    grants::{ExecutorMethod, HostMethod},
+    grants::{ExecutorMethod, HostMethod, Reach},
     limits::Narrowing,
     mailbox::Overflow,
 };
@@ -61,8 +67,8 @@ pub struct Manifest {
     #[serde(default)]
     pub cell: Cell,
     /// Its wishes for limits.
-    #[serde(default)]
-    pub limits: Limits,
+    #[serde(default, deserialize_with = "limits")]
+    pub limits: Narrowing,
     /// Its environment: names without `=` and NUL, values without NUL.
     #[serde(default, deserialize_with = "environment")]
     pub env: BTreeMap<String, String>,
@@ -93,17 +99,6 @@ pub struct Cell {
     pub overflow: Option<Overflow>,
 }
 
-/// Wishes for limits.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(from = "Wishes")]
-#[non_exhaustive]
-pub struct Limits {
-    /// Those that every cell has.
-    pub narrowing: Narrowing,
-    /// Instances at once in sync mode.
-    pub instances: Option<NonZeroU32>,
-}
-
 /// A text that is no manifest.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("line {line}, column {column}: {message}")]
@@ -122,6 +117,20 @@ struct GrantTable {
     host: Option<BTreeSet<HostMethod>>,
     executor: Option<BTreeSet<ExecutorMethod>>,
     loader: Option<bool>,
+    mail: Option<Mail>,
+    #[serde(rename = "self")]
+    identity: Option<bool>,
+    registry: Option<bool>,
+    process: Option<bool>,
+    log: Option<bool>,
+}
+
+/// All cells, none, or those with these names.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged, expecting = "expected true, false or a list of names")]
+enum Mail {
+    All(bool),
+    Names(BTreeSet<Name>),
 }
 
 impl Manifest {
@@ -141,6 +150,16 @@ impl Manifest {
             host: self.grants.host.clone().unwrap_or(all.host),
             executor: self.grants.executor.clone().unwrap_or(all.executor),
             loader: self.grants.loader.unwrap_or(all.loader),
+            mail: match &self.grants.mail {
+                None => all.mail,
+                Some(Mail::All(true)) => Reach::Everybody,
+                Some(Mail::All(false)) => Reach::Nobody,
+                Some(Mail::Names(names)) => Reach::Names(names.clone()),
+            },
+            identity: self.grants.identity.unwrap_or(all.identity),
+            registry: self.grants.registry.unwrap_or(all.registry),
+            process: self.grants.process.unwrap_or(all.process),
+            log: self.grants.log.unwrap_or(all.log),
         }
     }
 }
@@ -157,7 +176,7 @@ impl Invalid {
     }
 }
 
-/// The same keys as [`Limits`], with units.
+/// The same keys as [`Narrowing`], with units.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Wishes {
@@ -167,21 +186,23 @@ struct Wishes {
     children: Option<u32>,
     subtree_cells: Option<u32>,
     subtree_memory: Option<units::Bytes>,
+    message_size: Option<units::Bytes>,
     instances: Option<NonZeroU32>,
 }
 
-impl From<Wishes> for Limits {
-    fn from(wishes: Wishes) -> Self {
-        let narrowing = Narrowing {
-            memory: wishes.memory.map(units::Bytes::get),
-            deadline: wishes.deadline.map(units::Millis::get),
-            cpu: wishes.cpu.map(units::Millis::get),
-            children: wishes.children,
-            subtree_cells: wishes.subtree_cells,
-            subtree_memory: wishes.subtree_memory.map(units::Bytes::get),
-        };
-        Self { narrowing, instances: wishes.instances }
-    }
+fn limits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Narrowing, D::Error> {
+    let wishes = Wishes::deserialize(deserializer)?;
+    Ok(Narrowing {
+        memory: wishes.memory.map(units::Bytes::get),
+        deadline: wishes.deadline.map(units::Millis::get),
+        cpu: wishes.cpu.map(units::Millis::get),
+        children: wishes.children,
+        subtree_cells: wishes.subtree_cells,
+        subtree_memory: wishes.subtree_memory.map(units::Bytes::get),
+        // More than a u32 is more than can be given, whatever it is.
+        message_size: wishes.message_size.map(|size| u32::try_from(size.get()).unwrap_or(u32::MAX)),
+        instances: wishes.instances.map(NonZeroU32::get),
+    })
 }
 
 /// The name of a variable.

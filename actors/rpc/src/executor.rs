@@ -43,6 +43,7 @@ impl Server {
         let env = env.into_iter().map(variable).collect::<Result<_, _>>()?;
         Ok(Spec {
             name: format!("child of {}", self.0.guest.id),
+            names: Vec::new(),
             wasm: Bytes::copy_from_slice(wasm),
             args,
             env,

@@ -201,7 +201,16 @@ async fn guest(grants: Grants, limits: Limits) -> ((Process, Streams), Guest) {
 
 fn spec(wat: &str, grants: Grants) -> Spec {
     let (args, env) = (Vec::new(), Vec::new());
-    Spec { name: "test".into(), wasm: wasm(wat).into(), args, env, limits: None, grants, files: None }
+    Spec {
+        name: "test".into(),
+        names: Vec::new(),
+        wasm: wasm(wat).into(),
+        args,
+        env,
+        limits: None,
+        grants,
+        files: None,
+    }
 }
 
 fn duplex() -> (Duplex, pipe::Writer, pipe::Reader) {

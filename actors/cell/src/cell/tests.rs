@@ -1,12 +1,20 @@
 //! Cells in both modes: small programs in WebAssembly text, and what becomes of their messages.
 
+mod ends;
+mod slots;
+mod storm;
+
 use std::time::Duration;
 
 use futures::future::join_all;
-use ww_core::exit::Limit;
+use ww_core::{exit::Limit, mailbox::Overflow};
 
 use super::*;
-use crate::{Class, Config, Hash};
+use crate::{
+    Class, Config, Hash, Program, Runtime,
+    fixture::{next_id, stderr},
+    message::MAX_WHOLE,
+};
 
 /// A preview 1 module for both modes. Each message is answered with the number of messages that this instance has
 /// seen, as one digit, and then the message. The first byte of a message can ask for something else: `t` traps, `x`
@@ -78,7 +86,7 @@ async fn program(runtime: &Runtime, wat: &str) -> Program {
 async fn cell(wat: &str, spec: Spec) -> Cell {
     let runtime = runtime();
     let program = program(&runtime, wat).await;
-    runtime.spawn(CellId::new(1), program, spec, Stop::default()).expect("the mode is exported")
+    runtime.spawn(next_id(), program, spec, stderr(), Stop::default()).expect("the mode is exported")
 }
 
 fn spec(mode: Mode) -> Spec {
@@ -107,11 +115,12 @@ async fn one_program_serves_both_modes() {
 async fn a_mode_that_is_not_exported_is_refused_with_what_is() {
     let runtime = runtime();
     let handler = program(&runtime, HANDLER).await;
-    let refused = runtime.spawn(CellId::new(1), handler, spec(Mode::Sync), Stop::default()).expect_err("no main");
-    assert_eq!(refused.exports, Exports { handle: true, ..Exports::default() });
+    let refused = runtime.spawn(next_id(), handler, spec(Mode::Sync), stderr(), Stop::default()).expect_err("no main");
+    let exports = Exports { handle: true, ..Exports::default() };
+    assert_eq!(refused, Refusal::Mode(NotExported { mode: Mode::Sync, exports }));
     assert!(refused.to_string().contains("handle"), "{refused}");
     let command = program(&runtime, "(module (memory (export \"memory\") 1) (func (export \"_start\")))").await;
-    assert!(runtime.spawn(CellId::new(2), command, spec(Mode::Async), Stop::default()).is_err());
+    assert!(runtime.spawn(next_id(), command, spec(Mode::Async), stderr(), Stop::default()).is_err());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -225,12 +234,16 @@ async fn handle_takes_messages_and_streams_and_fails_alone() {
     assert_eq!(cell.process_message(cell.envelope(None), request, guest_reply).await, Ok(()));
     assert_eq!(reply.read(99).await.as_deref(), Ok(&b"streamed"[..]));
     let large = vec![0; MAX_WHOLE + 1];
-    assert_eq!(cell.ask(cell.envelope(None), large).await, Err(Failure::TooLarge { len: MAX_WHOLE + 1 }));
+    assert_eq!(
+        cell.ask(cell.envelope(None), large).await,
+        Err(Failure::TooLarge { len: MAX_WHOLE + 1, most: MAX_WHOLE })
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_sync_mode_no_more_instances_run_than_may() {
-    let spec = Spec { instances: 2, mailbox: 1, overflow: Overflow::Reject, ..spec(Mode::Sync) };
+    let limits = Limits { instances: 2, ..Limits::default() };
+    let spec = Spec { limits, mailbox: 1, overflow: Overflow::Reject, ..spec(Mode::Sync) };
     let cell = cell(COUNTER, spec).await;
     let streams: Vec<_> = (0..2).map(|_| (pipe::pipe(16), pipe::pipe(16))).collect();
     let (mut requests, mut replies, mut serving) = (Vec::new(), Vec::new(), Vec::new());

@@ -2,15 +2,16 @@
 
 use bytes::Bytes;
 use futures::future::join_all;
+use ww_core::Limits;
 
 use super::*;
 use crate::{
-    Class, Config,
-    fixture::{ECHO, Ends, PROC_EXIT, SPIN, module, own_runtime, plain, runtime, start, start_with, wasm},
+    Class, Config, Spec,
+    fixture::{ECHO, Ends, PROC_EXIT, SPIN, module, next_id, own_runtime, runtime, start, start_with, stdio, wasm},
 };
 
 async fn end_of(wat: &str, limits: Limits) -> Reason {
-    start(&runtime(), wat, limits).await.incarnation.exit.wait().await
+    start(&runtime(), wat, limits).await.cell.exit().wait().await
 }
 
 fn kind(reason: &Reason) -> &str {
@@ -74,17 +75,17 @@ async fn a_stop_reaches_a_program_that_computes_and_one_that_waits() {
     let runtime = own_runtime(tokio::runtime::Handle::current());
     let spinning = start(&runtime, SPIN, Limits::default()).await;
     let waiting = start(&runtime, ECHO, Limits::default()).await;
-    spinning.incarnation.stop.request(Reason::Killed);
-    spinning.incarnation.stop.request(Reason::Shutdown);
-    assert_eq!(spinning.incarnation.exit.wait().await, Reason::Killed);
-    waiting.incarnation.stop.request(Reason::Shutdown);
-    assert_eq!(waiting.incarnation.exit.wait().await, Reason::Shutdown);
+    spinning.cell.stop(Reason::Killed);
+    spinning.cell.stop(Reason::Shutdown);
+    assert_eq!(spinning.cell.exit().wait().await, Reason::Killed);
+    waiting.cell.stop(Reason::Shutdown);
+    assert_eq!(waiting.cell.exit().wait().await, Reason::Shutdown);
     assert_eq!(waiting.stdout.read(9).await, Ok(Bytes::new()), "its stdout is closed");
 }
 
 #[tokio::test]
 async fn streams_flow_through_a_program() {
-    let Ends { incarnation, stdin, stdout } = start(&runtime(), ECHO, Limits::default()).await;
+    let Ends { cell, stdin, stdout } = start(&runtime(), ECHO, Limits::default()).await;
     let sent: Vec<u8> = (0..300_000_u32).map(|n| n.to_le_bytes()[0]).collect();
     let writing = async {
         stdin.write_all(&sent).await.expect("the program reads");
@@ -101,14 +102,14 @@ async fn streams_flow_through_a_program() {
     };
     let ((), received) = tokio::join!(writing, reading);
     assert!(received == sent, "{} bytes", received.len());
-    assert_eq!(incarnation.exit.wait().await, Reason::Normal);
+    assert_eq!(cell.exit().wait().await, Reason::Normal);
 }
 
 #[tokio::test]
 async fn a_failed_input_is_an_error_for_the_program_and_no_end() {
-    let Ends { incarnation, stdin, .. } = start(&runtime(), ECHO, Limits::default()).await;
+    let Ends { cell, stdin, .. } = start(&runtime(), ECHO, Limits::default()).await;
     stdin.fail("the peer reset the stream");
-    assert_eq!(incarnation.exit.wait().await, Reason::Exit(3));
+    assert_eq!(cell.exit().wait().await, Reason::Exit(3));
 }
 
 #[tokio::test]
@@ -161,17 +162,17 @@ async fn a_stop_that_was_requested_before_the_start_is_the_end() {
     let program = runtime.load(wasm(SPIN), Class::Standard).await.expect("valid");
     let stop = Stop::default();
     stop.request(Reason::Shutdown);
-    let (start, _stdin, _stdout) = plain(Limits::default());
-    let incarnation = runtime.run_main(program, start, stop);
-    assert_eq!(incarnation.exit.wait().await, Reason::Shutdown);
+    let (stdio, _stdin, _stdout) = stdio();
+    let cell = runtime.run_main(next_id(), program, Spec::default(), stdio, stop).expect("no names");
+    assert_eq!(cell.exit().wait().await, Reason::Shutdown);
 }
 
 #[tokio::test]
 async fn a_stop_after_the_end_changes_nothing() {
-    let Ends { incarnation, .. } = start(&runtime(), &module("", ""), Limits::default()).await;
-    assert_eq!(incarnation.exit.wait().await, Reason::Normal);
-    incarnation.stop.request(Reason::Killed);
-    assert_eq!(incarnation.exit.wait().await, Reason::Normal);
+    let Ends { cell, .. } = start(&runtime(), &module("", ""), Limits::default()).await;
+    assert_eq!(cell.exit().wait().await, Reason::Normal);
+    cell.stop(Reason::Killed);
+    assert_eq!(cell.exit().wait().await, Reason::Normal);
 }
 
 #[tokio::test]
@@ -185,7 +186,7 @@ async fn hundreds_of_cells_run_at_once() {
             ends.stdin.write_all(&number.to_le_bytes()).await.expect("the cell reads");
             let answer = ends.stdout.read(9).await.expect("no failure");
             ends.stdin.close();
-            (answer.to_vec(), ends.incarnation.exit.wait().await)
+            (answer.to_vec(), ends.cell.exit().wait().await)
         }
     });
     for (number, answer) in (0_u32..).zip(join_all(answers).await) {
@@ -195,10 +196,12 @@ async fn hundreds_of_cells_run_at_once() {
 
 #[tokio::test]
 async fn one_cell_more_than_there_are_places_is_refused_with_the_number() {
-    let runtime = own_runtime(runtime().handle);
+    const MOST: usize = 300;
+    let cells = crate::Cells { small: MOST, ..crate::Cells::default() };
+    let runtime = Runtime::start(Config { cells, ..Config::default() }, runtime().handle).expect("a runtime starts");
     let limits = Limits { memory: crate::SMALL_MEMORY, ..Limits::default() };
-    let mut cells = Vec::with_capacity(MAX_CELLS);
-    for _ in 0..MAX_CELLS {
+    let mut cells = Vec::with_capacity(MOST);
+    for _ in 0..MOST {
         cells.push(start(&runtime, ECHO, limits.clone()).await);
     }
     // One that answers has its place.
@@ -207,15 +210,15 @@ async fn one_cell_more_than_there_are_places_is_refused_with_the_number() {
         assert_eq!(cell.stdout.read(9).await, Ok(Bytes::from_static(b"x")));
     }))
     .await;
-    match start(&runtime, ECHO, limits.clone()).await.incarnation.exit.wait().await {
-        Reason::StartFailed(why) => assert!(why.contains(&MAX_CELLS.to_string()), "{why}"),
+    match start(&runtime, ECHO, limits.clone()).await.cell.exit().wait().await {
+        Reason::StartFailed(why) => assert!(why.starts_with(&format!("{MOST} cells")), "{why}"),
         other => panic!("expected a refused start, found {other}"),
     }
     let one = cells.pop().expect("there are many");
     one.stdin.close();
-    assert_eq!(one.incarnation.exit.wait().await, Reason::Normal);
+    assert_eq!(one.cell.exit().wait().await, Reason::Normal);
     let again = start(&runtime, &module("", ""), limits).await;
-    assert_eq!(again.incarnation.exit.wait().await, Reason::Normal, "its place is free");
+    assert_eq!(again.cell.exit().wait().await, Reason::Normal, "its place is free");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -234,9 +237,9 @@ async fn cells_that_compute_do_not_hold_up_one_that_answers() {
         assert_eq!(tokio::time::timeout(PATIENCE, round).await, Ok(Ok(Bytes::from_static(b"x"))));
     }
     for cell in greedy {
-        assert_eq!(cell.incarnation.exit.reason(), None, "it computes");
-        cell.incarnation.stop.request(Reason::Killed);
-        assert_eq!(cell.incarnation.exit.wait().await, Reason::Killed);
+        assert_eq!(cell.cell.exit().reason(), None, "it computes");
+        cell.cell.stop(Reason::Killed);
+        assert_eq!(cell.cell.exit().wait().await, Reason::Killed);
     }
 }
 

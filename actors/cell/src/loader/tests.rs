@@ -10,7 +10,7 @@ use ww_core::{
 use super::*;
 use crate::fixture::{
     component::{CURRENT, component},
-    runtime, start_with,
+    connect_once, runtime, start_with,
 };
 
 /// Files that remember what was asked for.
@@ -60,7 +60,7 @@ async fn load(path: &str, files: Option<Arc<dyn Files>>, limits: Limits) -> (Str
     let (tx, rx) = tokio::sync::oneshot::channel();
     let ends = start_with(&runtime(), &loading(path), limits, |start| {
         start.files = files;
-        start.connect = Some(Box::new(|duplex| drop(tx.send(duplex))));
+        start.connect = Some(connect_once(|duplex| drop(tx.send(duplex))));
     })
     .await;
     let connection = rx.await.expect("the guest connects");
@@ -71,7 +71,7 @@ async fn load(path: &str, files: Option<Arc<dyn Files>>, limits: Limits) -> (Str
             bytes => got.extend_from_slice(&bytes),
         }
     }
-    (String::from_utf8(got).expect("text"), ends.incarnation.exit.wait().await)
+    (String::from_utf8(got).expect("text"), ends.cell.exit().wait().await)
 }
 
 #[tokio::test]
@@ -116,7 +116,7 @@ async fn a_path_larger_than_any_call_is_a_trap() {
         start.files = Some(Arc::clone(&shelf) as Arc<dyn Files>);
     })
     .await;
-    match ends.incarnation.exit.wait().await {
+    match ends.cell.exit().wait().await {
         Reason::Trap(trap) => assert_eq!(trap.kind, "host-call", "{}", trap.message),
         other => panic!("expected a trap, found {other}"),
     }

@@ -13,7 +13,7 @@ use crate::{
     fixture::{
         ECHO, Ends,
         component::{Built, CURRENT, component},
-        runtime, start, start_with,
+        connect_once, runtime, start, start_with,
     },
     pipe::Closed,
 };
@@ -21,7 +21,7 @@ use crate::{
 /// Starts a component that connects, and returns the node's end of its connection.
 async fn connected(runtime: &Runtime, wat: &str, limits: Limits) -> (Ends, Duplex) {
     let (tx, rx) = oneshot::channel();
-    let connect: Connect = Box::new(|duplex| drop(tx.send(duplex)));
+    let connect = connect_once(|duplex| drop(tx.send(duplex)));
     let ends = start_with(runtime, wat, limits, |start| start.connect = Some(connect)).await;
     let duplex = rx.await.expect("the guest connects");
     (ends, duplex)
@@ -135,7 +135,7 @@ async fn echoes(runtime: &Runtime, wat: &str, limits: Limits) {
     };
     let ((), received) = tokio::join!(writing, all(&from_guest));
     assert!(received == sent, "{} bytes", received.len());
-    assert_eq!(ends.incarnation.exit.wait().await, Reason::Normal);
+    assert_eq!(ends.cell.exit().wait().await, Reason::Normal);
 }
 
 #[tokio::test]
@@ -172,7 +172,7 @@ async fn a_component_runs_in_the_small_class() {
     echoes(&runtime, &component(CURRENT, HANDLE_ECHO), small.clone()).await;
     let grow = "(func $run (result i32) (loop (drop (memory.grow (i32.const 1))) (br 0)) (unreachable))";
     let ends = start(&runtime, &component(CURRENT, grow), small).await;
-    assert_eq!(ends.incarnation.exit.wait().await, Reason::Limit(ww_core::exit::Limit::Memory));
+    assert_eq!(ends.cell.exit().wait().await, Reason::Limit(ww_core::exit::Limit::Memory));
 }
 
 #[tokio::test]
@@ -186,11 +186,11 @@ async fn the_numbers_of_one_guest_are_not_those_of_another() {
     assert_eq!(to_b.from_guest.read(9).await, Ok(Bytes::from_static(b"to b")));
     assert_eq!(to_a.from_guest.read(9).await, Ok(Bytes::from_static(b"to a")));
     drop(to_a);
-    assert_eq!(a.incarnation.exit.wait().await, Reason::Normal);
+    assert_eq!(a.cell.exit().wait().await, Reason::Normal);
     to_b.to_guest.write_all(b"still").await.expect("open");
     assert_eq!(to_b.from_guest.read(9).await, Ok(Bytes::from_static(b"still")));
     drop(to_b);
-    assert_eq!(b.incarnation.exit.wait().await, Reason::Normal);
+    assert_eq!(b.cell.exit().wait().await, Reason::Normal);
 }
 
 #[tokio::test]
@@ -244,7 +244,7 @@ async fn a_wrong_number_is_an_error_that_says_so() {
     ];
     let expected: Vec<_> = expected.into_iter().map(|(handle, what_for)| not_open(handle, what_for)).collect();
     assert_eq!(told.lines().collect::<Vec<_>>(), expected);
-    assert_eq!(ends.incarnation.exit.wait().await, Reason::Normal);
+    assert_eq!(ends.cell.exit().wait().await, Reason::Normal);
 }
 
 #[tokio::test]
@@ -271,7 +271,7 @@ async fn what_can_be_taken_once_traps_the_second_time() {
         let body =
             format!("(func $run (result i32) (local i32) (local.set 0 (call $create)) {first} {second} (i32.const 0))");
         let (ends, _duplex) = connected(&runtime, &component(CURRENT, &body), Limits::default()).await;
-        let trap = trap(ends.incarnation.exit.wait().await);
+        let trap = trap(ends.cell.exit().wait().await);
         assert_eq!(trap.kind, "host-call", "{second}");
         assert!(trap.message.starts_with(message), "{second}: {}", trap.message);
     }
@@ -281,7 +281,7 @@ async fn what_can_be_taken_once_traps_the_second_time() {
 async fn a_cell_without_a_node_traps_where_it_connects() {
     let body = "(func $run (result i32) (drop (call $create)) (i32.const 0))";
     let ends = start(&runtime(), &component(CURRENT, body), Limits::default()).await;
-    let trap = trap(ends.incarnation.exit.wait().await);
+    let trap = trap(ends.cell.exit().wait().await);
     assert_eq!(trap.kind, "host-call");
     assert!(trap.message.contains("has none"), "{}", trap.message);
 }
@@ -297,7 +297,7 @@ async fn a_connection_that_fails_is_an_error_for_the_guest_and_no_end() {
         (i32.const 0))";
     let (ends, duplex) = connected(&runtime(), &component(CURRENT, body), Limits::default()).await;
     duplex.to_guest.fail("the vat failed");
-    assert_eq!(ends.incarnation.exit.wait().await, Reason::Normal);
+    assert_eq!(ends.cell.exit().wait().await, Reason::Normal);
 }
 
 #[tokio::test]
@@ -310,7 +310,7 @@ async fn a_guest_that_writes_to_nobody_is_told() {
         (i32.const 1))";
     let (ends, duplex) = connected(&runtime(), &component(CURRENT, body), Limits::default()).await;
     drop(duplex);
-    assert_eq!(ends.incarnation.exit.wait().await, Reason::Exit(1));
+    assert_eq!(ends.cell.exit().wait().await, Reason::Exit(1));
 }
 
 #[tokio::test]
@@ -320,9 +320,9 @@ async fn a_connection_that_the_guest_drops_is_closed_while_it_runs_on() {
         connected(&runtime(), &component(CURRENT, body), Limits::default()).await;
     assert_eq!(from_guest.read(1).await, Ok(Bytes::new()));
     assert_eq!(to_guest.write_all(&[0; 2 * CONNECTION_CAPACITY]).await, Err(Closed::End));
-    assert_eq!(ends.incarnation.exit.reason(), None);
-    ends.incarnation.stop.request(Reason::Killed);
-    assert_eq!(ends.incarnation.exit.wait().await, Reason::Killed);
+    assert_eq!(ends.cell.exit().reason(), None);
+    ends.cell.stop(Reason::Killed);
+    assert_eq!(ends.cell.exit().wait().await, Reason::Killed);
 }
 
 #[tokio::test]
@@ -331,14 +331,14 @@ async fn a_panic_where_the_node_serves_a_guest_ends_that_guest_only() {
     let neighbour = start(&runtime, ECHO, Limits::default()).await;
     let wat = component(CURRENT, BLOCKING_ECHO);
     let ends = start_with(&runtime, &wat, Limits::default(), |start| {
-        start.connect = Some(Box::new(|_| panic!("on purpose")));
+        start.connect = Some(connect_once(|_| panic!("on purpose")));
     })
     .await;
-    assert_eq!(ends.incarnation.exit.wait().await, Reason::host_fault("the task panicked: on purpose"));
+    assert_eq!(ends.cell.exit().wait().await, Reason::host_fault("the task panicked: on purpose"));
     assert_eq!(ends.stdout.read(9).await, Ok(Bytes::new()), "its stdout is closed");
     neighbour.stdin.write_all(b"still here").await.expect("open");
     assert_eq!(neighbour.stdout.read(99).await, Ok(Bytes::from_static(b"still here")));
     neighbour.stdin.close();
-    assert_eq!(neighbour.incarnation.exit.wait().await, Reason::Normal);
+    assert_eq!(neighbour.cell.exit().wait().await, Reason::Normal);
     echoes(&runtime, &wat, Limits::default()).await;
 }

@@ -10,13 +10,14 @@ mailbox = 3
 overflow = "drop-oldest"
 
 [limits]
-instances = 5
 memory = "64MiB"
 subtree-memory = 268435456
 deadline = "30s"
 cpu = 500
 children = 8
 subtree-cells = 64
+message-size = "1MiB"
+instances = 16
 
 [env]
 GREETING = "hello"
@@ -26,6 +27,11 @@ GREETING = "hello"
 host = ["id", "addrs", "peers", "connect", "executor", "dial"]
 executor = ["runBytes"]
 loader = false
+mail = ["store"]
+self = true
+registry = false
+process = false
+log = true
 "#;
 
 #[test]
@@ -40,18 +46,29 @@ fn every_key_is_read() {
         overflow: Some(Overflow::DropOldest),
     };
     assert_eq!(manifest.cell, cell);
-    let narrowing = Narrowing {
+    let limits = Narrowing {
         memory: Some(64 << 20),
         deadline: Some(30_000),
         cpu: Some(500),
         children: Some(8),
         subtree_cells: Some(64),
         subtree_memory: Some(256 << 20),
+        message_size: Some(1 << 20),
+        instances: Some(16),
     };
-    assert_eq!(manifest.limits, Limits { narrowing, instances: NonZeroU32::new(5) });
+    assert_eq!(manifest.limits, limits);
     let env = [("GREETING", "hello"), ("with space", "")].map(|(key, value)| (key.to_owned(), value.to_owned()));
     assert_eq!(manifest.env, env.into());
-    let grants = Grants { host: HostMethod::ALL.into(), executor: [ExecutorMethod::RunBytes].into(), loader: false };
+    let grants = Grants {
+        host: HostMethod::ALL.into(),
+        executor: [ExecutorMethod::RunBytes].into(),
+        loader: false,
+        mail: Reach::Names([Name::new("store").expect("a name")].into()),
+        identity: true,
+        registry: false,
+        process: false,
+        log: true,
+    };
     assert_eq!(manifest.grants(), grants);
 }
 
@@ -84,7 +101,7 @@ fn an_error_says_where_and_what_would_have_been_right() {
         (
             "[limits]\nmemroy = 1",
             2,
-            "expected one of `memory`, `deadline`, `cpu`, `children`, `subtree-cells`, `subtree-memory`",
+            "expected one of `memory`, `deadline`, `cpu`, `children`, `subtree-cells`, `subtree-memory`, `message-size`",
         ),
         ("[limits]\nmemory = '64MB'", 2, "invalid value: string \"64MB\", expected a size above 0: bytes, or"),
         ("[limits]\nmemory = 0", 2, "expected a size above 0"),

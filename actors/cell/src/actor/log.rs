@@ -1,0 +1,101 @@
+//! `wetware:cell/log`: lines in the log of the node.
+
+use std::sync::{Mutex, PoisonError};
+
+use wasmtime::component::{ComponentType, Lift, Linker, Lower};
+
+use crate::{guest::Guest, tail::Rate};
+
+/// Bytes of one line with its fields; the rest is cut off.
+const MAX_LINE: usize = 4 * 1024;
+
+/// The lines of one instance, of which too many are dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Lines(Mutex<Rate>);
+
+#[derive(Clone, Copy, ComponentType, Lift, Lower)]
+#[component(enum)]
+#[repr(u8)]
+enum Error {
+    #[component(name = "denied")]
+    Denied,
+}
+
+#[derive(Clone, Copy, ComponentType, Lift)]
+#[component(enum)]
+#[repr(u8)]
+#[expect(dead_code, reason = "guests choose them")]
+enum Level {
+    #[component(name = "trace")]
+    Trace,
+    #[component(name = "debug")]
+    Debug,
+    #[component(name = "info")]
+    Info,
+    #[component(name = "warn")]
+    Warn,
+    #[component(name = "error")]
+    Error,
+}
+
+type Fields = Vec<(String, String)>;
+
+pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    let mut instance = linker.instance("wetware:cell/log@0.1.0")?;
+    instance.func_wrap("log", |store, (level, message, fields): (Level, String, Fields)| {
+        Ok((log(store.data(), level, &message, &fields),))
+    })
+}
+
+fn log(guest: &Guest, level: Level, message: &str, fields: &Fields) -> Result<(), Error> {
+    let own = &guest.own;
+    if !own.grants.log {
+        return Err(Error::Denied);
+    }
+    let admitted = own.lines.0.lock().unwrap_or_else(PoisonError::into_inner).admit(own.id());
+    if !admitted {
+        return Ok(());
+    }
+    let line = line(message, fields);
+    let message = guest.current.as_ref().map(|current| current.envelope.id);
+    macro_rules! event {
+        ($level:ident) => {
+            tracing::$level!(target: "ww::guest", cell = %own.id(), message, "{line}")
+        };
+    }
+    match level {
+        Level::Trace => event!(trace),
+        Level::Debug => event!(debug),
+        Level::Info => event!(info),
+        Level::Warn => event!(warn),
+        Level::Error => event!(error),
+    }
+    Ok(())
+}
+
+/// One line without control characters, which must not reach a terminal through the log.
+fn line(message: &str, fields: &Fields) -> String {
+    let parts = fields.iter().flat_map(|(key, value)| [" ", key.as_str(), "=", value.as_str()]);
+    let mut line = String::new();
+    for character in std::iter::once(message).chain(parts).flat_map(str::chars) {
+        if line.len() + character.len_utf8() > MAX_LINE {
+            break;
+        }
+        if !character.is_control() || character == '\t' {
+            line.push(character);
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_line_of_bounded_length() {
+        let fields = vec![("key".to_owned(), "va\nlue".to_owned())];
+        assert_eq!(line("hello \u{1b}[31mred\n", &fields), "hello [31mred key=value");
+        assert_eq!(line(&"ä".repeat(MAX_LINE), &fields).len(), MAX_LINE);
+    }
+}

@@ -1,0 +1,50 @@
+//! `wetware:cell/registry`: names of cells.
+
+use wasmtime::component::{ComponentType, Lift, Linker, Lower};
+use ww_core::Name;
+
+use crate::guest::Guest;
+
+#[derive(Clone, Debug, PartialEq, ComponentType, Lift, Lower)]
+#[component(variant)]
+enum Error {
+    #[component(name = "denied")]
+    Denied,
+    #[component(name = "refused")]
+    Refused(String),
+}
+
+pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    let mut instance = linker.instance("wetware:cell/registry@0.1.0")?;
+    instance.func_wrap("register", |store, (name,): (String,)| Ok((register(store.data(), name),)))?;
+    instance.func_wrap("unregister", |store, (name,): (String,)| Ok((unregister(store.data(), name),)))?;
+    instance.func_wrap("whereis", |store, (name,): (String,)| Ok((whereis(store.data(), name),)))
+}
+
+fn register(guest: &Guest, name: String) -> Result<(), Error> {
+    let name = granted(guest, name)?;
+    guest.own.directory.register(name, guest.own.id()).map_err(Error::refused)
+}
+
+fn unregister(guest: &Guest, name: String) -> Result<(), Error> {
+    let name = granted(guest, name)?;
+    guest.own.directory.unregister(&name, guest.own.id()).map_err(Error::refused)
+}
+
+fn whereis(guest: &Guest, name: String) -> Result<Option<u64>, Error> {
+    let name = granted(guest, name)?;
+    Ok(guest.own.directory.names().whereis(&name).map(|cell| cell.get()))
+}
+
+fn granted(guest: &Guest, name: String) -> Result<Name, Error> {
+    if !guest.own.grants.registry {
+        return Err(Error::Denied);
+    }
+    Name::new(name).map_err(Error::refused)
+}
+
+impl Error {
+    fn refused(why: impl std::fmt::Display) -> Self {
+        Self::Refused(why.to_string())
+    }
+}

@@ -1,0 +1,237 @@
+//! The cells of a node: who lives where, under which names, linked to whom.
+//!
+//! It holds what lives. A cell enters it when it starts and leaves it when it ends; then the news travels in this order:
+//! whoever waits for an answer of the cell, its names, its monitors and links. Supervisors and whoever waits for the end
+//! come after that, and learn of it elsewhere.
+//!
+//! Bounded by the cells that run, which their owners' limits bound, and by the registry's own bounds. Usable from any
+//! thread; the lock around links is held for moments, and carries their effects out in order.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dashmap::DashMap;
+use ww_core::{
+    CellId, Name, SlotId,
+    events::{Event, Events},
+    exit::Reason,
+    id::SlotIds,
+    links::{self, Exit, Links, Monitor},
+    mailbox::Overflow,
+    registry::{self, Owner, Registry},
+};
+
+use crate::{cell::Cell, slot::Slot};
+
+/// The cells of a node. Clones are the same directory.
+#[derive(Clone, Debug, Default)]
+pub struct Directory(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    ids: SlotIds,
+    cells: DashMap<CellId, Cell>,
+    slots: DashMap<SlotId, Slot>,
+    names: Registry,
+    links: Mutex<Links>,
+    events: Events,
+}
+
+impl Directory {
+    /// The cell with an id, if it lives.
+    pub fn cell(&self, id: CellId) -> Option<Cell> {
+        self.0.cells.get(&id).map(|cell| cell.clone())
+    }
+
+    /// The slot with an id, if it is there.
+    pub fn slot(&self, id: SlotId) -> Option<Slot> {
+        self.0.slots.get(&id).map(|slot| slot.clone())
+    }
+
+    /// The slot behind a name.
+    pub fn find(&self, name: &Name) -> Option<Slot> {
+        match self.0.names.owner(name)? {
+            Owner::Slot(slot) => self.slot(slot),
+            Owner::Cell(cell) => self.0.cells.get(&cell).map(|cell| cell.slot().clone()),
+        }
+    }
+
+    /// All cells that live, in the order of their start.
+    pub fn cells(&self) -> Vec<Cell> {
+        let mut cells: Vec<Cell> = self.0.cells.iter().map(|cell| cell.clone()).collect();
+        cells.sort_by_key(Cell::id);
+        cells
+    }
+
+    /// Names, and who lives behind them.
+    pub fn names(&self) -> &Registry {
+        &self.0.names
+    }
+
+    /// What happens to cells.
+    pub fn events(&self) -> &Events {
+        &self.0.events
+    }
+
+    /// Makes a slot whose mailbox holds `mailbox` messages of at most `message_size` bytes each. It is there until
+    /// [`Directory::remove_slot`].
+    pub fn new_slot(&self, mailbox: usize, overflow: Overflow, message_size: u32) -> Slot {
+        self.open_slot(Slot::new(self.0.ids.next(), mailbox, overflow, message_size))
+    }
+
+    /// A slot for a program that takes no messages.
+    pub(crate) fn new_slot_not_served(&self) -> Slot {
+        self.open_slot(Slot::not_served(self.0.ids.next()))
+    }
+
+    fn open_slot(&self, slot: Slot) -> Slot {
+        self.0.names.open(Owner::Slot(slot.id()));
+        self.0.slots.insert(slot.id(), slot.clone());
+        slot
+    }
+
+    /// Gives a slot a name, which stays as long as the slot.
+    ///
+    /// # Errors
+    ///
+    /// Where the name is taken, or there are too many.
+    pub fn name_slot(&self, slot: &Slot, name: Name) -> Result<(), registry::Error> {
+        self.0.names.register(name.clone(), Owner::Slot(slot.id()))?;
+        self.0.events.publish(Event::Registered { name, cell: None });
+        Ok(())
+    }
+
+    /// Ends a slot: whatever waits in it is refused with the reason, and its names are free.
+    pub fn remove_slot(&self, slot: &Slot, reason: &Reason) {
+        slot.end(reason);
+        self.0.slots.remove(&slot.id());
+        self.release(Owner::Slot(slot.id()));
+    }
+
+    /// A cell has started.
+    pub(crate) fn started(&self, cell: &Cell) {
+        self.0.names.open(Owner::Cell(cell.id()));
+        self.0.cells.insert(cell.id(), cell.clone());
+        self.links().started(cell.id());
+        self.0.names.occupy(cell.slot().id(), Some(cell.id()));
+        self.0.events.publish(Event::Started { slot: cell.slot().id(), cell: cell.id() });
+    }
+
+    /// A cell has ended. Its slot is left to whoever owns it, unless `with_slot`.
+    pub(crate) fn ended(&self, cell: &Cell, reason: &Reason, with_slot: bool) {
+        self.0.cells.remove(&cell.id());
+        self.0.names.occupy(cell.slot().id(), None);
+        if with_slot {
+            self.remove_slot(cell.slot(), reason);
+        }
+        self.release(Owner::Cell(cell.id()));
+        let mut links = self.links();
+        let effects = links.ended(cell.id(), reason);
+        self.carry_out(effects);
+        drop(links);
+        self.0.events.publish(Event::Exited { slot: cell.slot().id(), cell: cell.id(), reason: reason.clone() });
+    }
+
+    /// Registers a name for a cell while it lives.
+    ///
+    /// # Errors
+    ///
+    /// Where the name is taken, there are too many, or the cell has ended.
+    pub fn register(&self, name: Name, cell: CellId) -> Result<(), registry::Error> {
+        self.0.names.register(name.clone(), Owner::Cell(cell))?;
+        self.0.events.publish(Event::Registered { name, cell: Some(cell) });
+        Ok(())
+    }
+
+    /// Takes a name of a cell back.
+    ///
+    /// # Errors
+    ///
+    /// Where the cell does not have it.
+    pub fn unregister(&self, name: &Name, cell: CellId) -> Result<(), registry::Error> {
+        self.0.names.unregister(name, Owner::Cell(cell))?;
+        self.0.events.publish(Event::Unregistered { name: name.clone() });
+        Ok(())
+    }
+
+    /// Links two cells: see [`Links::link`].
+    ///
+    /// # Errors
+    ///
+    /// Where one of them has too many links, or who asks has ended.
+    pub fn link(&self, a: CellId, b: CellId) -> Result<(), links::Refused> {
+        let mut links = self.links();
+        let effects = links.link(a, b)?;
+        self.carry_out(effects);
+        Ok(())
+    }
+
+    /// Takes a link back.
+    pub fn unlink(&self, a: CellId, b: CellId) {
+        self.links().unlink(a, b);
+    }
+
+    /// Monitors a cell on behalf of another: see [`Links::monitor`].
+    ///
+    /// # Errors
+    ///
+    /// Where the watcher has too many monitors, or has ended.
+    pub fn monitor(&self, watcher: CellId, target: CellId) -> Result<Monitor, links::Refused> {
+        let mut links = self.links();
+        let (monitor, effects) = links.monitor(watcher, target)?;
+        self.carry_out(effects);
+        Ok(monitor)
+    }
+
+    /// Takes a monitor back. Whether it was there.
+    pub fn demonitor(&self, watcher: CellId, monitor: Monitor) -> bool {
+        self.links().demonitor(watcher, monitor)
+    }
+
+    /// Says whether a cell traps exits. Whether it did before.
+    pub fn trap_exits(&self, cell: CellId, on: bool) -> bool {
+        self.links().trap_exits(cell, on)
+    }
+
+    /// Sends an exit signal. Whether there was room for it: a cell that traps exits and does not read them is not
+    /// filled.
+    pub fn exit(&self, from: CellId, to: CellId, exit: Exit) -> bool {
+        if exit != Exit::Kill && self.0.cells.get(&to).is_some_and(|cell| !cell.signals().has_room()) {
+            return false;
+        }
+        let mut links = self.links();
+        let effect = links.exit(from, to, exit);
+        self.carry_out(effect);
+        true
+    }
+
+    /// Carries effects out in order, while the links are locked: none of them waits.
+    fn carry_out(&self, effects: impl IntoIterator<Item = links::Effect>) {
+        for effect in effects {
+            match effect {
+                links::Effect::Deliver { to, signal } => {
+                    if let Some(cell) = self.0.cells.get(&to) {
+                        cell.signals().push(signal);
+                    }
+                }
+                links::Effect::TakeDown { cell, reason } => {
+                    if let Some(cell) = self.0.cells.get(&cell) {
+                        cell.stop(reason);
+                    }
+                }
+                // Told in `ended` and by who runs the cell, in this same order.
+                _ => {}
+            }
+        }
+    }
+
+    fn release(&self, owner: Owner) {
+        for name in self.0.names.close(owner) {
+            self.0.events.publish(Event::Unregistered { name });
+        }
+    }
+
+    fn links(&self) -> MutexGuard<'_, Links> {
+        // Nothing panics while the lock is held.
+        self.0.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

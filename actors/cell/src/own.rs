@@ -1,0 +1,169 @@
+//! What the host functions of one instance know: whose instance it is, what it may do, and who its neighbours are.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+use ww_core::{CellId, Grants, Name, SlotId, grants::Reach, mailbox::Refused};
+
+use crate::{
+    actor::Lines,
+    cell::{Cell, Mode},
+    directory::Directory,
+    message::{Chain, Current, Envelope, Failure, Sender},
+    meters::Meters,
+    slot::Slot,
+};
+
+/// Slots that are followed from one that waits to the next: deeper than any graph of calls that ends.
+const MAX_HOPS: usize = 1_024;
+
+/// Of a cell's own deadline, what it may spend waiting for another cell that it gave no time: half, so that it can
+/// still do something about it.
+const SHARE_OF_DEADLINE: u32 = 2;
+
+/// Whose instance it is.
+pub(crate) struct Own {
+    pub(crate) cell: Cell,
+    pub(crate) grants: Grants,
+    pub(crate) directory: Directory,
+    pub(crate) lines: Lines,
+}
+
+/// To whom a message goes.
+#[derive(Clone, Debug)]
+pub(crate) enum To {
+    Name(String),
+    Cell(CellId),
+}
+
+/// Why a message to another cell was not answered, or not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Undelivered {
+    Denied,
+    NoSuchCell,
+    Failed(Failure),
+}
+
+impl From<Failure> for Undelivered {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl Own {
+    pub(crate) fn new(cell: &Cell, grants: Grants, directory: Directory) -> Self {
+        Self { cell: cell.clone(), grants, directory, lines: Lines::default() }
+    }
+
+    pub(crate) fn id(&self) -> CellId {
+        self.cell.id()
+    }
+
+    pub(crate) fn meters(&self) -> &Meters {
+        self.cell.meters()
+    }
+
+    fn slot(&self) -> SlotId {
+        self.cell.slot().id()
+    }
+
+    /// Sends a message to another cell.
+    ///
+    /// # Errors
+    ///
+    /// Where it may not be sent, or is not taken.
+    pub(crate) async fn send(&self, current: Option<&Current>, to: &To, body: Bytes) -> Result<(), Undelivered> {
+        let slot = self.reach(current, to)?;
+        let envelope = self.envelope(&slot, current, None, Chain::default());
+        match slot.send_until(envelope, body, Some(self.patience(current))).await {
+            Err(Failure::Timeout) => Err(Failure::Refused(Refused::Full).into()),
+            sent => Ok(sent?),
+        }
+    }
+
+    /// Sends a message to another cell and waits for the reply.
+    ///
+    /// # Errors
+    ///
+    /// Where it may not be sent, or is not answered.
+    pub(crate) async fn request(
+        &self,
+        current: Option<&Current>,
+        to: &To,
+        body: Bytes,
+        timeout: Option<Duration>,
+    ) -> Result<Bytes, Undelivered> {
+        let slot = self.reach(current, to)?;
+        let wanted = timeout.map_or_else(|| self.patience(current), |timeout| Instant::now() + timeout);
+        let deadline = current.and_then(|current| current.envelope.deadline).map_or(wanted, |most| most.min(wanted));
+        let chain = current.map(|current| current.envelope.chain.clone()).unwrap_or_default().with(self.slot());
+        if chain.blocks(slot.id()) {
+            return Err(Failure::Deadlock.into());
+        }
+        let envelope = self.envelope(&slot, current, Some(deadline), chain);
+        if self.cell.mode() != Some(Mode::Async) {
+            return Ok(slot.ask(envelope, body).await?);
+        }
+        // Said before it is looked at: of two cells that begin to wait for each other, at least one sees it.
+        let _waiting = self.cell.slot().waits_for(&slot);
+        if self.is_waited_for_by(&slot) {
+            return Err(Failure::Deadlock.into());
+        }
+        Ok(slot.ask(envelope, body).await?)
+    }
+
+    /// Whether a slot waits for this cell, itself or through others that wait.
+    fn is_waited_for_by(&self, slot: &Slot) -> bool {
+        let mut next = slot.waiting();
+        for _ in 0..MAX_HOPS {
+            match next {
+                None => return false,
+                Some(slot) if slot == self.slot() => return true,
+                Some(slot) => next = self.directory.slot(slot).and_then(|slot| slot.waiting()),
+            }
+        }
+        false
+    }
+
+    /// Until when a cell waits that was given no time: as long as whoever waits for it, and not so long that its own
+    /// deadline ends it.
+    fn patience(&self, current: Option<&Current>) -> Instant {
+        /// Without any deadline, as that of a program at a terminal: as if it were forever.
+        const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+        let own = self.cell.limits().deadline.map_or(FOREVER, |deadline| deadline / SHARE_OF_DEADLINE);
+        let own = Instant::now() + own;
+        current.and_then(|current| current.envelope.deadline).map_or(own, |theirs| theirs.min(own))
+    }
+
+    fn envelope(&self, to: &Slot, current: Option<&Current>, deadline: Option<Instant>, chain: Chain) -> Envelope {
+        let trace = current.map_or_else(rand::random, |current| current.envelope.trace);
+        Envelope { id: to.next_message(), trace, sender: Sender::Cell(self.id()), deadline, chain }
+    }
+
+    /// The slot of another cell, if this one may send to it.
+    fn reach(&self, current: Option<&Current>, to: &To) -> Result<Slot, Undelivered> {
+        match to {
+            To::Name(name) => {
+                let name = Name::new(name.as_str()).map_err(|_| match self.grants.mail {
+                    Reach::Nobody => Undelivered::Denied,
+                    _ => Undelivered::NoSuchCell,
+                })?;
+                if !self.grants.mail.has(&name) {
+                    return Err(Undelivered::Denied);
+                }
+                self.directory.find(&name).ok_or(Undelivered::NoSuchCell)
+            }
+            To::Cell(id) => {
+                let answers = current.is_some_and(|current| current.envelope.sender == Sender::Cell(*id));
+                match &self.grants.mail {
+                    Reach::Everybody => {}
+                    Reach::Names(_) if answers => {}
+                    Reach::Names(_) | Reach::Nobody => return Err(Undelivered::Denied),
+                }
+                let cell = self.directory.cell(*id).ok_or(Undelivered::NoSuchCell)?;
+                Ok(cell.slot().clone())
+            }
+        }
+    }
+}

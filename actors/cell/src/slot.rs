@@ -1,0 +1,237 @@
+//! The slot of a cell: what stays while incarnations come and go.
+//!
+//! A slot owns the mailbox, the names of its spec and what is published for it. An incarnation lives in it, serves the
+//! mailbox and ends; whether another one takes over is for the slot's owner to say. Messages that nobody has begun wait
+//! for that one. Whoever sends to a slot reaches whoever lives in it.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    task::Poll,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
+use ww_core::{
+    CellId, SlotId,
+    exit::{self, Reason},
+    mailbox::{Mailbox, Overflow, Refused},
+};
+
+use crate::{
+    message::{Answer, Body, Envelope, Failure, Message},
+    pipe,
+};
+
+/// A slot. Clones are the same slot.
+#[derive(Clone, Debug)]
+pub struct Slot(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    id: SlotId,
+    mailbox: Mailbox<Message>,
+    message_size: usize,
+    messages: AtomicU64,
+    /// The slot whose answer the live instance waits for; 0 for none. In async mode there is at most one.
+    waits_for: AtomicU64,
+    incarnations: AtomicU32,
+    /// The incarnation that lives here, or did last; 0 for none yet.
+    occupant: AtomicU64,
+    exit: exit::Watch,
+    notifier: Mutex<Option<exit::Notifier>>,
+}
+
+/// The live instance of a slot waits for another cell, until this is dropped.
+pub(crate) struct WaitsFor<'a>(&'a Inner);
+
+impl Slot {
+    /// A slot whose mailbox holds `mailbox` messages of at most `message_size` bytes each.
+    pub(crate) fn new(id: SlotId, mailbox: usize, overflow: Overflow, message_size: u32) -> Self {
+        Self::with(id, Mailbox::new(mailbox, overflow), message_size)
+    }
+
+    /// A slot for a program that takes no messages.
+    pub(crate) fn not_served(id: SlotId) -> Self {
+        Self::with(id, Mailbox::not_served(), 0)
+    }
+
+    fn with(id: SlotId, mailbox: Mailbox<Message>, message_size: u32) -> Self {
+        let (notifier, exit) = exit::channel();
+        Self(Arc::new(Inner {
+            id,
+            exit,
+            notifier: Mutex::new(Some(notifier)),
+            mailbox,
+            message_size: usize::try_from(message_size).unwrap_or(usize::MAX),
+            messages: AtomicU64::new(0),
+            waits_for: AtomicU64::new(0),
+            incarnations: AtomicU32::new(0),
+            occupant: AtomicU64::new(0),
+        }))
+    }
+
+    /// Identifies the slot.
+    pub fn id(&self) -> SlotId {
+        self.0.id
+    }
+
+    /// Messages that wait, and messages that were dropped for newer ones.
+    pub fn mailbox(&self) -> (usize, u64) {
+        (self.0.mailbox.depth(), self.0.mailbox.dropped())
+    }
+
+    /// Incarnations that have lived here, with the one that does.
+    pub fn incarnations(&self) -> u32 {
+        self.0.incarnations.load(Ordering::Relaxed)
+    }
+
+    /// The envelope of a new message of the node.
+    pub fn envelope(&self, timeout: Option<Duration>) -> Envelope {
+        Envelope::host(self.next_message(), timeout)
+    }
+
+    /// The id of a new message.
+    pub(crate) fn next_message(&self) -> u64 {
+        self.0.messages.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Sends a message and waits for the reply, both whole. Cancel safe: the cell finishes what it has begun.
+    ///
+    /// # Errors
+    ///
+    /// Where the message is not answered, for any of the reasons of [`Failure`].
+    pub async fn ask(&self, envelope: Envelope, body: impl Into<Bytes>) -> Result<Bytes, Failure> {
+        let deadline = envelope.deadline;
+        let answer = self.post(envelope, self.whole(body.into())?, deadline).await?;
+        answer.wait(deadline).await
+    }
+
+    /// Sends a message and waits until the mailbox has taken it. Nobody is told what becomes of it.
+    ///
+    /// # Errors
+    ///
+    /// Where the mailbox does not take it, or the message is too large.
+    pub async fn send(&self, envelope: Envelope, body: impl Into<Bytes>) -> Result<(), Failure> {
+        let until = envelope.deadline;
+        self.send_until(envelope, body, until).await
+    }
+
+    /// [`Slot::send`] of a message that does not expire, with a bound on how long a full mailbox is waited for.
+    pub(crate) async fn send_until(
+        &self,
+        envelope: Envelope,
+        body: impl Into<Bytes>,
+        until: Option<Instant>,
+    ) -> Result<(), Failure> {
+        self.post(envelope, self.whole(body.into())?, until).await.map(drop)
+    }
+
+    /// Serves one message whose body and reply are streams, in either mode. Returns when the cell has answered, or
+    /// failed to: what is in `reply` by then is the whole reply only after `Ok`. After a failure the reader of `reply`
+    /// sees an error instead of the end. Cancel safe: the cell finishes what it has begun.
+    ///
+    /// # Errors
+    ///
+    /// Where the message is not answered.
+    pub async fn process_message(
+        &self,
+        envelope: Envelope,
+        request: pipe::Reader,
+        reply: pipe::Writer,
+    ) -> Result<(), Failure> {
+        let deadline = envelope.deadline;
+        let answer = self.post(envelope, Body::Stream { request, reply }, deadline).await?;
+        answer.wait(deadline).await.map(drop)
+    }
+
+    /// Learns of the end of the slot itself: nobody is going to live here any more.
+    pub fn exit(&self) -> &exit::Watch {
+        &self.0.exit
+    }
+
+    /// Ends the slot for good.
+    pub(crate) fn end(&self, reason: &Reason) {
+        self.close(reason);
+        // Nothing panics while the lock is held.
+        let notifier = self.0.notifier.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(notifier) = notifier {
+            notifier.notify(reason.clone());
+        }
+    }
+
+    /// Refuses whatever waits, and whatever comes, with this reason.
+    pub fn close(&self, reason: &Reason) {
+        for message in self.0.mailbox.close(reason.clone()) {
+            message.refuse(Failure::Ended(reason.clone()));
+        }
+    }
+
+    /// The incarnation that lives here, or did last.
+    pub fn occupant(&self) -> Option<CellId> {
+        match self.0.occupant.load(Ordering::Relaxed) {
+            0 => None,
+            id => Some(CellId::new(id)),
+        }
+    }
+
+    /// An incarnation moves in: from now on messages are taken again.
+    pub(crate) fn occupy(&self, cell: CellId) {
+        self.0.occupant.store(cell.get(), Ordering::Relaxed);
+        self.0.incarnations.fetch_add(1, Ordering::Relaxed);
+        self.0.mailbox.reopen();
+    }
+
+    /// What the incarnation that lives here reads.
+    pub(crate) fn messages(&self) -> &Mailbox<Message> {
+        &self.0.mailbox
+    }
+
+    /// Notes that the live instance waits for the answer of another slot.
+    pub(crate) fn waits_for(&self, other: &Self) -> WaitsFor<'_> {
+        self.0.waits_for.store(other.id().get(), Ordering::SeqCst);
+        WaitsFor(&self.0)
+    }
+
+    /// The slot whose answer its live instance waits for.
+    pub(crate) fn waiting(&self) -> Option<SlotId> {
+        match self.0.waits_for.load(Ordering::SeqCst) {
+            0 => None,
+            id => Some(SlotId::new(id)),
+        }
+    }
+
+    fn whole(&self, body: Bytes) -> Result<Body, Failure> {
+        // What is never served has no size.
+        let most = self.0.message_size;
+        if most > 0 && body.len() > most {
+            return Err(Failure::TooLarge { len: body.len(), most });
+        }
+        Ok(Body::Whole(body))
+    }
+
+    /// Puts a message into the mailbox, at most until a moment.
+    async fn post(&self, envelope: Envelope, body: Body, until: Option<Instant>) -> Result<Answer, Failure> {
+        let (message, answer) = Message::new(envelope, body);
+        let mut sending = std::pin::pin!(self.0.mailbox.send(message));
+        // As a rule there is room, and no timer is needed.
+        let sent = match (futures::poll!(sending.as_mut()), until) {
+            (Poll::Ready(sent), _) => sent,
+            (Poll::Pending, None) => sending.await,
+            (Poll::Pending, Some(until)) => timeout_at(until, sending).await.map_err(|_| Failure::Timeout)?,
+        };
+        if let Some(oldest) = sent? {
+            oldest.refuse(Failure::Refused(Refused::Dropped));
+        }
+        Ok(answer)
+    }
+}
+
+impl Drop for WaitsFor<'_> {
+    fn drop(&mut self) {
+        self.0.waits_for.store(0, Ordering::SeqCst);
+    }
+}

@@ -1,0 +1,158 @@
+//! From a spec to a running cell, and what happens at its end.
+
+use std::{future::Future, sync::Arc};
+
+use ww_core::{
+    CellId,
+    exit::{self, Reason},
+    task,
+};
+
+use crate::{
+    cell::{Cell, Mode, NotExported, Parts, Refusal, Spec},
+    incarnation::{Start, Stop},
+    message::Current,
+    own::Own,
+    program::Program,
+    runtime::Runtime,
+    slot::Slot,
+    stdio::{Input, Output, Stderr, Stdio},
+};
+
+/// Whether a slot ends with its incarnation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum SlotOwner {
+    /// It does.
+    Cell,
+    /// It is for somebody else to say.
+    Other,
+}
+
+impl Runtime {
+    /// Runs the `main` of a program once, as a task of its own, until it ends or `stop` is requested. A program
+    /// without `main` ends with [`Reason::StartFailed`].
+    ///
+    /// # Errors
+    ///
+    /// Where a name of the spec cannot be registered.
+    pub fn run_main(
+        &self,
+        id: CellId,
+        program: Program,
+        spec: Spec,
+        stdio: Stdio,
+        stop: Stop,
+    ) -> Result<Cell, Refusal> {
+        let slot = self.named(self.directory().new_slot_not_served(), &spec)?;
+        let (cell, notifier) = self.new_cell(id, None, &spec, slot, stop);
+        let stdio = (Input::new(stdio.stdin), Output::new(stdio.stdout), stdio.stderr.into());
+        let start = self.start_of(&cell, spec, stdio, None);
+        let (runtime, stop) = (self.clone(), cell.stopping().clone());
+        let running = async move { runtime.main(program, start, stop, None).await };
+        self.live(cell.clone(), SlotOwner::Cell, notifier, running);
+        Ok(cell)
+    }
+
+    /// Starts a cell in a slot of its own, which ends with it. It serves its mailbox until it ends or `stop` is
+    /// requested.
+    ///
+    /// # Errors
+    ///
+    /// Where the program does not export what the mode needs, or a name cannot be registered.
+    pub fn spawn(&self, id: CellId, program: Program, spec: Spec, stderr: Stderr, stop: Stop) -> Result<Cell, Refusal> {
+        spec.mode.check(program.exports())?;
+        let slot = self.directory().new_slot(spec.mailbox, spec.overflow, spec.limits.message_size);
+        let slot = self.named(slot, &spec)?;
+        Ok(self.serve(id, program, spec, slot, SlotOwner::Cell, stderr, stop))
+    }
+
+    /// Starts a cell in a slot that is there already, and stays when the cell ends. What waits in it is served by this
+    /// one. The slot's mailbox and names are what they are, whatever the spec says.
+    ///
+    /// # Errors
+    ///
+    /// Where the program does not export what the mode needs.
+    pub fn spawn_in(
+        &self,
+        slot: Slot,
+        id: CellId,
+        program: Program,
+        spec: Spec,
+        stderr: Stderr,
+        stop: Stop,
+    ) -> Result<Cell, NotExported> {
+        spec.mode.check(program.exports())?;
+        Ok(self.serve(id, program, spec, slot, SlotOwner::Other, stderr, stop))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what two public functions have in common")]
+    fn serve(
+        &self,
+        id: CellId,
+        program: Program,
+        spec: Spec,
+        slot: Slot,
+        owner: SlotOwner,
+        stderr: Stderr,
+        stop: Stop,
+    ) -> Cell {
+        let mode = spec.mode;
+        let (cell, notifier) = self.new_cell(id, Some(mode), &spec, slot, stop);
+        let (runtime, served) = (self.clone(), cell.clone());
+        let serving = async move {
+            match mode {
+                Mode::Async => runtime.serve_live(&served, program, spec, stderr).await,
+                Mode::Sync => runtime.serve_fresh(&served, program, spec, stderr).await,
+            }
+        };
+        self.live(cell.clone(), owner, notifier, serving);
+        cell
+    }
+
+    /// Gives a new slot the names of a spec, or ends it.
+    fn named(&self, slot: Slot, spec: &Spec) -> Result<Slot, Refusal> {
+        for name in &spec.names {
+            if let Err(error) = self.directory().name_slot(&slot, name.clone()) {
+                self.directory().remove_slot(&slot, &Reason::start_failed(&error));
+                return Err(error.into());
+            }
+        }
+        Ok(slot)
+    }
+
+    fn new_cell(&self, id: CellId, mode: Option<Mode>, spec: &Spec, slot: Slot, stop: Stop) -> (Cell, exit::Notifier) {
+        let (notifier, exit) = exit::channel();
+        let (name, limits) = (spec.name.clone(), spec.limits.clone());
+        slot.occupy(id);
+        let cell = Cell::new(Parts { id, name, mode, limits, slot, exit, stop });
+        self.directory().started(&cell);
+        (cell, notifier)
+    }
+
+    /// With what one instance of a cell starts.
+    pub(crate) fn start_of<S>(&self, cell: &Cell, spec: Spec, stdio: S, current: Option<Current>) -> Start<S> {
+        let Spec { name, args, env, grants, connect, files, .. } = spec;
+        let own = Arc::new(Own::new(cell, grants, self.directory().clone()));
+        Start { own, name, args, env, stdio, connect, files, current }
+    }
+
+    /// Runs a cell to its end, as a task of its own, and tells of the end.
+    fn live(
+        &self,
+        cell: Cell,
+        owner: SlotOwner,
+        notifier: exit::Notifier,
+        living: impl Future<Output = Reason> + Send + 'static,
+    ) {
+        let kind = task::Kind::detached("cell", cell.id());
+        let living = task::catch(kind.clone(), living);
+        let directory = self.directory().clone();
+        // Ends by its stop, its limits or by itself, so that nobody has to hold the task.
+        drop(task::spawn(&self.handle, kind, async move {
+            let reason = living.await.unwrap_or_else(Reason::host_fault);
+            cell.stopping().set_ending();
+            directory.ended(&cell, &reason, owner == SlotOwner::Cell);
+            notifier.notify(reason);
+        }));
+    }
+}

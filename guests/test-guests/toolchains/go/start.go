@@ -1,0 +1,6 @@
+package main
+
+//go:wasmexport _start
+func start() {
+	main()
+}
