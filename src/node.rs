@@ -188,6 +188,8 @@ impl Node {
             grants: image.manifest.grants(),
             files: Some(Arc::new(ImageFiles(image.files))),
             wasm: image.wasm,
+            program: None,
+            handed: None,
         })
     }
 

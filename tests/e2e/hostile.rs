@@ -34,7 +34,7 @@ const MESSAGES: usize = 20;
 
 /// How long they may take: the cell is lost to a hostile peer for the node's patience, or most of its own deadline, now and
 /// then, and machines are busy.
-const IN_TIME: Duration = Duration::from_secs(45);
+const IN_TIME: Duration = Duration::from_secs(120);
 
 fn serve<'image>(image: &'image Image, options: &[&str]) -> Server<'image> {
     let config = format!("peer-timeout = \"{}ms\"\n", PATIENCE.as_millis());

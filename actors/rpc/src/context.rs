@@ -1,9 +1,11 @@
 //! What the capability servers of one cell share.
 
-use std::{rc::Rc, sync::Arc};
+use std::{cell::Cell, rc::Rc, sync::Arc};
 
+use actix::ArbiterHandle;
 use capnp::Error;
 use tokio::sync::Semaphore;
+use ww_core::Limits;
 use ww_executor::{Executor, Guest};
 
 use crate::network::Network;
@@ -20,12 +22,24 @@ pub(crate) struct Context {
     pub(crate) executor: Executor,
     /// Room for the messages that it dials.
     pub(crate) dials: Arc<Semaphore>,
+    /// The thread of the vats.
+    pub(crate) vats: ArbiterHandle,
+    /// Monitors that its capabilities hold.
+    pub(crate) monitors: Rc<Cell<usize>>,
 }
 
 impl Context {
     /// What the capabilities of a cell share that connects.
-    pub(crate) fn new(guest: Guest, network: Arc<dyn Network>, executor: Executor) -> Self {
-        Self { guest: Rc::new(guest), network, executor, dials: Arc::new(Semaphore::new(MAX_DIALS)) }
+    pub(crate) fn new(guest: Guest, network: Arc<dyn Network>, executor: Executor, vats: ArbiterHandle) -> Self {
+        let dials = Arc::new(Semaphore::new(MAX_DIALS));
+        Self { guest: Rc::new(guest), network, executor, dials, vats, monitors: Rc::default() }
+    }
+
+    /// What the cell itself may use, of which its children get no more.
+    pub(crate) fn limits(&self) -> Result<Limits, Error> {
+        let cell = self.executor.directory().cell(self.guest.id);
+        let cell = cell.ok_or_else(|| Error::failed("the cell that holds this has ended".into()))?;
+        Ok(cell.limits().clone())
     }
 }
 

@@ -47,9 +47,9 @@ impl GuestVat for Vats {
     fn serve(&self, executor: &Executor, guest: Guest, connection: ww_cell::Duplex) {
         let network = Arc::clone(&self.network);
         let executor = executor.clone();
-        let cell = guest.id;
+        let (cell, vats) = (guest.id, self.arbiter.clone());
         let served = self.arbiter.spawn_fn(move || {
-            let bootstrap = host::client(Context::new(guest, network, executor));
+            let bootstrap = host::client(Context::new(guest, network, executor, vats));
             // Ends with the connection, which ends with the guest.
             drop(task::spawn_local(task::Kind::detached("vat", cell), serve(connection, bootstrap, cell.get())));
         });
