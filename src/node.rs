@@ -157,7 +157,8 @@ impl Node {
             Some(Mode::Async) | None => 1,
         };
         let slot = cell.slot().clone();
-        let callee = Callee { slot, gate: Gate::new(at_once), audience, patience: self.config.peer_timeout };
+        let (gate, patience) = (Gate::new(at_once), self.config.peer_timeout);
+        let callee = Callee { slot, gate, audience, patience, deadline: cell.limits().deadline };
         Published::start(&self.net, &self.calls, name, callee, self.platform.runtime())
     }
 
