@@ -28,4 +28,4 @@ pub use executor::{Executor, MAX_STARTING, Serving, SpawnError, Spec};
 pub use process::{Process, Streams};
 pub use supervisor::{CallError, Child, ChildInfo, ChildStatus, SupervisorHandle, Which};
 pub use tree::{Full, Owner};
-pub use vat::{Guest, GuestVat, Handed};
+pub use vat::{Guest, GuestVat, Handed, Publish};

@@ -32,5 +32,5 @@ mod vats;
 mod watched;
 mod watching;
 
-pub use network::{Dial, Dialled, Network, Outcome, Peer};
+pub use network::{Dial, Dialled, Network, Outcome, Peer, Publication};
 pub use vats::Vats;
