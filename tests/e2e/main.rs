@@ -13,6 +13,7 @@
 //! | `authority` | environment, grants and limits: nothing that was not given |
 //! | `children` | programs that start programs |
 //! | `actors` | guests that live on between messages, through the library |
+//! | `trees` | trees of supervisors and cells |
 //! | `serving` | cells that peers send messages to |
 //! | `recipes` | programs in other languages, as their recipes build them |
 //! | `shell` | the interactive image |
@@ -40,3 +41,4 @@ mod serving;
 mod shell;
 mod signals;
 mod streams;
+mod trees;

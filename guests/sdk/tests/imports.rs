@@ -6,6 +6,7 @@ use wasmparser::{Parser, Payload};
 
 const ACTOR: &str = "wetware:cell/actor";
 const HANDLER: &str = "wetware:cell/handler";
+const MAIL: &str = "wetware:cell/mail";
 const LOADER: &str = "wetware:loader/loader";
 const NONSENSE: &str = "wetware:nonsense/nothing";
 const RUN: &str = "wasi:cli/run";
@@ -45,11 +46,12 @@ fn world(guest: &str) -> World {
 
 #[test]
 fn guests_import_what_they_use_and_export_what_they_can_do() {
-    let table: [(&str, &[&str], &[&str]); 8] = [
+    let table: [(&str, &[&str], &[&str]); 9] = [
         ("echo", &[], &[RUN, ACTOR, HANDLER]),
         ("child-echo", &[STREAMS], &[RUN]),
         ("pid0", &[STREAMS], &[RUN]),
         ("shell", &[LOADER, STREAMS], &[RUN]),
+        ("tree", &[MAIL, LOADER, STREAMS], &[RUN, HANDLER]),
         ("exits", &[], &[RUN]),
         ("actor", &[], &[ACTOR, HANDLER]),
         ("caller", &[LOADER, STREAMS], &[RUN]),
