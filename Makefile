@@ -1,6 +1,6 @@
 # `make run` boots the first image, `make test` runs every test; both do the set-up that is missing.
 
-.PHONY: run test bench lint guests test-guests images schema deny clean set-up-targets \
+.PHONY: run test bench soak lint guests test-guests images schema deny clean set-up-targets \
         pid0 child-echo shell echo tree
 
 WASI2 := wasm32-wasip2
@@ -38,6 +38,20 @@ images: guests
 
 bench:
 	cargo bench --locked $(if $(BENCH),--bench $(BENCH))
+
+# `cells` is the storm of crashes of the tests, for longer. Every other soak is an example `soak-NAME` that takes minutes as
+# its argument, and fails if it gets stuck.
+SOAK := cells streams
+MINUTES := 5
+
+soak: images
+	@for soak in $(SOAK); do \
+	  if [ $$soak = cells ]; then \
+	    WW_SOAK_SECONDS=$$(($(MINUTES) * 60)) cargo test --locked --workspace --lib -- storm --nocapture || exit 1; \
+	  else \
+	    cargo run --locked --quiet --release --example soak-$$soak -- $(MINUTES) || exit 1; \
+	  fi; \
+	done
 
 lint:
 	cargo fmt --all --check

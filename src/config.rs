@@ -16,6 +16,8 @@ use ww_image::{
 };
 use ww_net::Multiaddr;
 
+use crate::serve::PEER_TIMEOUT;
+
 /// Swarm port, TCP and QUIC.
 pub const DEFAULT_PORT: u16 = 2020;
 
@@ -51,6 +53,8 @@ pub struct Config {
     pub cells: Cells,
     /// Changes the settings of the sandbox's engines before they are made: for embedders, on their responsibility.
     pub engine: Option<Customise>,
+    /// How long a peer may be silent in the middle of a message.
+    pub peer_timeout: Duration,
 }
 
 /// A configuration file that cannot be used.
@@ -93,6 +97,7 @@ pub struct File {
     drain: Option<Millis>,
     standard_cells: Option<usize>,
     small_cells: Option<usize>,
+    peer_timeout: Option<Millis>,
 }
 
 impl Default for Config {
@@ -109,6 +114,7 @@ impl Default for Config {
             drain: DEFAULT_DRAIN,
             cells: Cells::default(),
             engine: None,
+            peer_timeout: PEER_TIMEOUT,
         }
     }
 }
@@ -133,6 +139,8 @@ impl Config {
         replace(&mut self.cells.standard, file.standard_cells);
         replace(&mut self.cells.small, file.small_cells);
         replace(&mut self.drain, file.drain.map(|drain| Duration::from_millis(drain.get())));
+        let peer_timeout = file.peer_timeout.map(|timeout| Duration::from_millis(timeout.get()));
+        replace(&mut self.peer_timeout, peer_timeout);
         replace(&mut self.identity, file.identity.map(|path| Some(base.join(path))));
         replace(&mut self.cache, file.cache.map(|path| Some(base.join(path))));
         if self.max_memory > ww_cell::MAX_MEMORY {

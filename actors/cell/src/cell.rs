@@ -218,9 +218,9 @@ impl Cell {
         }
     }
 
-    /// Its instance is there: it moves in, and serves the mailbox of its slot.
-    pub(crate) fn occupy(&self) -> &Mailbox<Message> {
-        let mailbox = self.0.slot.occupy();
+    /// Its instance is there, or instances can be had: from now on it serves the mailbox of its slot.
+    pub(crate) fn serve(&self) -> &Mailbox<Message> {
+        let mailbox = self.0.slot.messages();
         // Whoever is told can send.
         self.0.serves.send_replace(true);
         mailbox

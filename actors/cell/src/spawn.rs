@@ -123,6 +123,7 @@ impl Runtime {
     fn new_cell(&self, id: CellId, mode: Option<Mode>, spec: &Spec, slot: Slot, stop: Stop) -> (Cell, exit::Notifier) {
         let (notifier, exit) = exit::channel();
         let (name, limits) = (spec.name.clone(), spec.limits.clone());
+        slot.occupy(id);
         let cell = Cell::new(Parts { id, name, mode, limits, slot, exit, stop });
         self.directory().started(&cell);
         (cell, notifier)

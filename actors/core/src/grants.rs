@@ -23,6 +23,8 @@ pub enum HostMethod {
     Connect,
     /// Starting cells.
     Executor,
+    /// Sending messages to cells, of peers and of the node itself.
+    Dial,
     /// The capabilities that the cell was handed.
     Grant,
 }
@@ -79,7 +81,8 @@ pub struct Grants {
 
 impl HostMethod {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Id, Self::Addrs, Self::Peers, Self::Connect, Self::Executor, Self::Grant];
+    pub const ALL: [Self; 7] =
+        [Self::Id, Self::Addrs, Self::Peers, Self::Connect, Self::Executor, Self::Dial, Self::Grant];
 }
 
 impl ExecutorMethod {
@@ -132,6 +135,7 @@ impl fmt::Display for HostMethod {
             Self::Peers => "Host.peers",
             Self::Connect => "Host.connect",
             Self::Executor => "Host.executor",
+            Self::Dial => "Host.dial",
             Self::Grant => "Host.grant",
         })
     }

@@ -4,10 +4,14 @@ use std::{cell::Cell, rc::Rc, sync::Arc};
 
 use actix::ArbiterHandle;
 use capnp::Error;
+use tokio::sync::Semaphore;
 use ww_core::Limits;
 use ww_executor::{Executor, Guest};
 
 use crate::network::Network;
+
+/// Messages of one cell under way to others: as many as may wait for one. Each holds a stream and some buffers.
+pub(crate) const MAX_DIALS: usize = 64;
 
 /// What the capabilities of one cell share.
 #[derive(Clone)]
@@ -16,6 +20,8 @@ pub(crate) struct Context {
     pub(crate) guest: Rc<Guest>,
     pub(crate) network: Arc<dyn Network>,
     pub(crate) executor: Executor,
+    /// Room for the messages that it dials.
+    pub(crate) dials: Arc<Semaphore>,
     /// The thread of the vats.
     pub(crate) vats: ArbiterHandle,
     /// Monitors that its capabilities hold.
@@ -23,6 +29,12 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// What the capabilities of a cell share that connects.
+    pub(crate) fn new(guest: Guest, network: Arc<dyn Network>, executor: Executor, vats: ArbiterHandle) -> Self {
+        let dials = Arc::new(Semaphore::new(MAX_DIALS));
+        Self { guest: Rc::new(guest), network, executor, dials, vats, monitors: Rc::default() }
+    }
+
     /// What the cell itself may use, of which its children get no more.
     pub(crate) fn limits(&self) -> Result<Limits, Error> {
         let cell = self.executor.directory().cell(self.guest.id);

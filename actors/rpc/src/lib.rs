@@ -4,8 +4,8 @@
 //! |---|---|
 //! | `vats` | the arbiter on which all vats of a node live, and how a connection becomes one |
 //! | `context` | what the servers of one cell share |
-//! | `host`, `executor`, `program`, `process`, `byte_stream`, `supervisor`, `watching` | one server per interface |
-//! | `spec`, `reason` | specs of cells and supervisors as they are read, exit reasons as they are written |
+//! | `host`, `executor`, `program`, `process`, `exchange`, `byte_stream`, `supervisor`, `watching` | one server per interface |
+//! | `spec`, `exit_reason` | specs of cells and supervisors as they are read, exit reasons as they are written |
 //! | `shelf` | what belongs to the thread of the vats: capabilities that cells were handed |
 //! | `network` | what a `Host` needs to know of the network, implemented elsewhere |
 //! | `watched`, `load`, `traced` | what passes through a vat: kept within bounds, and logged at level trace |
@@ -14,7 +14,9 @@
 
 mod byte_stream;
 mod context;
+mod exchange;
 mod executor;
+mod exit_reason;
 #[cfg(test)]
 mod fixture;
 mod host;
@@ -22,7 +24,6 @@ mod load;
 mod network;
 mod process;
 mod program;
-mod reason;
 mod shelf;
 mod spec;
 mod supervisor;
@@ -31,5 +32,5 @@ mod vats;
 mod watched;
 mod watching;
 
-pub use network::{Network, Peer};
+pub use network::{Dial, Dialled, Network, Outcome, Peer};
 pub use vats::Vats;

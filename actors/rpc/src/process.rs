@@ -16,7 +16,7 @@ use ww_schema::peer_capnp::process;
 use crate::{
     byte_stream::{self, End},
     context::Context,
-    reason, shelf, watching,
+    exit_reason, shelf, watching,
 };
 
 /// The process ends when the last capability that leads to it is dropped, this one or one of its streams, unless it is
@@ -84,7 +84,7 @@ impl Server {
 impl process::Server for Server {
     async fn stdin(self: Rc<Self>, _: process::StdinParams, mut results: process::StdinResults) -> Result<(), Error> {
         let end = End::Writer(Arc::clone(&self.streams()?.stdin));
-        results.get().set_stream(byte_stream::client(end, Rc::clone(&self.process)));
+        results.get().set_stream(byte_stream::client(end, self.process.clone()));
         Ok(())
     }
 
@@ -94,7 +94,7 @@ impl process::Server for Server {
         mut results: process::StdoutResults,
     ) -> Result<(), Error> {
         let end = End::Reader(Arc::clone(&self.streams()?.stdout));
-        results.get().set_stream(byte_stream::client(end, Rc::clone(&self.process)));
+        results.get().set_stream(byte_stream::client(end, self.process.clone()));
         Ok(())
     }
 
@@ -104,7 +104,7 @@ impl process::Server for Server {
         mut results: process::StderrResults,
     ) -> Result<(), Error> {
         let end = End::Tail(Arc::clone(&self.streams()?.stderr));
-        results.get().set_stream(byte_stream::client(end, Rc::clone(&self.process)));
+        results.get().set_stream(byte_stream::client(end, self.process.clone()));
         Ok(())
     }
 
@@ -165,7 +165,7 @@ impl process::Server for Server {
         let state = status.init_state();
         match self.exit.reason() {
             None => { state }.set_running(()),
-            Some(ended) => reason::write(state.init_ended(), &ended),
+            Some(ended) => exit_reason::set(state.init_ended(), &ended),
         }
         Ok(())
     }

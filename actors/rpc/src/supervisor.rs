@@ -7,7 +7,7 @@ use ww_core::{SlotId, supervisor::ChildId};
 use ww_executor::{Child, ChildInfo, ChildStatus, SupervisorHandle, Which};
 use ww_schema::supervision_capnp::supervisor;
 
-use crate::{context::Context, process, reason, spec};
+use crate::{context::Context, exit_reason, process, spec};
 
 struct Server {
     handle: SupervisorHandle,
@@ -148,7 +148,7 @@ impl supervisor::Server for Server {
         mut results: supervisor::WaitResults,
     ) -> Result<(), Error> {
         let ended = self.handle.exit().wait().await;
-        reason::write(results.get().init_reason(), &ended);
+        exit_reason::set(results.get().init_reason(), &ended);
         Ok(())
     }
 }

@@ -49,8 +49,7 @@ impl GuestVat for Vats {
         let executor = executor.clone();
         let (cell, vats) = (guest.id, self.arbiter.clone());
         let served = self.arbiter.spawn_fn(move || {
-            let bootstrap =
-                host::client(Context { guest: Rc::new(guest), network, executor, vats, monitors: Rc::default() });
+            let bootstrap = host::client(Context::new(guest, network, executor, vats));
             // Ends with the connection, which ends with the guest.
             drop(task::spawn_local(task::Kind::detached("vat", cell), serve(connection, bootstrap, cell.get())));
         });

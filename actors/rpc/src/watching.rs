@@ -10,7 +10,7 @@ use ww_core::{exit::Reason, links::MAX_MONITORS, task};
 use ww_executor::Process;
 use ww_schema::cell_capnp::{lease, monitor, observer};
 
-use crate::{context::Context, reason};
+use crate::{context::Context, exit_reason};
 
 /// Tells an observer of the end, unless it is dropped or cancelled before.
 struct Monitor {
@@ -35,7 +35,7 @@ pub(crate) fn monitor(
         let reason = if ended { Reason::NoProcess } else { exit.wait().await };
         let mut request = observer.down_request();
         request.get().set_cell(id.get());
-        reason::write(request.get().init_reason(), &reason);
+        exit_reason::set(request.get().init_reason(), &reason);
         // Whether it listens is its own affair.
         let _ = request.send().promise.await;
     };

@@ -13,8 +13,8 @@
 //! }
 //! ```
 //!
-//! [`Executor`], [`Process`], [`Supervisor`] and [`ByteStream`] wrap the calls that nearly every cell makes; each gives
-//! its generated client back for the others. All else is the generated code of
+//! [`Executor`], [`Process`], [`Supervisor`], [`Exchange`] and [`ByteStream`] wrap the calls that nearly every cell makes;
+//! each gives its generated client back for the others. All else is the generated code of
 //! [`peer_capnp`](crate::peer_capnp) and its neighbours.
 
 use std::{
@@ -30,7 +30,9 @@ use futures::{
 };
 use ww_schema::peer_capnp::host;
 
+pub use address::Address;
 pub use byte_stream::ByteStream;
+pub use exchange::{Exchange, Outcome};
 pub use executor::Executor;
 pub use process::Process;
 pub use spec::{Cell, Child as ChildSpec, Program, Supervision};
@@ -38,7 +40,9 @@ pub use supervisor::{Child, State, Supervisor};
 
 use crate::{bindings::streams::wetware::streams::streams::create_connection, executor::block_on, stream};
 
+mod address;
 mod byte_stream;
+mod exchange;
 mod executor;
 mod process;
 mod spec;
