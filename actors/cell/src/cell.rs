@@ -21,6 +21,7 @@ use ww_core::{
 };
 
 use crate::{
+    history::History,
     incarnation::Stop,
     lanes::Signals,
     loader::Files,
@@ -102,6 +103,7 @@ struct Inner {
     limits: Limits,
     started: SystemTime,
     slot: Slot,
+    history: History,
     exit: exit::Watch,
     stop: Stop,
     signals: Signals,
@@ -116,6 +118,7 @@ pub(crate) struct Parts {
     pub(crate) mode: Option<Mode>,
     pub(crate) limits: Limits,
     pub(crate) slot: Slot,
+    pub(crate) history: History,
     pub(crate) exit: exit::Watch,
     pub(crate) stop: Stop,
 }
@@ -154,9 +157,9 @@ impl Mode {
 }
 
 impl Cell {
-    pub(crate) fn new(Parts { id, name, mode, limits, slot, exit, stop }: Parts) -> Self {
-        let (signals, meters) = (Signals::default(), Meters::default());
-        Self(Arc::new(Inner { id, name, mode, limits, started: SystemTime::now(), slot, exit, stop, signals, meters }))
+    pub(crate) fn new(Parts { id, name, mode, limits, slot, history, exit, stop }: Parts) -> Self {
+        let (started, signals, meters) = (SystemTime::now(), Signals::default(), Meters::default());
+        Self(Arc::new(Inner { id, name, mode, limits, started, slot, history, exit, stop, signals, meters }))
     }
 
     /// Identifies the cell.
@@ -192,6 +195,11 @@ impl Cell {
     /// What it has done and holds.
     pub fn meters(&self) -> &Meters {
         &self.0.meters
+    }
+
+    /// What it has reported on its standard error, as far as it is kept.
+    pub fn history(&self) -> &History {
+        &self.0.history
     }
 
     /// Learns of its end.

@@ -94,7 +94,8 @@ impl Stop {
         self.0.reason.get()
     }
 
-    pub(crate) async fn requested(&self) -> Reason {
+    /// Waits until somebody asks for the end: the reason. Cancel safe.
+    pub async fn requested(&self) -> Reason {
         let mut notified = pin!(self.0.requested.notified());
         // Before the look at the reason, so that a request between the two is not missed.
         notified.as_mut().enable();

@@ -5,8 +5,10 @@
 //! node has stopped. Bounded are the starts under way for each owner, by [`MAX_STARTING`], and the cells
 //! by their owners' limits. No handler waits: a start compiles outside, and comes back.
 
+mod session;
+
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Weak},
 };
 
@@ -34,6 +36,8 @@ use crate::{
     tree::{Effect, Full, Owner, Tree},
     vat::{Guest, GuestVat},
 };
+
+pub use session::{Owned, Session};
 
 /// Starts of one owner that may wait for their program to be compiled; the first of them is compiling.
 pub const MAX_STARTING: usize = 17;
@@ -115,6 +119,8 @@ struct Shared {
 /// The actor behind the handle.
 struct Starter {
     tree: Tree,
+    /// Clients among the owners.
+    sessions: HashSet<CellId>,
     /// How to end what runs.
     stops: HashMap<CellId, Stop>,
     /// What those that nobody holds any more still need.
@@ -141,6 +147,7 @@ impl Executor {
     pub fn start(arbiter: &ArbiterHandle, runtime: Runtime, vat: Arc<dyn GuestVat>) -> Self {
         let actor = Starter::start_in_arbiter(arbiter, |_| Starter {
             tree: Tree::default(),
+            sessions: HashSet::new(),
             stops: HashMap::new(),
             kept: HashMap::new(),
             queues: HashMap::new(),
@@ -461,6 +468,7 @@ impl Starter {
     fn leave(&mut self, id: CellId) -> Vec<Effect> {
         self.stops.remove(&id);
         self.kept.remove(&id);
+        self.sessions.remove(&id);
         self.tree.ended(id)
     }
 
@@ -476,7 +484,8 @@ impl Starter {
                 Effect::Gone(id) => tracing::trace!(cell = %id, "a cell and all that it owned are gone"),
             }
         }
-        if self.tree.is_empty() {
+        // A client that has started nothing holds nobody up.
+        if self.tree.len() == self.sessions.len() {
             for done in self.waiting_for_quiet.drain(..) {
                 // Whoever asked may have stopped waiting.
                 let _ = done.send(());
