@@ -15,6 +15,8 @@ use ww_image::{
 };
 use ww_net::Multiaddr;
 
+use crate::control::Control;
+
 /// Swarm port, TCP and QUIC.
 pub const DEFAULT_PORT: u16 = 2020;
 
@@ -46,6 +48,8 @@ pub struct Config {
     pub max_memory: u64,
     /// How long cells may go on when the node is told to stop.
     pub drain: Duration,
+    /// Where the node is controlled from: from nowhere, unless somebody says so.
+    pub control: Control,
 }
 
 /// A configuration file that cannot be used.
@@ -86,6 +90,7 @@ pub struct File {
     cache: Option<PathBuf>,
     max_memory: Option<Bytes>,
     drain: Option<Millis>,
+    control: Option<Control>,
 }
 
 impl Default for Config {
@@ -100,6 +105,7 @@ impl Default for Config {
             cache: user_directory("XDG_CACHE_HOME", ".cache"),
             max_memory: DEFAULT_MAX_MEMORY,
             drain: DEFAULT_DRAIN,
+            control: Control::Off,
         }
     }
 }
@@ -121,6 +127,7 @@ impl Config {
         replace(&mut self.ipfs_url, file.ipfs_url);
         replace(&mut self.wasm_debug, file.wasm_debug);
         replace(&mut self.max_memory, file.max_memory.map(Bytes::get));
+        replace(&mut self.control, file.control);
         replace(&mut self.drain, file.drain.map(|drain| Duration::from_millis(drain.get())));
         replace(&mut self.identity, file.identity.map(|path| Some(base.join(path))));
         replace(&mut self.cache, file.cache.map(|path| Some(base.join(path))));
@@ -171,6 +178,7 @@ mod tests {
             ("port = 70000", "port"),
             ("listen = [\"nowhere\"]", "listen"),
             ("max-memory = \"2GiB\"", "max-memory"),
+            ("control = \"tcp:0.0.0.0:1\"", "loopback"),
         ] {
             let error = parse(text).expect_err(text).to_string();
             assert!(error.contains(named), "{error}");

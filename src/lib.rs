@@ -29,6 +29,7 @@
 mod calls;
 pub mod cli;
 pub mod config;
+pub mod control;
 mod network;
 mod node;
 mod publish;
@@ -36,7 +37,7 @@ pub mod serve;
 pub mod terminal;
 
 pub use config::Config;
-pub use node::{Boot, BootError, Node, StartError};
+pub use node::{Boot, BootError, Node, StartError, StopRequests};
 pub use publish::Published;
 pub use ww_cell as cell;
 pub use ww_core::{CellId, Grants, Limits, Name, exit};

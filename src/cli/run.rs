@@ -12,6 +12,7 @@ use ww_net::Multiaddr;
 use super::{Failure, code, signals::Signals};
 use crate::{
     Boot, BootError, Config, Node, Process, Published, Serving, StartError,
+    control::{Control, OpenError},
     terminal::{self, Terminal},
 };
 
@@ -59,9 +60,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "KEY=VALUE", value_parser = variable)]
     env: Vec<(String, String)>,
 
-    /// Control socket; `off` is the only choice so far
-    #[arg(long, value_name = "ADDR|off", default_value = "off", value_parser = ["off"])]
-    control: String,
+    /// Control socket: unix:PATH, tcp:127.0.0.1:PORT or off [default: a Unix socket of this user]
+    #[arg(long, value_name = "ADDR|off")]
+    control: Option<Control>,
 
     /// Ed25519 key of the node, made at the first start [default: a file of this user]
     #[arg(long, value_name = "FILE")]
@@ -104,6 +105,7 @@ pub(super) async fn run(args: Args, runtime: &Handle) -> Result<u8, Failure> {
         node = Node::start(config, runtime.clone()) => node.map_err(|error| start_failure(&error))?,
         code = signals.next() => return Ok(code),
     };
+    signals.listen_to(node.stop_requests());
     let ended = tokio::select! {
         ended = boot(&node, args, runtime) => ended,
         code = signals.next() => Ok(Booted::Stopped(code)),
@@ -243,7 +245,7 @@ fn tell(name: &str, reason: &Reason) {
 }
 
 fn config(args: &Args) -> Result<Config, crate::config::Invalid> {
-    let mut config = Config::default();
+    let mut config = Config { control: Control::User, ..Config::default() };
     if let Some(path) = &args.config {
         config = config.with_file(path)?;
     }
@@ -260,6 +262,9 @@ fn config(args: &Args) -> Result<Config, crate::config::Invalid> {
     if let Some(url) = &args.ipfs_url {
         config.ipfs_url = url.clone();
     }
+    if let Some(control) = &args.control {
+        config.control = control.clone();
+    }
     config.wasm_debug |= args.wasm_debug;
     config.mdns |= args.mdns;
     Ok(config)
@@ -267,7 +272,8 @@ fn config(args: &Args) -> Result<Config, crate::config::Invalid> {
 
 fn start_failure(error: &StartError) -> Failure {
     let code = match error {
-        StartError::Identity(_) | StartError::Loader(_) => code::CONFIG,
+        StartError::Identity(_) | StartError::Loader(_) | StartError::Control(OpenError::Io { .. }) => code::CONFIG,
+        StartError::Control(_) => code::UNAVAILABLE,
         StartError::Net(ww_net::StartError::Unsupported { .. }) => code::USAGE,
         StartError::Net(_) => code::UNAVAILABLE,
         _ => code::HOST,

@@ -2,7 +2,7 @@
 //!
 //! Calls on one end take effect in the order in which they arrive, also when several are under way.
 
-use std::{future::Future, rc::Rc, sync::Arc};
+use std::{any::Any, future::Future, rc::Rc, sync::Arc};
 
 use capnp::Error;
 use futures::FutureExt;
@@ -11,7 +11,6 @@ use ww_cell::{
     pipe::{self, Closed},
     tail,
 };
-use ww_executor::Process;
 use ww_schema::peer_capnp::byte_stream;
 
 /// Most bytes of one answer, in bytes, whatever the caller asks for.
@@ -26,14 +25,14 @@ pub(crate) enum End {
 
 struct Server {
     end: End,
-    /// Keeps the process alive as long as somebody holds the stream, or waits for an answer from it: every call that
-    /// can wait holds the server.
-    _process: Rc<Process>,
+    /// Keeps the stream's owner alive as long as somebody holds the stream, or waits for an answer from it: every call
+    /// that can wait holds the server.
+    _owner: Rc<dyn Any>,
 }
 
-/// A `ByteStream` of a process.
-pub(crate) fn client(end: End, process: Rc<Process>) -> byte_stream::Client {
-    capnp_rpc::new_client(Server { end, _process: process })
+/// A `ByteStream` of a process or a message.
+pub(crate) fn client(end: End, owner: Rc<dyn Any>) -> byte_stream::Client {
+    capnp_rpc::new_client(Server { end, _owner: owner })
 }
 
 /// Takes a place in the queue now, and the lock when its turn has come.

@@ -1,7 +1,6 @@
 //! A node for tests of capabilities: real cells and vats, a network that is made up, and a client at the other end.
 
 use std::{
-    rc::Rc,
     sync::{Arc, LazyLock, Mutex},
     time::Duration,
 };
@@ -205,11 +204,7 @@ pub(crate) async fn parts() -> (Duplex, host::Client, Connected) {
     let (cell, guest) = guest(Grants::all(), Limits::default()).await;
     let (network, asked, gone) = network();
     let (duplex, to_vat, from_vat) = duplex();
-    let context = crate::context::Context {
-        guest: Rc::new(guest),
-        network: Arc::new(network),
-        executor: house().executor.clone(),
-    };
+    let context = crate::context::Context::new(guest, Arc::new(network), house().executor.clone());
     (duplex, server::client(context), Connected { to_vat, from_vat, cell, asked, gone })
 }
 

@@ -3,25 +3,36 @@
 //! | file | concept |
 //! |---|---|
 //! | `vats` | the arbiter on which all vats of a node live, and how a connection becomes one |
+//! | `clients`, `local`, `admin` | the clients of the control socket, and what they get |
+//! | `client` | the other end of that socket |
 //! | `context` | what the servers of one cell share |
-//! | `host`, `executor`, `process`, `byte_stream` | one server per interface |
+//! | `host`, `executor`, `process`, `exchange`, `byte_stream` | one server per interface |
+//! | `exit_reason` | how a reason is written |
 //! | `network` | what a `Host` needs to know of the network, implemented elsewhere |
 //! | `watched`, `load`, `traced` | what passes through a vat: kept within bounds, and logged at level trace |
 //!
 //! Capabilities are `!Send`: they never leave the arbiter. Everything that they reach beyond it is a handle.
 
+mod admin;
 mod byte_stream;
+pub mod client;
+mod clients;
 mod context;
+mod exchange;
 mod executor;
+mod exit_reason;
 #[cfg(test)]
 mod fixture;
 mod host;
 mod load;
+mod local;
 mod network;
 mod process;
 mod traced;
 mod vats;
 mod watched;
 
-pub use network::{Network, Peer};
+pub use admin::StopNode;
+pub use clients::{Clients, MAX_CLIENTS};
+pub use network::{Dial, Dialled, Network, Outcome, Peer};
 pub use vats::Vats;

@@ -1,6 +1,10 @@
 //! What a `Host` needs to know of the network.
 
+use std::time::Duration;
+
 use futures::future::BoxFuture;
+use ww_cell::pipe;
+use ww_core::{CellId, Name, exit::Reason, task::Task};
 
 /// A peer that the node is connected to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,6 +13,46 @@ pub struct Peer {
     pub peer_id: Vec<u8>,
     /// The binary multiaddrs of its open connections.
     pub addrs: Vec<Vec<u8>>,
+}
+
+/// What a cell asks for that dials another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dial {
+    /// Who asks.
+    pub from: CellId,
+    /// The peer, as libp2p serialises its id; empty for the node itself.
+    pub peer_id: Vec<u8>,
+    /// Binary multiaddrs to try where the peer is not connected.
+    pub addrs: Vec<Vec<u8>>,
+    /// The name of the cell there.
+    pub name: Name,
+    /// How long the whole exchange may take from now on; `None` for as long as it takes.
+    pub deadline: Option<Duration>,
+}
+
+/// A message on its way.
+#[derive(Debug)]
+pub struct Dialled {
+    /// Where its body is written: closed where it is whole, failed where it is given up.
+    pub request: pipe::Writer,
+    /// Where the reply is read. Its end is an error unless the reply is whole.
+    pub reply: pipe::Reader,
+    /// Carries the message, and says what became of it. Dropping it gives the message up.
+    pub outcome: Task<Outcome>,
+}
+
+/// What became of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It was answered: the reply is whole.
+    Ok,
+    /// The guest that it was for returned this error.
+    Failed(String),
+    /// The cell, or the connection to it, ended before it was answered.
+    Ended(Reason),
+    /// Nobody began it, or nobody waits for the answer: a word, and why.
+    Refused(String),
 }
 
 /// The node's place in the network. Ids and addresses are bytes, as they are on the wire.

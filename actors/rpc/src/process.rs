@@ -32,7 +32,7 @@ pub(crate) fn client((mut process, streams): (Process, Streams)) -> process::Cli
 impl process::Server for Server {
     async fn stdin(self: Rc<Self>, _: process::StdinParams, mut results: process::StdinResults) -> Result<(), Error> {
         let end = End::Writer(Arc::clone(&self.stdin));
-        results.get().set_stream(byte_stream::client(end, Rc::clone(&self.process)));
+        results.get().set_stream(byte_stream::client(end, self.process.clone()));
         Ok(())
     }
 
@@ -42,7 +42,7 @@ impl process::Server for Server {
         mut results: process::StdoutResults,
     ) -> Result<(), Error> {
         let end = End::Reader(Arc::clone(&self.stdout));
-        results.get().set_stream(byte_stream::client(end, Rc::clone(&self.process)));
+        results.get().set_stream(byte_stream::client(end, self.process.clone()));
         Ok(())
     }
 
@@ -52,7 +52,7 @@ impl process::Server for Server {
         mut results: process::StderrResults,
     ) -> Result<(), Error> {
         let end = End::Tail(Arc::clone(&self.stderr));
-        results.get().set_stream(byte_stream::client(end, Rc::clone(&self.process)));
+        results.get().set_stream(byte_stream::client(end, self.process.clone()));
         Ok(())
     }
 

@@ -1,0 +1,130 @@
+//! The clients of a node's control socket: how many there may be, and who has to make room.
+//!
+//! A client that has not said anything yet is the first to go when all places are taken, and goes by itself after
+//! [`HELLO`]: connections that do nothing keep nobody out.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+
+/// Clients at once: many times the windows that a person has open, and few enough file descriptors.
+pub const MAX_CLIENTS: usize = 256;
+
+/// How long a client may take for its first message: it sends one as soon as it is connected.
+pub(crate) const HELLO: Duration = Duration::from_secs(10);
+
+/// The clients of one node. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Clients(Arc<Mutex<Table>>);
+
+#[derive(Debug, Default)]
+struct Table {
+    next: u64,
+    /// By the order in which they came.
+    places: BTreeMap<u64, Seat>,
+}
+
+#[derive(Clone, Debug)]
+struct Seat {
+    /// Whether it has sent a whole message.
+    heard: Arc<AtomicBool>,
+    leave: Arc<Notify>,
+}
+
+/// The place of one client, free when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    clients: Clients,
+    number: u64,
+    seat: Seat,
+}
+
+impl Clients {
+    /// A place for a client that sets `heard` with its first message; `None` where all are taken by clients that have
+    /// said something.
+    pub(crate) fn admit(&self, heard: Arc<AtomicBool>) -> Option<Place> {
+        let mut table = self.lock();
+        if table.places.len() >= MAX_CLIENTS {
+            let silent = table.places.iter().find(|(_, seat)| !seat.heard.load(Ordering::Relaxed));
+            let silent = silent.map(|(&number, _)| number)?;
+            if let Some(seat) = table.places.remove(&silent) {
+                seat.leave.notify_one();
+            }
+        }
+        let number = table.next;
+        table.next += 1;
+        let seat = Seat { heard, leave: Arc::default() };
+        table.places.insert(number, seat.clone());
+        drop(table);
+        Some(Place { clients: self.clone(), number, seat })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        // Nothing panics while the lock is held.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Returns when the client has to go, with the reason: another one needs the place, or it was silent for too long.
+    pub(crate) async fn lost(&self) -> &'static str {
+        tokio::select! {
+            () = self.seat.leave.notified() => return "others need its place, and it has said nothing",
+            () = tokio::time::sleep(HELLO) => {}
+        }
+        if self.seat.heard.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        "it has said nothing for too long"
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.clients.lock().places.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn heard(heard: bool) -> Arc<AtomicBool> {
+        Arc::new(AtomicBool::new(heard))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_that_said_nothing_makes_room() {
+        let clients = Clients::default();
+        let mut places = vec![clients.admit(heard(true)).expect("room")];
+        places.extend((1..MAX_CLIENTS).map(|_| clients.admit(heard(false)).expect("room")));
+        let newcomer = clients.admit(heard(true)).expect("somebody makes room");
+        assert!(places[1].lost().now_or_never().is_some_and(|why| why.contains("others")));
+        assert!(places[0].lost().now_or_never().is_none());
+        assert!(places[2].lost().now_or_never().is_none());
+        // Leaving a second time takes nobody's place.
+        places.truncate(1);
+        assert_eq!(clients.lock().places.len(), 2);
+        drop((places, newcomer));
+        assert!(clients.lock().places.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clients_that_have_said_something_keep_their_places() {
+        let clients = Clients::default();
+        let places: Vec<_> = (0..MAX_CLIENTS).map(|_| clients.admit(heard(true)).expect("room")).collect();
+        assert!(clients.admit(heard(false)).is_none());
+        drop(places);
+        let silent = clients.admit(heard(false)).expect("room again");
+        assert!(silent.lost().await.contains("too long"));
+    }
+}

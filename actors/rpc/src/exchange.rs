@@ -1,0 +1,86 @@
+//! The server of `Exchange`: one message of a guest on its way to a cell.
+
+use std::{rc::Rc, sync::Arc};
+
+use capnp::Error;
+use futures::{
+    FutureExt,
+    future::{LocalBoxFuture, Shared},
+};
+use tokio::sync::{Mutex, OwnedSemaphorePermit};
+use ww_cell::pipe;
+use ww_schema::cell_capnp::exchange;
+
+use crate::{
+    byte_stream::{self, End},
+    exit_reason,
+    network::{Dialled, Outcome},
+};
+
+/// The message lives as long as somebody holds the capability or one of its streams. Then it is given up: whoever
+/// serves it sees a request that broke off.
+struct Message {
+    request: Arc<Mutex<pipe::Writer>>,
+    reply: Arc<Mutex<pipe::Reader>>,
+    outcome: Shared<LocalBoxFuture<'static, Outcome>>,
+    _place: OwnedSemaphorePermit,
+}
+
+struct Server(Rc<Message>);
+
+/// An `Exchange` for a message that has `place` among those of its cell.
+pub(crate) fn client(dialled: Dialled, place: OwnedSemaphorePermit) -> exchange::Client {
+    let Dialled { request, reply, outcome } = dialled;
+    let outcome = async { outcome.await.unwrap_or_else(|error| Outcome::Refused(format!("lost: {error}"))) };
+    capnp_rpc::new_client(Server(Rc::new(Message {
+        request: Arc::new(Mutex::new(request)),
+        reply: Arc::new(Mutex::new(reply)),
+        outcome: outcome.boxed_local().shared(),
+        _place: place,
+    })))
+}
+
+impl Drop for Message {
+    fn drop(&mut self) {
+        // Every call that holds the lock holds the message as well. One that was closed before stays closed.
+        if let Ok(request) = self.request.try_lock() {
+            request.fail("the sender gave the message up");
+        }
+    }
+}
+
+impl exchange::Server for Server {
+    async fn request(
+        self: Rc<Self>,
+        _: exchange::RequestParams,
+        mut results: exchange::RequestResults,
+    ) -> Result<(), Error> {
+        let end = End::Writer(Arc::clone(&self.0.request));
+        let message: Rc<Message> = Rc::clone(&self.0);
+        results.get().set_stream(byte_stream::client(end, message));
+        Ok(())
+    }
+
+    async fn reply(self: Rc<Self>, _: exchange::ReplyParams, mut results: exchange::ReplyResults) -> Result<(), Error> {
+        let end = End::Reader(Arc::clone(&self.0.reply));
+        let message: Rc<Message> = Rc::clone(&self.0);
+        results.get().set_stream(byte_stream::client(end, message));
+        Ok(())
+    }
+
+    async fn outcome(
+        self: Rc<Self>,
+        _: exchange::OutcomeParams,
+        mut results: exchange::OutcomeResults,
+    ) -> Result<(), Error> {
+        let outcome = self.0.outcome.clone().await;
+        let mut builder = results.get().init_outcome();
+        match &outcome {
+            Outcome::Ok => builder.set_ok(()),
+            Outcome::Failed(error) => builder.set_failed(error),
+            Outcome::Ended(reason) => exit_reason::set(builder.init_ended(), reason),
+            Outcome::Refused(why) => builder.set_refused(why),
+        }
+        Ok(())
+    }
+}
