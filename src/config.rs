@@ -8,6 +8,7 @@ use std::{
 
 use serde::Deserialize;
 use thiserror::Error;
+use ww_cell::{Cells, Customise};
 use ww_core::limits::DEFAULT_MAX_MEMORY;
 use ww_image::{
     loader::DEFAULT_IPFS_URL,
@@ -50,6 +51,10 @@ pub struct Config {
     pub drain: Duration,
     /// Where the node is controlled from: from nowhere, unless somebody says so.
     pub control: Control,
+    /// Cells that may live at once.
+    pub cells: Cells,
+    /// Changes the settings of the sandbox's engines before they are made: for embedders, on their responsibility.
+    pub engine: Option<Customise>,
 }
 
 /// A configuration file that cannot be used.
@@ -91,6 +96,8 @@ pub struct File {
     max_memory: Option<Bytes>,
     drain: Option<Millis>,
     control: Option<Control>,
+    standard_cells: Option<usize>,
+    small_cells: Option<usize>,
 }
 
 impl Default for Config {
@@ -106,6 +113,8 @@ impl Default for Config {
             max_memory: DEFAULT_MAX_MEMORY,
             drain: DEFAULT_DRAIN,
             control: Control::Off,
+            cells: Cells::default(),
+            engine: None,
         }
     }
 }
@@ -128,6 +137,8 @@ impl Config {
         replace(&mut self.wasm_debug, file.wasm_debug);
         replace(&mut self.max_memory, file.max_memory.map(Bytes::get));
         replace(&mut self.control, file.control);
+        replace(&mut self.cells.standard, file.standard_cells);
+        replace(&mut self.cells.small, file.small_cells);
         replace(&mut self.drain, file.drain.map(|drain| Duration::from_millis(drain.get())));
         replace(&mut self.identity, file.identity.map(|path| Some(base.join(path))));
         replace(&mut self.cache, file.cache.map(|path| Some(base.join(path))));

@@ -41,5 +41,6 @@ pub use node::{Boot, BootError, Node, StartError, StopRequests};
 pub use publish::Published;
 pub use ww_cell as cell;
 pub use ww_core::{CellId, Grants, Limits, Name, exit};
-pub use ww_executor::{Process, Serving};
+pub use ww_core::{grants, mailbox};
+pub use ww_executor::{Executor, Owner, Process, Serving, SpawnError, Spec};
 pub use ww_image::{Image, LoadError};

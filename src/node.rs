@@ -104,8 +104,7 @@ impl Node {
         let identity = identity(&config)?;
         let platform = Platform::start(runtime.clone())?;
         let net = Net::start(net_config(&config), identity, &platform.arbiter()).await?;
-        let sandbox =
-            Runtime::start(ww_cell::Config { debug: config.wasm_debug, cache: config.cache.clone() }, runtime)?;
+        let sandbox = Runtime::start(sandbox_config(&config), runtime)?;
         let vats = Vats::new(platform.arbiter(), Arc::new(Swarm(net.clone())));
         let executor = Executor::start(&platform.arbiter(), sandbox, Arc::new(vats.clone()));
         let calls = Calls::default();
@@ -214,6 +213,11 @@ impl Node {
         })
     }
 
+    /// Starts cells from bytes, with a [`Spec`] for each.
+    pub fn executor(&self) -> &Executor {
+        &self.executor
+    }
+
     /// The cells that live on this node.
     pub fn directory(&self) -> &Directory {
         self.executor.directory()
@@ -260,6 +264,15 @@ fn identity(config: &Config) -> Result<Identity, identity::Error> {
             Ok(identity)
         }
         other => other,
+    }
+}
+
+fn sandbox_config(config: &Config) -> ww_cell::Config {
+    ww_cell::Config {
+        debug: config.wasm_debug,
+        cache: config.cache.clone(),
+        cells: config.cells,
+        customise: config.engine.clone(),
     }
 }
 

@@ -24,7 +24,7 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
     timeout(PATIENCE, future).await.expect("it takes far too long")
 }
 
-async fn node() -> Node {
+pub(crate) async fn node() -> Node {
     let mut config = Config::default();
     config.listen = vec!["/ip4/127.0.0.1/tcp/0".parse().expect("an address")];
     config.identity = None;

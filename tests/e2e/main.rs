@@ -33,6 +33,7 @@ mod identity;
 mod image;
 mod ipfs;
 mod main_job;
+mod neighbours;
 mod output;
 mod recipes;
 mod serving;

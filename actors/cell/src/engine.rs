@@ -1,22 +1,43 @@
 //! Settings of the sandbox: one engine per size class of linear memory.
+//!
+//! The address space of a pool is reserved when its engine is made; how large it is, see `capacity`.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::{Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 use ww_core::limits::MIB;
 
-use crate::preemption::Ticker;
+use crate::{
+    capacity::{Cells, Places, System},
+    preemption::Ticker,
+};
+
+/// Changes the settings of an engine before it is made.
+#[derive(Clone)]
+pub struct Customise(Arc<dyn Fn(&mut wasmtime::Config) + Send + Sync>);
+
+impl Customise {
+    /// By this function, which is called for each size class. What it changes must leave epochs and the pool alone.
+    pub fn new(change: impl Fn(&mut wasmtime::Config) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(change))
+    }
+}
+
+impl fmt::Debug for Customise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Customise(..)")
+    }
+}
 
 /// Most linear memory of a cell in the small class, in bytes.
 pub const SMALL_MEMORY: u64 = MIB;
 
 /// Most linear memory of any cell, in bytes: what the pool's slots can hold.
 pub const MAX_MEMORY: u64 = 1024 * MIB;
-
-/// Instances that live at once in each class. Every slot costs two mappings for its stack when the engine is made,
-/// of 65,530 that Linux allows a process by default, and two more and its share of 4 GiB slots while it is used.
-pub const MAX_CELLS: usize = 2_048;
 
 /// Core instances that one component may consist of: a language's standard library brings three or four.
 const CORE_INSTANCES_PER_CELL: u32 = 16;
@@ -49,6 +70,9 @@ pub enum Class {
 /// The engines of a node. Each is made when it is first needed.
 pub(crate) struct Engines {
     debug: bool,
+    customise: Option<Customise>,
+    cells: Cells,
+    system: System,
     small: OnceLock<Sandbox>,
     standard: OnceLock<Sandbox>,
     ticker: Ticker,
@@ -58,7 +82,8 @@ pub(crate) struct Engines {
 #[derive(Clone)]
 pub(crate) struct Sandbox {
     pub(crate) engine: Engine,
-    slots: Arc<Semaphore>,
+    free: Arc<Semaphore>,
+    places: Places,
 }
 
 impl Class {
@@ -70,8 +95,9 @@ impl Class {
 
 impl Engines {
     /// With `debug`, backtraces name file and line, for programs that carry debug information.
-    pub(crate) fn new(debug: bool, ticker: Ticker) -> Self {
-        Self { debug, small: OnceLock::new(), standard: OnceLock::new(), ticker }
+    pub(crate) fn new(debug: bool, customise: Option<Customise>, cells: Cells, ticker: Ticker) -> Self {
+        let system = System::ask();
+        Self { debug, customise, cells, system, small: OnceLock::new(), standard: OnceLock::new(), ticker }
     }
 
     /// The engine of a class.
@@ -87,8 +113,13 @@ impl Engines {
         if let Some(sandbox) = cell.get() {
             return Ok(sandbox.clone());
         }
-        let engine = Engine::new(&config(class, self.debug))?;
-        let made = Sandbox { engine, slots: Arc::new(Semaphore::new(MAX_CELLS)) };
+        let places = self.system.places(class, self.cells);
+        let mut config = config(class, self.debug, places.most);
+        if let Some(customise) = &self.customise {
+            customise.0(&mut config);
+        }
+        let engine = Engine::new(&config)?;
+        let made = Sandbox { engine, free: Arc::new(Semaphore::new(places.most)), places };
         let sandbox = cell.get_or_init(|| {
             self.ticker.drive(&made.engine);
             made
@@ -98,13 +129,17 @@ impl Engines {
 }
 
 impl Sandbox {
-    /// A place in the pool. `None` where all are taken: the pool itself fails instead of waiting.
-    pub(crate) fn slot(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.slots).try_acquire_owned().ok()
+    /// A place in the pool, until it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Where all are taken, with their number and what bounds it: the pool itself would fail without a word.
+    pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, Places> {
+        Arc::clone(&self.free).try_acquire_owned().map_err(|_| self.places)
     }
 }
 
-fn config(class: Class, debug: bool) -> wasmtime::Config {
+fn config(class: Class, debug: bool, cells: usize) -> wasmtime::Config {
     let mut config = wasmtime::Config::new();
     config
         // Plain calls are several times cheaper without the machinery for concurrent ones, which no guest uses yet.
@@ -114,7 +149,7 @@ fn config(class: Class, debug: bool) -> wasmtime::Config {
         .generate_address_map(true);
 
     let mut pool = PoolingAllocationConfig::new();
-    let cells = u32::try_from(MAX_CELLS).unwrap_or(u32::MAX);
+    let cells = u32::try_from(cells).unwrap_or(u32::MAX);
     pool.total_component_instances(cells)
         .total_core_instances(cells.saturating_mul(4))
         .total_memories(cells)
@@ -145,6 +180,19 @@ fn to_usize(bytes: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_embedder_can_change_the_settings() {
+        let ticker = Ticker::start().expect("a thread starts");
+        let customise = Customise::new(|config| {
+            config.wasm_simd(false).wasm_relaxed_simd(false);
+        });
+        let cells = Cells { standard: 1, small: 1 };
+        let engines = Engines::new(false, Some(customise), cells, ticker);
+        let sandbox = engines.sandbox(Class::Small).expect("an engine");
+        let simd = wat::parse_str("(module (func (result v128) (v128.const i64x2 0 0)))").expect("valid text");
+        assert!(wasmtime::Module::validate(&sandbox.engine, &simd).is_err(), "it was switched off");
+    }
 
     #[test]
     fn the_limit_of_memory_chooses_the_class() {

@@ -15,8 +15,9 @@ use wasmtime_wasi::WasiCtx;
 use ww_core::exit::{Limit, Reason};
 
 use crate::{
+    capacity::Places,
     core_module,
-    engine::{MAX_CELLS, Sandbox},
+    engine::Sandbox,
     fault::{self, Stopped},
     guest::{Guest, Wasi},
     limiter::{Limiter, Reached},
@@ -122,7 +123,10 @@ impl Runtime {
             Ok(sandbox) => sandbox,
             Err(error) => return Reason::host_fault(format_args!("{error:#}")),
         };
-        let Some(_slot) = sandbox.slot() else { return no_slot() };
+        let _place = match sandbox.place() {
+            Ok(place) => place,
+            Err(places) => return no_place(places),
+        };
         let own = Arc::clone(&start.own);
         let deadline = own.cell.limits().deadline;
         let mut store = match store(&sandbox, &program, start, stop.clone(), self.requeue.clone()) {
@@ -156,9 +160,9 @@ impl Runtime {
     }
 }
 
-/// The end of a cell for which there is no slot.
-pub(crate) fn no_slot() -> Reason {
-    Reason::start_failed(format_args!("{MAX_CELLS} cells of its size class run on this node already"))
+/// The end of a cell for which there is no place.
+pub(crate) fn no_place(places: Places) -> Reason {
+    Reason::start_failed(places)
 }
 
 /// The end of a cell whose instantiation may have failed for lack of room.

@@ -6,7 +6,7 @@
 //! | file | concept |
 //! |---|---|
 //! | `runtime` | what a node needs once: engines, programs, ticker |
-//! | `engine` | settings of the sandbox, one engine per size class |
+//! | `engine`, `capacity` | settings of the sandbox, one engine per size class; how many cells fit |
 //! | `programs`, `disk` | compile once, keep in memory and on disk |
 //! | `program` | what a compiled program can do |
 //! | `slot`, `cell`, `message` | where a cell lives, the cell itself, and what is in its mailbox |
@@ -21,6 +21,7 @@
 //! | `fault` | from an error of the engine to an exit reason |
 
 mod actor;
+mod capacity;
 pub mod cell;
 mod core_module;
 pub mod directory;
@@ -53,9 +54,10 @@ mod streams;
 pub mod tail;
 mod wakers;
 
+pub use capacity::{Cells, DEFAULT_SMALL_CELLS, DEFAULT_STANDARD_CELLS};
 pub use cell::{Cell, Mode, Spec};
 pub use directory::Directory;
-pub use engine::{Class, MAX_CELLS, MAX_MEMORY, SMALL_MEMORY};
+pub use engine::{Class, Customise, MAX_MEMORY, SMALL_MEMORY};
 pub use incarnation::Stop;
 pub use loader::Files;
 pub use message::{Envelope, Failure};

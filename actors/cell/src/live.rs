@@ -62,7 +62,10 @@ impl Runtime {
             Ok(sandbox) => sandbox,
             Err(error) => return Reason::host_fault(format_args!("{error:#}")),
         };
-        let Some(_slot) = sandbox.slot() else { return incarnation::no_slot() };
+        let _place = match sandbox.place() {
+            Ok(place) => place,
+            Err(places) => return incarnation::no_place(places),
+        };
         let patience = Patience::default();
         let stdin = Input::patient(pipe::Reader::empty(), patience.clone());
         let stdout = Output::replies(patience.clone());
@@ -91,7 +94,7 @@ impl Live {
     /// Serves one message after the other until the instance ends.
     async fn serve_all(&mut self, cell: &Cell, patience: &Patience, ticks: &Ticks) -> Reason {
         let stop = cell.stopping();
-        let lanes = Lanes { stop, signals: cell.signals(), mailbox: cell.slot().occupy() };
+        let lanes = Lanes { stop, signals: cell.signals(), mailbox: cell.slot().messages() };
         let deadline = cell.limits().deadline;
         loop {
             let next = match lanes.ready() {

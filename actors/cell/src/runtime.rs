@@ -7,9 +7,10 @@ use thiserror::Error;
 use tokio::runtime;
 
 use crate::{
+    capacity::Cells,
     directory::Directory,
     disk::Disk,
-    engine::{Class, Engines, Sandbox},
+    engine::{Class, Customise, Engines, Sandbox},
     preemption::{Requeue, Ticker, Ticks},
     program::Program,
     programs::{LoadError, Programs},
@@ -22,6 +23,10 @@ pub struct Config {
     pub debug: bool,
     /// Where compiled programs are kept; `None` keeps them in memory only.
     pub cache: Option<PathBuf>,
+    /// Cells that may live at once. What the system allows may be less.
+    pub cells: Cells,
+    /// Changes the settings of the engines before they are made, on the embedder's responsibility.
+    pub customise: Option<Customise>,
 }
 
 /// Why a runtime could not be started.
@@ -56,7 +61,7 @@ impl Runtime {
         let ticker = Ticker::start().map_err(StartError::Thread)?;
         let requeue = Requeue::start().map_err(StartError::Thread)?;
         let ticks = ticker.ticks().clone();
-        let engines = Arc::new(Engines::new(config.debug, ticker));
+        let engines = Arc::new(Engines::new(config.debug, config.customise, config.cells, ticker));
         let disk = config.cache.and_then(|directory| match Disk::open(directory) {
             Ok(disk) => Some(disk),
             Err(error) => {

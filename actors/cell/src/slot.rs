@@ -147,10 +147,14 @@ impl Slot {
         }
     }
 
-    /// An incarnation moves in, and serves this mailbox.
-    pub(crate) fn occupy(&self) -> &Mailbox<Message> {
+    /// An incarnation moves in: from now on messages are taken again.
+    pub(crate) fn occupy(&self) {
         self.0.incarnations.fetch_add(1, Ordering::Relaxed);
         self.0.mailbox.reopen();
+    }
+
+    /// What the incarnation that lives here reads.
+    pub(crate) fn messages(&self) -> &Mailbox<Message> {
         &self.0.mailbox
     }
 

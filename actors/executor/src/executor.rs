@@ -135,6 +135,22 @@ struct Queue {
     starting: usize,
 }
 
+impl Spec {
+    /// A program without arguments, environment, names and grants, with the limits of its owner.
+    pub fn new(wasm: impl Into<Bytes>) -> Self {
+        Self {
+            name: "cell".to_owned(),
+            names: Vec::new(),
+            wasm: wasm.into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            limits: None,
+            grants: Grants::none(),
+            files: None,
+        }
+    }
+}
+
 impl Serving {
     /// In this mode, with the defaults of everything else.
     pub fn new(mode: Mode) -> Self {

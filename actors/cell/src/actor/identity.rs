@@ -110,7 +110,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
         let own = &store.data().own;
         Ok((if own.grants.identity { Ok(own.cell.name().to_owned()) } else { Err(Error::Denied) },))
     })?;
-    instance.func_wrap("envelope", |store, (): ()| {
+    instance.func_wrap("current", |store, (): ()| {
         let guest = store.data();
         let granted = guest.own.grants.identity;
         Ok((if granted { Ok(guest.current.as_ref().map(Envelope::of)) } else { Err(Error::Denied) },))

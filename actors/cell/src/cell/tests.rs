@@ -1,5 +1,9 @@
 //! Cells in both modes: small programs in WebAssembly text, and what becomes of their messages.
 
+mod ends;
+mod slots;
+mod storm;
+
 use std::time::Duration;
 
 use futures::future::join_all;
