@@ -234,9 +234,12 @@ impl Node {
 
     /// Ends every cell in reverse order of start, then the network and the threads.
     pub async fn stop(mut self) {
-        self.control = None;
         self.accepting.abort();
         self.executor.stop().await;
+        // Whoever waited for an end is told of it.
+        if let Some(control) = self.control.take() {
+            control.close().await;
+        }
         self.net.stop().await;
         let runtime = self.platform.runtime().clone();
         let Self { executor, net, platform, .. } = self;

@@ -62,7 +62,8 @@ pub(crate) struct Service {
 /// A socket that accepts clients, until this is dropped.
 pub(crate) struct Listening {
     address: Address,
-    _accepting: Task<()>,
+    clients: Clients,
+    accepting: Task<()>,
 }
 
 enum Listener {
@@ -88,8 +89,15 @@ impl Listening {
             Control::At(Address::Tcp(addr)) => tcp(*addr).await?,
         };
         let kind = task::Kind::owned("control socket", &address);
-        let accepting = task::spawn(runtime, kind, accept(listener, service));
-        Ok(Some(Self { address, _accepting: accepting }))
+        let clients = Clients::default();
+        let accepting = task::spawn(runtime, kind, accept(listener, clients.clone(), service));
+        Ok(Some(Self { address, clients, accepting }))
+    }
+
+    /// Accepts nobody any more, and lets those who are there have their last answers.
+    pub(crate) async fn close(self) {
+        self.accepting.abort();
+        self.clients.close().await;
     }
 
     /// Where it is.
@@ -162,8 +170,7 @@ async fn tcp(addr: SocketAddr) -> Result<(Listener, Address), OpenError> {
     Ok((Listener::Tcp(listener), Address::Tcp(bound)))
 }
 
-async fn accept(listener: Listener, Service { vats, executor, limits, stop }: Service) {
-    let clients = Clients::default();
+async fn accept(listener: Listener, clients: Clients, Service { vats, executor, limits, stop }: Service) {
     loop {
         let accepted = match &listener {
             Listener::Unix(listener) => match listener.accept().await {

@@ -14,6 +14,8 @@
 //! | `children` | programs that start programs |
 //! | `actors` | guests that live on between messages, through the library |
 //! | `serving` | cells that peers send messages to |
+//! | `control` | the control socket, and hostile clients beside well-behaved ones |
+//! | `verbs`, `top` | the verbs that ask a running node |
 //! | `recipes` | programs in other languages, as their recipes build them |
 //! | `shell` | the interactive image |
 //! | `debug_info` | backtraces that name files and lines |
@@ -25,6 +27,7 @@ mod authority;
 mod bad_images;
 mod children;
 mod command_line;
+mod control;
 mod debug_info;
 mod ends;
 mod guests;
@@ -40,3 +43,5 @@ mod serving;
 mod shell;
 mod signals;
 mod streams;
+mod top;
+mod verbs;

@@ -2,6 +2,8 @@
 //!
 //! A client that has not said anything yet is the first to go when all places are taken, and goes by itself after
 //! [`HELLO`]: connections that do nothing keep nobody out.
+//!
+//! When the node stops, clients that wait for an answer get it: the end of the last cell is news as well.
 
 use std::{
     collections::BTreeMap,
@@ -12,7 +14,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::{
+    sync::{Notify, watch},
+    time::{sleep, timeout},
+};
+
+use crate::load::Load;
 
 /// Clients at once: many times the windows that a person has open, and few enough file descriptors.
 pub const MAX_CLIENTS: usize = 256;
@@ -20,9 +27,22 @@ pub const MAX_CLIENTS: usize = 256;
 /// How long a client may take for its first message: it sends one as soon as it is connected.
 pub(crate) const HELLO: Duration = Duration::from_secs(10);
 
+/// How long a client is served at least when the node stops, so that what follows from the last ends gets out.
+const LINGER: Duration = Duration::from_millis(50);
+
+/// How long a client may take for its last answers when the node stops.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// The clients of one node. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub struct Clients(Arc<Mutex<Table>>);
+pub struct Clients(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    table: Mutex<Table>,
+    closing: watch::Sender<bool>,
+    left: Notify,
+}
 
 #[derive(Debug, Default)]
 struct Table {
@@ -50,6 +70,9 @@ impl Clients {
     /// A place for a client that sets `heard` with its first message; `None` where all are taken by clients that have
     /// said something.
     pub(crate) fn admit(&self, heard: Arc<AtomicBool>) -> Option<Place> {
+        if *self.0.closing.borrow() {
+            return None;
+        }
         let mut table = self.lock();
         if table.places.len() >= MAX_CLIENTS {
             let silent = table.places.iter().find(|(_, seat)| !seat.heard.load(Ordering::Relaxed));
@@ -66,18 +89,52 @@ impl Clients {
         Some(Place { clients: self.clone(), number, seat })
     }
 
+    /// Admits nobody any more, and waits until all have left, at most for [`FAREWELL`] and a little more.
+    pub async fn close(&self) {
+        self.0.closing.send_replace(true);
+        let all = async {
+            loop {
+                let left = self.0.left.notified();
+                if self.lock().places.is_empty() {
+                    return;
+                }
+                left.await;
+            }
+        };
+        if timeout(2 * FAREWELL, all).await.is_err() {
+            tracing::warn!("clients of the control socket did not leave in time");
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Table> {
         // Nothing panics while the lock is held.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Place {
-    /// Returns when the client has to go, with the reason: another one needs the place, or it was silent for too long.
-    pub(crate) async fn lost(&self) -> &'static str {
+    /// Returns when the client has to go, with the reason: another one needs the place, it was silent for too long, or
+    /// the node stops.
+    pub(crate) async fn lost(&self, load: &Load) -> &'static str {
+        tokio::select! {
+            why = self.silent() => why,
+            () = self.closed(load) => "the node stops",
+        }
+    }
+
+    /// The node stops, and the client has all its answers.
+    async fn closed(&self, load: &Load) {
+        let mut closing = self.clients.0.closing.subscribe();
+        // The sender lives as long as this.
+        let _ = closing.wait_for(|closing| *closing).await;
+        sleep(LINGER).await;
+        let _ = timeout(FAREWELL, load.idle()).await;
+    }
+
+    async fn silent(&self) -> &'static str {
         tokio::select! {
             () = self.seat.leave.notified() => return "others need its place, and it has said nothing",
-            () = tokio::time::sleep(HELLO) => {}
+            () = sleep(HELLO) => {}
         }
         if self.seat.heard.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
@@ -89,6 +146,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.clients.lock().places.remove(&self.number);
+        self.clients.0.left.notify_waiters();
     }
 }
 
@@ -108,9 +166,9 @@ mod tests {
         let mut places = vec![clients.admit(heard(true)).expect("room")];
         places.extend((1..MAX_CLIENTS).map(|_| clients.admit(heard(false)).expect("room")));
         let newcomer = clients.admit(heard(true)).expect("somebody makes room");
-        assert!(places[1].lost().now_or_never().is_some_and(|why| why.contains("others")));
-        assert!(places[0].lost().now_or_never().is_none());
-        assert!(places[2].lost().now_or_never().is_none());
+        assert!(places[1].lost(&Load::default()).now_or_never().is_some_and(|why| why.contains("others")));
+        assert!(places[0].lost(&Load::default()).now_or_never().is_none());
+        assert!(places[2].lost(&Load::default()).now_or_never().is_none());
         // Leaving a second time takes nobody's place.
         places.truncate(1);
         assert_eq!(clients.lock().places.len(), 2);
@@ -125,6 +183,25 @@ mod tests {
         assert!(clients.admit(heard(false)).is_none());
         drop(places);
         let silent = clients.admit(heard(false)).expect("room again");
-        assert!(silent.lost().await.contains("too long"));
+        assert!(silent.lost(&Load::default()).await.contains("too long"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_gets_its_answers_before_the_node_stops() {
+        let clients = Clients::default();
+        let (place, load) = (clients.admit(heard(true)).expect("room"), Load::default());
+        load.begin(1, 8).expect("room");
+        let mut closing = Box::pin(clients.close());
+        assert!(closing.as_mut().now_or_never().is_none());
+        assert!(clients.admit(heard(true)).is_none(), "nobody comes any more");
+        {
+            let mut lost = Box::pin(place.lost(&load));
+            assert!(timeout(2 * LINGER, lost.as_mut()).await.is_err(), "an answer is missing");
+            assert_eq!(lost.await, "the node stops", "nobody is waited for any longer");
+        }
+        load.end(1);
+        assert_eq!(place.lost(&load).await, "the node stops");
+        drop(place);
+        closing.await;
     }
 }

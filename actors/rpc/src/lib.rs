@@ -23,6 +23,8 @@ mod executor;
 mod exit_reason;
 #[cfg(test)]
 mod fixture;
+#[doc(hidden)]
+pub mod fuzz;
 mod host;
 mod load;
 mod local;

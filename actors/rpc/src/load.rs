@@ -110,6 +110,21 @@ impl Load {
         state.answer_bytes += bytes;
     }
 
+    /// Waits until no call is under way and every answer has left.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let progress = self.progress.notified();
+            {
+                let mut state = self.state.borrow_mut();
+                state.drop_written();
+                if state.calls.is_empty() && state.answers.is_empty() {
+                    return;
+                }
+            }
+            progress.await;
+        }
+    }
+
     /// Waits until the client has read enough of its answers.
     pub(crate) async fn has_room(&self) {
         loop {

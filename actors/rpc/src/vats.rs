@@ -73,8 +73,8 @@ impl Vats {
                 tracing::debug!(%client, "a client connected");
                 let bootstrap = local::client(context, stop).client;
                 tokio::select! {
-                    () = drive(reader, writer, bootstrap, client.get(), load) => tracing::debug!(%client, "a client left"),
-                    why = place.lost() => tracing::info!(%client, why, "a client was sent away"),
+                    () = drive(reader, writer, bootstrap, client.get(), Rc::clone(&load)) => tracing::debug!(%client, "a client left"),
+                    why = place.lost(&load) => tracing::debug!(%client, why, "a client was sent away"),
                 }
             };
             // Ends with the connection.
@@ -108,7 +108,7 @@ async fn serve(connection: ww_cell::Duplex, bootstrap: peer_capnp::host::Client,
 }
 
 /// Drives one vat until the connection ends.
-async fn drive(
+pub(crate) async fn drive(
     reader: impl AsyncRead + Unpin + 'static,
     writer: impl AsyncWrite + Unpin + 'static,
     bootstrap: capnp::capability::Client,
