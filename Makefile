@@ -1,6 +1,6 @@
 # `make run` boots the first image, `make test` runs every test; both do the set-up that is missing.
 
-.PHONY: run test bench lint guests test-guests images schema deny clean set-up-targets \
+.PHONY: run test bench soak lint guests test-guests images schema deny clean set-up-targets \
         pid0 child-echo shell echo
 
 WASI2 := wasm32-wasip2
@@ -38,6 +38,15 @@ images: guests
 
 bench:
 	cargo bench --locked $(if $(BENCH),--bench $(BENCH))
+
+# Each soak is an example `soak-NAME` that takes minutes as its argument, and fails if it gets stuck.
+SOAK := streams
+MINUTES := 5
+
+soak: images
+	@for soak in $(SOAK); do \
+	  cargo run --locked --quiet --release --example soak-$$soak -- $(MINUTES) || exit 1; \
+	done
 
 lint:
 	cargo fmt --all --check

@@ -47,7 +47,8 @@ interface Host {
   # The names of this node's cells, as far as the holder may see them.
 
   dial @7 (peerId :Data, addrs :List(Data), name :Text, deadline :UInt32) -> (exchange :Cell.Exchange);
-  # Opens one message to the cell that a peer publishes under `name`.
+  # Opens one message to the cell that a peer publishes under `name`. Without `peerId`, or with that of
+  # the node itself, the peer is this node. The deadline is that of the whole exchange, and travels with it.
 
   nodes @8 () -> (nodes :Nodes);
   # Other nodes, whose executors can be used as this node's own.

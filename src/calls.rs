@@ -1,126 +1,172 @@
-//! Framed calls of peers: from the name in the header to the cell.
+//! Framed calls of peers, and messages of this node's own cells: from a name to the cell.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use dashmap::DashMap;
 use tokio::{
     runtime::Handle,
-    sync::Semaphore,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
-use ww_cell::{Slot, message::Sender};
+use ww_cell::{Failure, Slot, message::Sender, pipe};
 use ww_core::{
-    Name,
+    CellId, Name,
+    mailbox::Refused,
     task::{self, Task},
 };
 use ww_net::{
-    AcceptError, Incoming, IncomingStream, Net, Protocol,
-    call::{self, Accepted, CALL_TIMEOUT, Header, Reason, Status, Target},
+    AcceptError, Audience, Incoming, IncomingStream, Net, PeerId, Protocol, Stream,
+    call::{self, Accepted, CALL_TIMEOUT, Reason, Status, Target, Writer},
+};
+use ww_rpc::Outcome;
+
+use crate::{
+    dial,
+    gate::Gate,
+    serve::{self, Guarded, NotServed},
 };
 
-use crate::serve;
+/// What is said of a cell that is not there, and of one that may not be called.
+const NO_SUCH_CELL: (Reason, &str) = (Reason::NoSuchCell, "there is no such cell, or it may not be called");
 
-/// Calls that wait for one cell; one more is told that it is busy.
-const MAX_WAITING: usize = 64;
-
-/// The cells that peers can call. Cheap to clone.
+/// The cells that can be called. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Calls(Arc<DashMap<Name, Callee>>);
 
-/// A cell that peers can call.
+/// A cell that can be called.
 #[derive(Clone)]
 pub(crate) struct Callee {
-    slot: Slot,
-    /// Messages that are served at once, on all protocols.
-    room: Arc<Semaphore>,
-    waiting: Arc<Semaphore>,
+    pub(crate) slot: Slot,
+    /// Where its messages come in, on all protocols.
+    pub(crate) gate: Gate,
+    /// Who may call it.
+    pub(crate) audience: Audience,
+    /// How long its callers may be silent.
+    pub(crate) patience: Duration,
 }
 
 impl Callee {
-    /// A cell whose messages share `room`.
-    pub(crate) fn new(slot: Slot, room: Arc<Semaphore>) -> Self {
-        Self { slot, room, waiting: Arc::new(Semaphore::new(MAX_WAITING)) }
+    /// The cell, for a message of a peer.
+    pub(crate) fn guarded(&self, peer: PeerId) -> Guarded<'_> {
+        Guarded { slot: &self.slot, gate: &self.gate, patience: self.patience, peer }
     }
 }
 
 impl Calls {
-    /// Accepts calls until the returned task is dropped.
-    pub(crate) fn start(&self, net: &Net, runtime: &Handle) -> Result<Task<()>, AcceptError> {
+    /// Accepts calls until the returned task is dropped. Peers may be silent for as long as there is `patience`.
+    pub(crate) fn start(&self, net: &Net, patience: Duration, runtime: &Handle) -> Result<Task<()>, AcceptError> {
         let incoming = net.accept(Protocol::Call)?;
-        let accepting = self.clone().accept(incoming, runtime.clone());
+        let accepting = self.clone().accept(incoming, patience, runtime.clone());
         Ok(task::spawn(runtime, task::Kind::owned("calls", "node"), accepting))
     }
 
-    /// Lets peers call a cell.
+    /// Lets a cell be called.
     pub(crate) fn insert(&self, name: Name, callee: Callee) {
         self.0.insert(name, callee);
     }
 
-    /// Takes a name back.
-    pub(crate) fn remove(&self, name: &Name) {
-        self.0.remove(name);
+    /// Takes a name back from the cell behind a gate.
+    pub(crate) fn remove(&self, name: &Name, gate: &Gate) {
+        self.0.remove_if(name, |_, callee| callee.gate.is(gate));
     }
 
-    async fn accept(self, mut incoming: Incoming, runtime: Handle) {
+    async fn accept(self, mut incoming: Incoming, patience: Duration, runtime: Handle) {
         // As many tasks as there are streams, which the network bounds.
         while let Some(incoming) = incoming.next().await {
             let calls = self.clone();
             let kind = task::Kind::detached("call", incoming.peer);
-            drop(task::spawn(&runtime, kind, async move { calls.serve(incoming).await }));
+            drop(task::spawn(&runtime, kind, async move { calls.serve(incoming, patience).await }));
         }
     }
 
-    async fn serve(&self, IncomingStream { peer, stream }: IncomingStream) {
-        let Accepted { header, body, reply } = match call::accept(stream).await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::debug!(%peer, %error, "a stream of a peer is no call");
-                return;
-            }
+    async fn serve(&self, IncomingStream { peer, stream }: IncomingStream, patience: Duration) {
+        let Accepted { header, body, reply } = match timeout(patience, call::accept(stream)).await {
+            Ok(Ok(accepted)) => accepted,
+            Ok(Err(error)) => return tracing::debug!(%peer, %error, "a stream of a peer is no call"),
+            Err(_) => return tracing::debug!(%peer, "a stream of a peer has no header in time"),
         };
         let arrived = Instant::now();
-        let refused = match self.admit(&header, arrived).await {
-            Ok((callee, _room)) => {
-                let mut envelope = callee.slot.envelope(None);
-                // From when the header came: time spent waiting for a place counts.
-                envelope.deadline = header.remaining.map(|remaining| arrived + remaining);
-                envelope.sender = Sender::Peer(peer.to_bytes());
-                envelope.trace = header.trace;
-                let message = envelope.id;
-                if let Err(error) = serve::framed(&callee.slot, envelope, body, reply).await {
-                    tracing::info!(slot = %callee.slot.id(), %peer, message, %error, "a call of a peer failed");
-                }
-                return;
-            }
-            Err(refused) => refused,
-        };
-        tracing::debug!(%peer, reason = ?refused.0, "a call of a peer is refused");
-        let status = Status::Refused { reason: refused.0, text: refused.1.to_owned() };
-        if let Err(error) = reply.finish(status).await {
-            tracing::debug!(%peer, %error, "a caller did not wait for its refusal");
-        }
-    }
-
-    /// The cell, and a place among the messages that it serves. Waits for the place, at most as long as the caller.
-    async fn admit(
-        &self,
-        header: &Header,
-        arrived: Instant,
-    ) -> Result<(Callee, tokio::sync::OwnedSemaphorePermit), (Reason, &'static str)> {
-        let until = arrived + header.remaining.unwrap_or(CALL_TIMEOUT);
         let callee = match &header.target {
-            Target::Name(name) => self.0.get(name).map(|callee| callee.clone()),
+            Target::Name(name) => self.find(&peer, name),
             // An id is no name: nothing grants it to a peer yet.
             Target::Cell(_) => None,
         };
-        let callee = callee.ok_or((Reason::NoSuchCell, "there is no such cell, or it may not be called"))?;
-        let Ok(_waiting) = Arc::clone(&callee.waiting).try_acquire_owned() else {
-            return Err((Reason::Busy, "too many calls wait for the cell: try again later"));
+        let Some(callee) = callee else {
+            tracing::debug!(%peer, target = ?header.target, "a call of a peer is refused");
+            return refuse(NO_SUCH_CELL, peer, reply).await;
         };
-        match timeout_at(until, Arc::clone(&callee.room).acquire_owned()).await {
-            Ok(Ok(room)) => Ok((callee, room)),
-            Ok(Err(_)) => Err((Reason::Shutdown, "the cell is about to end")),
-            Err(_) => Err((Reason::Timeout, "the cell was not free before the deadline")),
+        let slot = &callee.slot;
+        let mut envelope = slot.envelope(None);
+        // From when the header came: time spent waiting for a place counts.
+        envelope.deadline = header.remaining.map(|remaining| arrived + remaining);
+        envelope.sender = Sender::Peer(peer.to_bytes());
+        envelope.trace = header.trace;
+        let message = envelope.id;
+        match serve::framed(callee.guarded(peer), envelope, body, reply).await {
+            Ok(()) => tracing::trace!(%peer, message, "a call of a peer was answered"),
+            Err(NotServed::Failed(error)) => {
+                tracing::info!(slot = %slot.id(), %peer, message, %error, "a call of a peer failed");
+            }
+            // As often as the peer likes.
+            Err(error) => tracing::debug!(slot = %slot.id(), %peer, message, %error, "a call of a peer was not taken"),
         }
     }
+
+    /// Sends a message of a cell of this node, `own`, to another one, or to itself.
+    pub(crate) async fn ask(
+        &self,
+        own: PeerId,
+        from: CellId,
+        name: &Name,
+        deadline: Option<Instant>,
+        request: pipe::Reader,
+        mut reply: pipe::Writer,
+    ) -> Outcome {
+        let outcome = match self.find(&own, name) {
+            None => dial::refused(NO_SUCH_CELL.0, NO_SUCH_CELL.1),
+            // The only instance waits for the answer: it cannot give it.
+            Some(callee) if callee.slot.occupant() == Some(from) && callee.gate.at_once() == 1 => {
+                dial::refused(Reason::Deadlock, "the cell asks itself, and answers one message at a time")
+            }
+            Some(callee) => {
+                let mut envelope = callee.slot.envelope(None);
+                envelope.deadline = deadline;
+                envelope.sender = Sender::Cell(from);
+                // Nothing is held back: the outcome tells a torn reply.
+                let serving = serve::admitted(callee.guarded(own), 0, envelope, request, &mut reply);
+                let until = deadline.unwrap_or_else(|| Instant::now() + CALL_TIMEOUT);
+                outcome(timeout_at(until, serving).await.unwrap_or(Err(Failure::Timeout.into())))
+            }
+        };
+        dial::finish(&reply, &outcome);
+        outcome
+    }
+
+    /// A cell that a peer may call.
+    fn find(&self, peer: &PeerId, name: &Name) -> Option<Callee> {
+        self.0.get(name).filter(|callee| callee.audience.admits(peer)).map(|callee| callee.clone())
+    }
 }
+
+async fn refuse((reason, text): (Reason, &str), peer: PeerId, reply: Writer<tokio::io::WriteHalf<Stream>, Status>) {
+    if let Err(error) = reply.finish(Status::Refused { reason, text: text.to_owned() }).await {
+        tracing::debug!(%peer, %error, "a caller did not wait for its refusal");
+    }
+}
+
+/// What a guest is told that sent a message to a cell of its own node.
+fn outcome(served: Result<(), NotServed>) -> Outcome {
+    let Err(error) = served else { return Outcome::Ok };
+    let refused = |reason| dial::refused(reason, &error.to_string());
+    match &error {
+        NotServed::Failed(Failure::Guest(error)) => Outcome::Failed(error.to_string()),
+        NotServed::Failed(Failure::Ended(reason) | Failure::Refused(Refused::Ended(reason))) => {
+            Outcome::Ended(reason.clone())
+        }
+        NotServed::Failed(Failure::Timeout) | NotServed::Broken => refused(Reason::Timeout),
+        NotServed::Failed(Failure::TooLarge { .. }) => refused(Reason::TooLarge),
+        NotServed::Failed(_) | NotServed::Busy => refused(Reason::Busy),
+    }
+}
+
+#[cfg(test)]
+mod tests;

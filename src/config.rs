@@ -16,7 +16,7 @@ use ww_image::{
 };
 use ww_net::Multiaddr;
 
-use crate::control::Control;
+use crate::{control::Control, serve::PEER_TIMEOUT};
 
 /// Swarm port, TCP and QUIC.
 pub const DEFAULT_PORT: u16 = 2020;
@@ -55,6 +55,8 @@ pub struct Config {
     pub cells: Cells,
     /// Changes the settings of the sandbox's engines before they are made: for embedders, on their responsibility.
     pub engine: Option<Customise>,
+    /// How long a peer may be silent in the middle of a message.
+    pub peer_timeout: Duration,
 }
 
 /// A configuration file that cannot be used.
@@ -98,6 +100,7 @@ pub struct File {
     control: Option<Control>,
     standard_cells: Option<usize>,
     small_cells: Option<usize>,
+    peer_timeout: Option<Millis>,
 }
 
 impl Default for Config {
@@ -115,6 +118,7 @@ impl Default for Config {
             control: Control::Off,
             cells: Cells::default(),
             engine: None,
+            peer_timeout: PEER_TIMEOUT,
         }
     }
 }
@@ -140,6 +144,8 @@ impl Config {
         replace(&mut self.cells.standard, file.standard_cells);
         replace(&mut self.cells.small, file.small_cells);
         replace(&mut self.drain, file.drain.map(|drain| Duration::from_millis(drain.get())));
+        let peer_timeout = file.peer_timeout.map(|timeout| Duration::from_millis(timeout.get()));
+        replace(&mut self.peer_timeout, peer_timeout);
         replace(&mut self.identity, file.identity.map(|path| Some(base.join(path))));
         replace(&mut self.cache, file.cache.map(|path| Some(base.join(path))));
         if self.max_memory > ww_cell::MAX_MEMORY {

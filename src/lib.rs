@@ -30,10 +30,13 @@ mod calls;
 pub mod cli;
 pub mod config;
 pub mod control;
+mod dial;
+pub mod gate;
 mod network;
 mod node;
 mod publish;
 pub mod serve;
+pub mod serving;
 pub mod terminal;
 
 pub use config::Config;
@@ -44,3 +47,4 @@ pub use ww_core::{CellId, Grants, Limits, Name, exit};
 pub use ww_core::{grants, mailbox};
 pub use ww_executor::{Executor, Owner, Process, Serving, SpawnError, Spec};
 pub use ww_image::{Image, LoadError};
+pub use ww_net::{Audience, PeerId};

@@ -9,20 +9,21 @@ use tokio::{runtime, sync::Notify};
 use ww_cell::{Cell, Directory, Files, Mode, Runtime, Stdio};
 use ww_core::{
     Limits, Name, Platform,
-    limits::{DEFAULT_DEADLINE, DEFAULT_MEMORY, Exceeds},
+    limits::{DEFAULT_DEADLINE, DEFAULT_INSTANCES, DEFAULT_MEMORY, Exceeds},
     platform,
     registry::Registry,
     task::Task,
 };
 use ww_executor::{Executor, Owner, Process, Serving, SpawnError, Spec};
 use ww_image::{Image, LoadError, Loader, LoaderConfig};
-use ww_net::{AcceptError, Identity, Net, identity};
+use ww_net::{AcceptError, Audience, Identity, Net, identity};
 use ww_rpc::Vats;
 
 use crate::{
     Config, Published,
-    calls::Calls,
+    calls::{Callee, Calls},
     control::{Address, Listening, OpenError, Service},
+    gate::Gate,
     network::Swarm,
 };
 
@@ -105,10 +106,11 @@ impl Node {
         let platform = Platform::start(runtime.clone())?;
         let net = Net::start(net_config(&config), identity, &platform.arbiter()).await?;
         let sandbox = Runtime::start(sandbox_config(&config), runtime)?;
-        let vats = Vats::new(platform.arbiter(), Arc::new(Swarm(net.clone())));
-        let executor = Executor::start(&platform.arbiter(), sandbox, Arc::new(vats.clone()));
         let calls = Calls::default();
-        let accepting = calls.start(&net, platform.runtime())?;
+        let swarm = Swarm { net: net.clone(), calls: calls.clone(), runtime: platform.runtime().clone() };
+        let vats = Vats::new(platform.arbiter(), Arc::new(swarm));
+        let executor = Executor::start(&platform.arbiter(), sandbox, Arc::new(vats.clone()));
+        let accepting = calls.start(&net, config.peer_timeout, platform.runtime())?;
         let stop_requests = StopRequests::default();
         let stop = stop_requests.clone();
         let service = Service {
@@ -171,23 +173,28 @@ impl Node {
     }
 
     /// Accepts messages of peers for a cell under a name: raw streams on `/ww/0.1.0/<name>` and calls on
-    /// `/ww/0.1.0/call`. As many are served at the same time as the cell has instances. What is published is the cell's
-    /// slot: whoever lives there.
+    /// `/ww/0.1.0/call`, and for this node's own cells. As many are served at the same time as the cell has instances, and
+    /// [`WAITING`](crate::gate::WAITING) may wait. Peers that are not in the audience, this node among them, cannot tell
+    /// that the cell is there. What is published is the cell's slot, whoever lives there; the name is free again when the
+    /// slot has ended.
     ///
     /// # Errors
     ///
     /// Where the name is taken, or as many are published as may be.
-    pub fn publish(&self, name: Name, cell: &Cell) -> Result<Published, AcceptError> {
+    pub fn publish(&self, name: Name, cell: &Cell, audience: Audience) -> Result<Published, AcceptError> {
         let at_once = match cell.mode() {
-            Some(Mode::Sync) => cell.limits().instances,
+            Some(Mode::Sync) => usize::try_from(cell.limits().instances).unwrap_or(usize::MAX),
             Some(Mode::Async) | None => 1,
         };
-        Published::start(&self.net, &self.calls, name, cell.slot().clone(), at_once, self.platform.runtime())
+        let slot = cell.slot().clone();
+        let callee = Callee { slot, gate: Gate::new(at_once), audience, patience: self.config.peer_timeout };
+        Published::start(&self.net, &self.calls, name, callee, self.platform.runtime())
     }
 
     /// What an image's cell is started with; `deadline` is what it has for one message if it does not say so itself.
     fn spec(&self, image: Image, boot: Boot, deadline: Option<Duration>) -> Result<Spec, BootError> {
         let mut wishes = image.manifest.limits.clone();
+        wishes.instances.get_or_insert(DEFAULT_INSTANCES);
         wishes.memory.get_or_insert(DEFAULT_MEMORY.min(self.config.max_memory));
         let mut limits = Limits::of_node(self.config.max_memory).narrowed(&wishes)?;
         limits.deadline = limits.deadline.or(deadline);

@@ -1,12 +1,12 @@
 //! A published cell: every stream that a peer opens to its name is one message, and so is every call.
 //!
-//! As many streams are served at once as the cell can serve; the others wait where the network keeps them, a bounded
-//! number, and the next is refused there. Dropping [`Published`] takes the name back and breaks off what is served.
+//! A stream goes through the [gate](crate::gate) of its cell. When the cell ends for good, its name is taken back; dropping
+//! [`Published`] takes it back as well.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
-use tokio::{runtime::Handle, sync::Semaphore};
-use ww_cell::{Slot, message::Sender};
+use tokio::runtime::Handle;
+use ww_cell::message::Sender;
 use ww_core::{
     Name,
     task::{self, Task},
@@ -15,7 +15,8 @@ use ww_net::{AcceptError, Incoming, IncomingStream, Net, Protocol};
 
 use crate::{
     calls::{Callee, Calls},
-    serve,
+    gate::Gate,
+    serve::{self, HELD, NotServed},
 };
 
 /// A cell that peers can send messages to.
@@ -23,42 +24,48 @@ pub struct Published {
     name: Name,
     calls: Calls,
     accepting: Task<()>,
-    room: Arc<Semaphore>,
-    at_once: u32,
+    gate: Gate,
 }
 
 impl Published {
-    /// Accepts streams for `name` on behalf of a cell that serves `at_once` messages at the same time.
+    /// Accepts streams for `name` on behalf of a cell.
     pub(crate) fn start(
         net: &Net,
         calls: &Calls,
         name: Name,
-        slot: Slot,
-        at_once: u32,
-        runtime: &Handle,
+        callee: Callee,
+        on: &Handle,
     ) -> Result<Self, AcceptError> {
-        let incoming = net.accept(Protocol::from(name.clone()))?;
-        let at_once = at_once.max(1);
-        let room = Arc::new(Semaphore::new(at_once as usize));
-        calls.insert(name.clone(), Callee::new(slot.clone(), Arc::clone(&room)));
-        let kind = task::Kind::owned("publish", &name);
-        let accepting = accept(incoming, name.clone(), slot, Arc::clone(&room), runtime.clone());
-        let accepting = task::spawn(runtime, kind, accepting);
-        Ok(Self { name, calls: calls.clone(), accepting, room, at_once })
+        let incoming = net.accept_from(callee.audience.clone(), Protocol::from(name.clone()))?;
+        let gate = callee.gate.clone();
+        calls.insert(name.clone(), callee.clone());
+        let accepting = {
+            let (calls, name, runtime) = (calls.clone(), name.clone(), on.clone());
+            async move {
+                tokio::select! {
+                    () = accept(incoming, &name, &callee, &runtime) => {}
+                    reason = callee.slot.exit().wait() => {
+                        tracing::debug!(%name, %reason, "a published cell has ended: its name is free");
+                    }
+                }
+                calls.remove(&name, &callee.gate);
+            }
+        };
+        let accepting = task::spawn(on, task::Kind::owned("publish", &name), accepting);
+        Ok(Self { name, calls: calls.clone(), accepting, gate })
     }
 
     /// Takes the name back, and waits until what is served now has been answered. Dropping the future breaks it off.
     pub async fn drain(self) {
         self.accepting.abort();
-        self.calls.remove(&self.name);
-        // Nothing closes the semaphore: an error would say that there is nothing to wait for.
-        let _ = self.room.acquire_many(self.at_once).await;
+        self.calls.remove(&self.name, &self.gate);
+        self.gate.drained().await;
     }
 }
 
 impl Drop for Published {
     fn drop(&mut self) {
-        self.calls.remove(&self.name);
+        self.calls.remove(&self.name, &self.gate);
     }
 }
 
@@ -68,22 +75,27 @@ impl fmt::Debug for Published {
     }
 }
 
-async fn accept(mut incoming: Incoming, name: Name, slot: Slot, room: Arc<Semaphore>, runtime: Handle) {
-    while let Some(IncomingStream { peer, stream }) = incoming.next().await {
-        // The room is shared with calls: it is taken only for a message that is there.
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-        let mut envelope = slot.envelope(None);
-        envelope.sender = Sender::Peer(peer.to_bytes());
-        let (slot, kind) = (slot.clone(), task::Kind::detached("message", &name));
-        // Ends with the message, which the cell's own deadline and the patience with peers bound.
-        drop(task::spawn(&runtime, kind, async move {
-            let message = envelope.id;
-            let (from, to) = stream.into_split();
-            match serve::raw(&slot, envelope, from, to).await {
-                Ok(()) => tracing::trace!(%peer, message, "a message of a peer was answered"),
-                Err(error) => tracing::info!(slot = %slot.id(), %peer, message, %error, "a message of a peer failed"),
-            }
-            drop(permit);
-        }));
+async fn accept(mut incoming: Incoming, name: &Name, callee: &Callee, runtime: &Handle) {
+    // As many tasks as there are streams, which the network bounds. Each ends with its message, which the cell's own
+    // deadline and the patience with peers bound.
+    while let Some(incoming) = incoming.next().await {
+        let kind = task::Kind::detached("message", name);
+        drop(task::spawn(runtime, kind, serve_raw(callee.clone(), incoming)));
+    }
+}
+
+async fn serve_raw(callee: Callee, IncomingStream { peer, stream }: IncomingStream) {
+    let slot = &callee.slot;
+    let mut envelope = slot.envelope(None);
+    envelope.sender = Sender::Peer(peer.to_bytes());
+    let message = envelope.id;
+    let (from, to) = stream.into_split();
+    match serve::admitted(callee.guarded(peer), HELD, envelope, from, to).await {
+        Ok(()) => tracing::trace!(%peer, message, "a message of a peer was answered"),
+        Err(NotServed::Failed(error)) => {
+            tracing::info!(slot = %slot.id(), %peer, message, %error, "a message of a peer failed");
+        }
+        // As often as the peer likes.
+        Err(error) => tracing::debug!(slot = %slot.id(), %peer, message, %error, "a message of a peer was not taken"),
     }
 }

@@ -57,5 +57,18 @@ else
   left_out "the recipes for other languages: they need python3 and pip"
 fi
 
+# A libp2p client that is not ours.
+if command -v node >/dev/null && command -v npm >/dev/null; then
+  if sh tests/set-up/js-libp2p.sh "$tools/js-libp2p" >"$tools/js-libp2p.log" 2>&1; then
+    WW_TEST_JS_LIBP2P="$tools/js-libp2p"
+    export WW_TEST_JS_LIBP2P
+  else
+    tail -n 20 "$tools/js-libp2p.log"
+    left_out "the test of a client in JavaScript: it could not be installed"
+  fi
+else
+  left_out "the test of a client in JavaScript: it needs node and npm"
+fi
+
 cargo test --locked --workspace
 (cd guests && cargo test --locked --workspace)

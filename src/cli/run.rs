@@ -7,12 +7,13 @@ use ww_cell::Mode;
 use ww_core::{Name, exit::Reason};
 use ww_executor::SpawnError;
 use ww_image::{Loader, LoaderConfig};
-use ww_net::Multiaddr;
+use ww_net::{Multiaddr, PeerId};
 
 use super::{Failure, code, signals::Signals};
 use crate::{
-    Boot, BootError, Config, Node, Process, Published, Serving, StartError,
+    Boot, BootError, Config, Node, Process, Published, StartError,
     control::{Control, OpenError},
+    serving,
     terminal::{self, Terminal},
 };
 
@@ -51,6 +52,10 @@ pub(super) struct Args {
     /// Accept streams of peers on /ww/0.1.0/<NAME>: each is one message, for a fresh instance unless --async is given
     #[arg(long)]
     publish: bool,
+
+    /// Peer that may send messages to the cell, in the place of the image's list; repeatable [default: all]
+    #[arg(long, value_name = "PEER")]
+    allow: Vec<PeerId>,
 
     /// Name of the cell [default: the image's, else pid0]
     #[arg(long)]
@@ -141,10 +146,16 @@ async fn boot(node: &Node, args: Args, runtime: &Handle) -> Result<Booted, Failu
     let (async_mode, publish) = (args.async_mode || cell.async_mode, args.publish || cell.publish);
     let boot = Boot { name: args.name, args: args.args, env: args.env.into_iter().collect::<BTreeMap<_, _>>() };
     if async_mode || publish {
-        let serving = Serving::new(if async_mode { Mode::Async } else { Mode::Sync });
+        let mode = if async_mode { Mode::Async } else { Mode::Sync };
+        let serving = serving::of_image(&image.manifest, mode)
+            .map_err(|error| boot_failure(&args.image, &BootError::Limits(error)))?;
+        let audience = match &*args.allow {
+            [] => serving::audience(&image.manifest).map_err(|message| Failure { code: code::IMAGE, message })?,
+            peers => peers.iter().copied().collect(),
+        };
         let served = node.serve(image, boot, serving).await;
         let process = served.map_err(|error| boot_failure(&args.image, &error))?;
-        let published = publish.then(|| node.publish(name.clone(), process.cell()));
+        let published = publish.then(|| node.publish(name.clone(), process.cell(), audience));
         let published = published.transpose().map_err(|error| Failure::new(code::UNAVAILABLE, &error))?;
         return Ok(Booted::Serving(name.to_string(), process, published));
     }

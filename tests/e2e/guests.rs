@@ -10,7 +10,7 @@ use crate::{
 /// Calls a macro with every guest program.
 macro_rules! for_each_guest {
     ($do:ident) => {
-        $do! { actor bad_import caller child_echo echo exits pid0 preview1 shell }
+        $do! { actor bad_import caller child_echo echo exits neighbour pid0 preview1 shell }
     };
 }
 
@@ -131,6 +131,12 @@ fn actor() {
     ended
         .expect(126, "")
         .expect_stderr(&["exports no main", "poll (wetware:cell/actor), handle (wetware:cell/handler)"]);
+}
+
+#[test]
+fn neighbour() {
+    let ended = Ww::run(&Image::of("neighbour")).end();
+    ended.expect(126, "").expect_stderr(&["exports no main", "handle (wetware:cell/handler)"]);
 }
 
 #[test]

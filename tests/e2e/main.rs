@@ -13,10 +13,16 @@
 //! | `authority` | environment, grants and limits: nothing that was not given |
 //! | `children` | programs that start programs |
 //! | `actors` | guests that live on between messages, through the library |
-//! | `serving` | cells that peers send messages to |
+//! | `server`, `client`, `serving` | cells that peers send messages to |
+//! | `publishing` | names, audiences, and how many messages at a time |
+//! | `load` | many messages, large ones, and replies that break off |
+//! | `hostile` | peers that mean no good |
+//! | `foreign` | clients that are not ours |
+//! | `dialling` | guests that send messages to cells |
 //! | `control` | the control socket, and hostile clients beside well-behaved ones |
 //! | `verbs`, `top` | the verbs that ask a running node |
 //! | `recipes` | programs in other languages, as their recipes build them |
+//! | `neighbours` | cells that send messages to one another |
 //! | `shell` | the interactive image |
 //! | `debug_info` | backtraces that name files and lines |
 //! | `identity` | keys and peer ids |
@@ -26,19 +32,26 @@ mod actors;
 mod authority;
 mod bad_images;
 mod children;
+mod client;
 mod command_line;
 mod control;
 mod debug_info;
+mod dialling;
 mod ends;
+mod foreign;
 mod guests;
 mod harness;
+mod hostile;
 mod identity;
 mod image;
 mod ipfs;
+mod load;
 mod main_job;
 mod neighbours;
 mod output;
+mod publishing;
 mod recipes;
+mod server;
 mod serving;
 mod shell;
 mod signals;

@@ -14,7 +14,7 @@ use rustix::process::Signal;
 use crate::{
     harness::{Ended, Ww},
     image::{Image, in_repository},
-    serving::{Server, serve},
+    server::{Server, serve},
 };
 
 /// The programs of the recipes, each for both modes.

@@ -9,48 +9,9 @@ use tokio::{
     task::JoinSet,
 };
 use ww_core::{Name, Platform};
-use ww_net::{Config, Identity, Multiaddr, Net, PeerId, Protocol};
+use ww_net::{Config, Identity, Net, Protocol};
 
-use crate::{
-    harness::{Running, Ww},
-    image::Image,
-};
-
-/// A node that serves a guest under its own name.
-pub(crate) struct Server<'image> {
-    pub(crate) running: Running<'image>,
-    peer: String,
-    addrs: Vec<String>,
-    name: &'static str,
-}
-
-pub(crate) fn serve<'image>(image: &'image Image, name: &'static str, options: &[&str]) -> Server<'image> {
-    let mut running = Ww::run_anywhere(image)
-        .args(["--listen", "/ip4/127.0.0.1/tcp/0", "--listen", "/ip4/127.0.0.1/udp/0/quic-v1"])
-        .args(["--publish", "--name", name])
-        .args(options)
-        .open_stdin()
-        .start();
-    let log = running.wait_for_stderr("the cell serves messages");
-    let field = |from: &str, to: char| {
-        let (_, rest) = log.split_once(from).expect("the node says who it is");
-        rest.split(to).next().expect("a value").to_owned()
-    };
-    let addrs = field("addrs=\"", '"').split(' ').map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(addrs.len(), 2, "{log}");
-    Server { peer: field("peer=", ' '), addrs, running, name }
-}
-
-impl Server<'_> {
-    /// Where the cell is, over each transport.
-    pub(crate) fn targets(&self) -> impl Iterator<Item = String> {
-        self.addrs.iter().map(|addr| format!("{addr}/p2p/{}/{}", self.peer, self.name))
-    }
-
-    pub(crate) fn send(&self, message: &str) -> crate::harness::Ended {
-        Ww::new(["send", &*self.targets().next().expect("an address"), message]).end()
-    }
-}
+use crate::{harness::Ww, image::Image, server::serve};
 
 #[test]
 fn one_component_echoes_to_peers_in_both_modes() {
@@ -66,8 +27,7 @@ fn one_component_echoes_to_peers_in_both_modes() {
                 send(&[]).stdin(&*long).end().expect(0, &long);
             }
         }
-        server.running.signal(Signal::TERM);
-        server.running.end().expect(143, "");
+        server.stop().expect(143, "");
     }
 }
 
@@ -122,10 +82,8 @@ async fn many_messages_at_once_are_each_answered_with_their_own_reply() {
     const IN_FLIGHT: usize = 32;
     let image = Image::of("echo");
     let server = serve(&image, "echo", &["--async"]);
-    let peer: PeerId = server.peer.parse().expect("a peer id");
     let platform = Platform::start(Handle::current()).expect("threads");
-    for addr in &server.addrs {
-        let addr: Multiaddr = addr.parse().expect("an address");
+    for (peer, addr) in server.places() {
         let net = Net::start(Config::default(), Identity::ephemeral(), &platform.arbiter()).await.expect("a network");
         let room = Arc::new(tokio::sync::Semaphore::new(IN_FLIGHT));
         let mut sending = JoinSet::new();

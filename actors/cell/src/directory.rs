@@ -116,7 +116,7 @@ impl Directory {
 
     /// Ends a slot: whatever waits in it is refused with the reason, and its names are free.
     pub fn remove_slot(&self, slot: &Slot, reason: &Reason) {
-        slot.close(reason);
+        slot.end(reason);
         self.0.slots.remove(&slot.id());
         self.release(Owner::Slot(slot.id()));
     }

@@ -6,7 +6,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
     task::Poll,
@@ -16,8 +16,8 @@ use std::{
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 use ww_core::{
-    SlotId,
-    exit::Reason,
+    CellId, SlotId,
+    exit::{self, Reason},
     mailbox::{Mailbox, Overflow, Refused},
 };
 
@@ -39,6 +39,10 @@ struct Inner {
     /// The slot whose answer the live instance waits for; 0 for none. In async mode there is at most one.
     waits_for: AtomicU64,
     incarnations: AtomicU32,
+    /// The incarnation that lives here, or did last; 0 for none yet.
+    occupant: AtomicU64,
+    exit: exit::Watch,
+    notifier: Mutex<Option<exit::Notifier>>,
 }
 
 /// The live instance of a slot waits for another cell, until this is dropped.
@@ -56,13 +60,17 @@ impl Slot {
     }
 
     fn with(id: SlotId, mailbox: Mailbox<Message>, message_size: u32) -> Self {
+        let (notifier, exit) = exit::channel();
         Self(Arc::new(Inner {
             id,
+            exit,
+            notifier: Mutex::new(Some(notifier)),
             mailbox,
             message_size: usize::try_from(message_size).unwrap_or(usize::MAX),
             messages: AtomicU64::new(0),
             waits_for: AtomicU64::new(0),
             incarnations: AtomicU32::new(0),
+            occupant: AtomicU64::new(0),
         }))
     }
 
@@ -140,6 +148,21 @@ impl Slot {
         answer.wait(deadline).await.map(drop)
     }
 
+    /// Learns of the end of the slot itself: nobody is going to live here any more.
+    pub fn exit(&self) -> &exit::Watch {
+        &self.0.exit
+    }
+
+    /// Ends the slot for good.
+    pub(crate) fn end(&self, reason: &Reason) {
+        self.close(reason);
+        // Nothing panics while the lock is held.
+        let notifier = self.0.notifier.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(notifier) = notifier {
+            notifier.notify(reason.clone());
+        }
+    }
+
     /// Refuses whatever waits, and whatever comes, with this reason.
     pub fn close(&self, reason: &Reason) {
         for message in self.0.mailbox.close(reason.clone()) {
@@ -147,8 +170,17 @@ impl Slot {
         }
     }
 
+    /// The incarnation that lives here, or did last.
+    pub fn occupant(&self) -> Option<CellId> {
+        match self.0.occupant.load(Ordering::Relaxed) {
+            0 => None,
+            id => Some(CellId::new(id)),
+        }
+    }
+
     /// An incarnation moves in: from now on messages are taken again.
-    pub(crate) fn occupy(&self) {
+    pub(crate) fn occupy(&self, cell: CellId) {
+        self.0.occupant.store(cell.get(), Ordering::Relaxed);
         self.0.incarnations.fetch_add(1, Ordering::Relaxed);
         self.0.mailbox.reopen();
     }

@@ -134,7 +134,7 @@ impl Runtime {
     ) -> (Cell, exit::Notifier) {
         let (notifier, exit) = exit::channel();
         let (name, limits) = (spec.name.clone(), spec.limits.clone());
-        slot.occupy();
+        slot.occupy(id);
         let cell = Cell::new(Parts { id, name, mode, limits, slot, history, exit, stop });
         self.directory().started(&cell);
         (cell, notifier)

@@ -131,12 +131,10 @@ impl Listener {
 impl Event {
     fn trace(&self) {
         match self {
-            Self::Started { slot, cell } => tracing::info!(%slot, %cell, "a cell started"),
+            Self::Started { slot, cell } => tracing::debug!(%slot, %cell, "a cell started"),
             Self::StartFailed { slot, reason } => tracing::warn!(%slot, %reason, "a cell could not be started"),
-            Self::Exited { slot, cell, reason } if reason.is_orderly() => {
-                tracing::info!(%slot, %cell, %reason, "a cell ended");
-            }
-            Self::Exited { slot, cell, reason } => tracing::warn!(%slot, %cell, %reason, "a cell ended"),
+            // Whoever runs the cell says more of an end that is not orderly.
+            Self::Exited { slot, cell, reason } => tracing::debug!(%slot, %cell, %reason, "a cell ended"),
             Self::Restarting { slot, after, count } => tracing::info!(%slot, ?after, count, "a cell is restarted"),
             Self::Escalated { slot, why } => tracing::warn!(%slot, ?why, "a supervisor gave up"),
             Self::Registered { name, cell } => {

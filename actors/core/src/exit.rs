@@ -9,6 +9,8 @@ use tokio::sync::watch;
 
 use crate::CellId;
 
+mod text;
+
 /// Exit code of a cell that computed or waited longer than it may.
 const CODE_TIME: u8 = 124;
 /// Exit code of a cell that could not be started.

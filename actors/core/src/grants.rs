@@ -23,6 +23,8 @@ pub enum HostMethod {
     Connect,
     /// Starting cells.
     Executor,
+    /// Sending messages to cells, of peers and of the node itself.
+    Dial,
 }
 
 /// Methods of the `Executor` interface that can be granted one by one.
@@ -71,7 +73,7 @@ pub struct Grants {
 
 impl HostMethod {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Id, Self::Addrs, Self::Peers, Self::Connect, Self::Executor];
+    pub const ALL: [Self; 6] = [Self::Id, Self::Addrs, Self::Peers, Self::Connect, Self::Executor, Self::Dial];
 }
 
 impl ExecutorMethod {
@@ -124,6 +126,7 @@ impl fmt::Display for HostMethod {
             Self::Peers => "Host.peers",
             Self::Connect => "Host.connect",
             Self::Executor => "Host.executor",
+            Self::Dial => "Host.dial",
         })
     }
 }

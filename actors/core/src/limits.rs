@@ -32,6 +32,9 @@ pub const DEFAULT_MESSAGE_SIZE: u32 = 4 << 20;
 /// Instances of a cell in sync mode that run at once.
 pub const DEFAULT_INSTANCES: u32 = 64;
 
+/// Most instances of a cell in sync mode: half of the places that a size class has by default.
+pub const MAX_INSTANCES: u32 = 1_024;
+
 /// What one cell may use. Inherited: a child never has more than its parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -106,7 +109,7 @@ impl Limits {
     /// The most that an image's own cell can be given on a node with these defaults: `max_memory` bytes, and no
     /// limits of time.
     pub fn of_node(max_memory: u64) -> Self {
-        Self { memory: max_memory, deadline: None, cpu: None, ..Self::default() }
+        Self { memory: max_memory, deadline: None, cpu: None, instances: MAX_INSTANCES, ..Self::default() }
     }
 
     /// These limits with the wishes in place of what they name.

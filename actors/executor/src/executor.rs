@@ -510,16 +510,17 @@ impl Starter {
     }
 }
 
-/// Logs an end: aloud where nobody else may be told why, quietly for the node's own cells, whose end it awaits itself.
+/// Says more of an end than the event of it, where nobody else may be told why; not of the node's own cells, whose end
+/// it awaits itself.
 fn report(owner: Owner, id: CellId, name: &str, reason: &Reason) {
     match reason {
-        _ if owner == Owner::Node => tracing::debug!(cell = %id, name, %reason, "a cell ended"),
+        _ if owner == Owner::Node => {}
         Reason::Trap(trap) => {
             tracing::warn!(cell = %id, name, %reason, backtrace = %trap.backtrace.trim_end(), "a cell ended");
         }
         Reason::HostFault(_) => tracing::error!(cell = %id, name, %reason, "a cell ended"),
         Reason::Limit(_) => tracing::warn!(cell = %id, name, %reason, "a cell ended"),
-        _ => tracing::debug!(cell = %id, name, %reason, "a cell ended"),
+        _ => {}
     }
 }
 

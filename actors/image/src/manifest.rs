@@ -5,6 +5,9 @@
 //! name = "echo"                    # the name it registers
 //! async = true                     # one live instance, called once per message
 //! publish = true                   # peers may open streams to it
+//! allow = ["12D3KooW…"]            # only these; all, if it is left out or empty
+//! mailbox = 256                    # messages that may wait
+//! overflow = "wait"                # what becomes of one more: or "reject", or "drop-oldest"
 //!
 //! [limits]
 //! memory = "64MiB"                 # or bytes
@@ -20,7 +23,7 @@
 //! GREETING = "hello"
 //!
 //! [grants]                         # everything that is left out is granted
-//! host = ["id", "addrs", "peers", "connect", "executor"]
+//! host = ["id", "addrs", "peers", "connect", "executor", "dial"]
 //! executor = ["runBytes", "echo"]
 //! loader = true
 //! mail = ["store"]                 # the cells that it may send to, by name; or true, false
@@ -35,6 +38,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    num::NonZeroU32,
 };
 
 use serde::{Deserialize, Deserializer, de};
@@ -43,6 +47,7 @@ use ww_core::{
     Grants, Name,
     grants::{ExecutorMethod, HostMethod, Reach},
     limits::Narrowing,
+    mailbox::Overflow,
 };
 
 use crate::units;
@@ -85,6 +90,13 @@ pub struct Cell {
     /// Whether peers may open streams to it.
     #[serde(default)]
     pub publish: bool,
+    /// The ids of the peers that may; all, where there are none.
+    #[serde(default)]
+    pub allow: Vec<String>,
+    /// Messages that may wait for it.
+    pub mailbox: Option<NonZeroU32>,
+    /// What becomes of one more.
+    pub overflow: Option<Overflow>,
 }
 
 /// A text that is no manifest.
@@ -175,7 +187,7 @@ struct Wishes {
     subtree_cells: Option<u32>,
     subtree_memory: Option<units::Bytes>,
     message_size: Option<units::Bytes>,
-    instances: Option<u32>,
+    instances: Option<NonZeroU32>,
 }
 
 fn limits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Narrowing, D::Error> {
@@ -189,7 +201,7 @@ fn limits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Narrowing, D::Er
         subtree_memory: wishes.subtree_memory.map(units::Bytes::get),
         // More than a u32 is more than can be given, whatever it is.
         message_size: wishes.message_size.map(|size| u32::try_from(size.get()).unwrap_or(u32::MAX)),
-        instances: wishes.instances,
+        instances: wishes.instances.map(NonZeroU32::get),
     })
 }
 

@@ -31,6 +31,10 @@ pub const DEFAULT_PENDING_OUTGOING: u32 = 32;
 /// yet not longer than a person waits.
 pub const DEFAULT_DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long after a loss a peer is dialled again that somebody asked for; each further attempt comes later. As long as a
+/// node takes to start anew.
+pub const DEFAULT_REDIAL_DELAY: Duration = Duration::from_secs(1);
+
 /// How long one attempt at one address may take until both ends know each other, in either direction.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -62,8 +66,9 @@ pub const DEFAULT_OUTBOUND_PER_PEER: usize = 256;
 /// Streams of a node. Each holds some KiB, and up to 256 KiB that its reader has not taken yet.
 pub const DEFAULT_STREAMS: usize = 4_096;
 
-/// Streams that wait to be accepted under one name: a burst, not a backlog.
-pub const DEFAULT_WAITING: usize = 64;
+/// Streams that wait to be accepted under one name: as many as one peer may have. Whoever accepts them does so at once;
+/// how many may wait for a cell is not for the network to say.
+pub const DEFAULT_WAITING: usize = DEFAULT_INBOUND_PER_PEER;
 
 /// How long peers may take to agree on the protocol of a stream: a few round trips around the world.
 pub const DEFAULT_OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -87,6 +92,8 @@ pub struct Config {
     pub limits: Limits,
     /// How long [`Net::connect`](crate::Net::connect) tries.
     pub dial_timeout: Duration,
+    /// How long after a loss a peer is dialled again.
+    pub redial_delay: Duration,
     /// How many streams there may be.
     pub streams: StreamLimits,
     /// How long peers may take to agree on the protocol of a stream, in both directions.
@@ -143,6 +150,7 @@ impl Default for Config {
             mdns: false,
             limits: Limits::default(),
             dial_timeout: DEFAULT_DIAL_TIMEOUT,
+            redial_delay: DEFAULT_REDIAL_DELAY,
             streams: StreamLimits::default(),
             open_timeout: DEFAULT_OPEN_TIMEOUT,
         }

@@ -24,10 +24,10 @@ use libp2p::{
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use crate::config::MAX_ADDRS;
+use crate::config::{DEFAULT_OUTBOUND_PER_PEER, MAX_ADDRS};
 
-/// Callers that may wait for one peer.
-const MAX_WAITERS: usize = 64;
+/// Callers that may wait for one peer: as many as may then have a stream to it.
+const MAX_WAITERS: usize = DEFAULT_OUTBOUND_PER_PEER;
 
 /// Addresses that one dial tries before it has ended: those of a few callers that know different ones.
 const MAX_TRIED: usize = 4 * MAX_ADDRS;
@@ -210,6 +210,11 @@ impl Dials {
             dial.answer(&Err(verdict.unwrap_or(ConnectError::Unreachable { peer, tried })));
         }
         None
+    }
+
+    /// Whether a peer is being dialled.
+    pub(crate) fn is_under_way(&self, peer: &PeerId) -> bool {
+        self.0.contains_key(peer)
     }
 
     /// Nobody will be connected to any more.

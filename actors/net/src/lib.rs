@@ -7,6 +7,7 @@
 //! | [`net`] | the handle: what the rest of the node asks of the swarm |
 //! | `swarm` | the actor that owns the swarm |
 //! | `dials` | attempts to reach peers, shared by all who wait for the same one |
+//! | `book` | addresses at which peers were reached, and when to try them again |
 //! | `streams` | streams from and to other nodes, by protocol name, with their limits |
 //! | [`call`] | the framed protocol on a stream: a message and its reply, each whole or torn |
 //! | `listen` | whether an address can be listened on, and what to tell if not |
@@ -15,6 +16,7 @@
 //! This crate knows no cell, no schema and no name of either: it knows peers, addresses, connections and streams.
 
 mod behaviour;
+mod book;
 pub mod call;
 pub mod config;
 mod dials;
@@ -37,7 +39,7 @@ pub use streams::{
     ledger::StreamCounts,
     open::OpenError,
     protocol::Protocol,
-    published::{AcceptError, Incoming, IncomingStream},
+    published::{AcceptError, Audience, Incoming, IncomingStream},
     stream::Stream,
 };
 pub use swarm::StartError;

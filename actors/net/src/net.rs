@@ -10,7 +10,8 @@ use tokio::{
 };
 
 use crate::{
-    AcceptError, Config, ConnectError, Identity, Incoming, OpenError, Protocol, StartError, Stream, StreamCounts,
+    AcceptError, Audience, Config, ConnectError, Identity, Incoming, OpenError, Protocol, StartError, Stream,
+    StreamCounts,
     config::LISTEN_TIMEOUT,
     dials,
     streams::{self, Streams},
@@ -164,7 +165,17 @@ impl Net {
     /// Where somebody accepts them already, [`MAX_PUBLISHED`](crate::config::MAX_PUBLISHED) names are published, or the
     /// network has stopped.
     pub fn accept(&self, protocol: Protocol) -> Result<Incoming, AcceptError> {
-        self.0.streams.published().accept(protocol)
+        self.accept_from(Audience::All, protocol)
+    }
+
+    /// [`Net::accept`], but only from some peers. The others, this node included where it is none of them, cannot tell
+    /// that it is accepted at all.
+    ///
+    /// # Errors
+    ///
+    /// As [`Net::accept`].
+    pub fn accept_from(&self, audience: Audience, protocol: Protocol) -> Result<Incoming, AcceptError> {
+        self.0.streams.published().accept(protocol, audience)
     }
 
     /// How many streams there are now, and how many were refused.

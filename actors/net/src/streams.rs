@@ -25,9 +25,14 @@ pub(crate) mod stream;
 
 use std::sync::Arc;
 
+use futures::FutureExt;
 use libp2p::PeerId;
+use tokio::io::AsyncWriteExt;
 
-use crate::config::StreamLimits;
+use crate::{
+    call::{Reason, Status, frames::encode_end},
+    config::StreamLimits,
+};
 
 use self::{
     connections::Connections,
@@ -69,21 +74,44 @@ impl Streams {
         &self.0.connections
     }
 
-    /// Hands a stream that a peer opened to whoever accepts it, or resets it.
+    /// Hands a stream that a peer opened to whoever accepts it, or resets it. A caller is told before that it is busy.
     fn arrived(&self, peer: PeerId, protocol: &Protocol, io: Io) -> Result<(), Refusal> {
-        let delivered = self.0.ledger.inbound(peer).and_then(|place| {
-            self.0.published.deliver(protocol, IncomingStream { peer, stream: Stream::new(io, place) })
-        });
-        delivered.inspect_err(|refusal| {
-            tracing::debug!(%peer, %protocol, ?refusal, "a stream of a peer was refused");
-            self.0.ledger.refused(*refusal);
-        })
+        let refused = match self.0.ledger.inbound(peer) {
+            Err(refusal) => Some((refusal, io)),
+            Ok(place) => {
+                let stream = IncomingStream { peer, stream: Stream::new(io, place) };
+                let refused = self.0.published.deliver(protocol, stream).err();
+                refused.map(|refused| (refused.0, refused.1.stream.into_io()))
+            }
+        };
+        let Some((refusal, io)) = refused else { return Ok(()) };
+        tracing::debug!(%peer, %protocol, ?refusal, "a stream of a peer was refused");
+        self.0.ledger.refused(refusal);
+        if *protocol == Protocol::Call {
+            tell_busy(io);
+        }
+        Err(refusal)
     }
 
     /// Ends every wait: the network has stopped.
     fn close(&self) {
         self.0.published.close();
         self.0.connections.close();
+    }
+}
+
+/// Tells a caller that it is refused, as far as that needs no waiting.
+fn tell_busy(mut io: Io) {
+    let text = "too many streams of this peer, or of this node: wait for one of them to end".to_owned();
+    let mut status = Vec::new();
+    encode_end(&Status::Refused { reason: Reason::Busy, text }, &mut status);
+    let telling = async {
+        io.write_all(&status).await?;
+        io.shutdown().await
+    };
+    // Where the connection takes nothing now, the reset says it all.
+    if telling.now_or_never().is_none_or(|told| told.is_err()) {
+        tracing::trace!("a caller is not told why it is refused");
     }
 }
 

@@ -25,21 +25,22 @@ use libp2p::{
     core::transport::ListenerId,
     mdns, noise, ping,
     swarm::{
-        ConnectionId, SwarmEvent,
+        ConnectionError, ConnectionId, SwarmEvent,
         dial_opts::{DialOpts, PeerCondition},
     },
 };
 use thiserror::Error;
 use tokio::{
     sync::{OwnedSemaphorePermit, oneshot, watch},
-    time::Sleep,
+    time::{Instant, Sleep},
 };
 use ww_core::task;
 
 use crate::{
     Config, Identity, PeerInfo,
     behaviour::{self, Behaviour, BehaviourEvent, BuildError},
-    config::{LISTEN_TIMEOUT, STOP_TIMEOUT},
+    book::Book,
+    config::{LISTEN_TIMEOUT, MAX_ADDRS, STOP_TIMEOUT},
     dials::{Attempt, ConnectError, Dials, Outcome, without_peer},
     listen,
     streams::Streams,
@@ -127,6 +128,11 @@ pub(crate) struct Swarm {
     listeners: HashMap<ListenerId, Multiaddr>,
     peers: BTreeMap<PeerId, Vec<(ConnectionId, Multiaddr)>>,
     dials: Dials,
+    book: Book,
+    /// Peers with a connection that is closed because they do not answer; each is connected.
+    failing: HashSet<PeerId>,
+    /// Wakes the actor when the book has something due.
+    redial: Option<Pin<Box<Sleep>>>,
     starting: Option<Starting>,
     stopping: Option<Pin<Box<Sleep>>>,
     _identity: Identity,
@@ -162,6 +168,9 @@ impl Swarm {
             listeners: HashMap::new(),
             peers: BTreeMap::new(),
             dials: Dials::default(),
+            book: Book::new(config.redial_delay),
+            failing: HashSet::new(),
+            redial: None,
             starting: None,
             stopping: None,
             _identity: identity,
@@ -195,13 +204,16 @@ impl Swarm {
         Ok(id)
     }
 
-    fn connect(&mut self, peer: PeerId, addrs: Vec<Multiaddr>) -> Result<Option<Outcome>, ConnectError> {
+    fn connect(&mut self, peer: PeerId, mut addrs: Vec<Multiaddr>) -> Result<Option<Outcome>, ConnectError> {
         if self.stopping.is_some() {
             return Err(ConnectError::Stopped);
         }
+        let known = self.book.asked(&peer, Instant::now());
         if self.peers.contains_key(&peer) {
             return Ok(None);
         }
+        let room = MAX_ADDRS.saturating_sub(addrs.len());
+        addrs.extend(known.into_iter().take(room));
         let (outcome, attempt) = self.dials.join(peer, addrs)?;
         self.dial(peer, attempt);
         Ok(Some(outcome))
@@ -215,6 +227,32 @@ impl Swarm {
             let id = opts.connection_id();
             self.dials.began(peer, id, attempt);
             next = self.swarm.dial(opts).err().and_then(|error| self.dials.failed(peer, id, error));
+        }
+        if !self.dials.is_under_way(&peer) {
+            self.book.failed(&peer, Instant::now());
+        }
+    }
+
+    /// Tries those peers again whose time has come, and has the actor woken when the next one's has.
+    fn redial(&mut self, cx: &mut TaskContext<'_>) {
+        let now = Instant::now();
+        while let Some((peer, addrs)) = self.book.take_due(now) {
+            if self.peers.contains_key(&peer) {
+                self.book.connected(&peer);
+                continue;
+            }
+            tracing::debug!(%peer, "trying a lost peer again");
+            // Nobody waits for it: whoever asks meanwhile joins.
+            match self.dials.join(peer, addrs) {
+                Ok((_, attempt)) => self.dial(peer, attempt),
+                Err(_) => self.book.failed(&peer, now),
+            }
+        }
+        self.redial = self.book.next_due().map(|due| Box::pin(tokio::time::sleep_until(due)));
+        if let Some(redial) = &mut self.redial
+            && redial.as_mut().poll(cx).is_ready()
+        {
+            cx.waker().wake_by_ref();
         }
     }
 
@@ -236,6 +274,10 @@ impl Swarm {
                 let addr = without_peer(endpoint.get_remote_address().clone());
                 let incoming = endpoint.is_listener();
                 tracing::debug!(peer = %peer_id, %addr, incoming, took = ?established_in, "connected");
+                if !incoming {
+                    self.book.reached(peer_id, addr.clone(), Instant::now());
+                }
+                self.book.connected(&peer_id);
                 self.peers.entry(peer_id).or_default().push((connection_id, addr));
                 self.dials.connected(&peer_id);
                 if self.stopping.is_some() {
@@ -243,12 +285,16 @@ impl Swarm {
                 }
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, cause, .. } => {
+                let broken = matches!(cause, Some(ConnectionError::IO(_)));
                 let cause = cause.map(|cause| cause.to_string());
                 tracing::debug!(peer = %peer_id, cause, "disconnected");
                 if let Some(connections) = self.peers.get_mut(&peer_id) {
                     connections.retain(|(id, _)| *id != connection_id);
                     if connections.is_empty() {
                         self.peers.remove(&peer_id);
+                        if broken || self.failing.remove(&peer_id) {
+                            self.book.lost(&peer_id, Instant::now());
+                        }
                     }
                 }
             }
@@ -264,7 +310,9 @@ impl Swarm {
                 if !matches!(error, ping::Failure::Unsupported) =>
             {
                 tracing::debug!(%peer, %error, "a peer does not answer any more");
-                self.swarm.close_connection(connection);
+                if self.swarm.close_connection(connection) {
+                    self.failing.insert(peer);
+                }
             }
             SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(found))) => {
                 for (peer, addr) in found {
@@ -325,7 +373,10 @@ impl Swarm {
                 Poll::Ready(None) | Poll::Pending => break,
             }
         }
-        let Some(deadline) = &mut self.stopping else { return Poll::Pending };
+        let Some(deadline) = &mut self.stopping else {
+            self.redial(cx);
+            return Poll::Pending;
+        };
         if self.listeners.is_empty() && self.peers.is_empty() {
             return Poll::Ready(());
         }

@@ -15,7 +15,7 @@ use ww_core::{Grants, Limits, Platform, task};
 use ww_executor::{Executor, Guest, GuestVat, Owner, Process, Spec, Streams};
 use ww_schema::peer_capnp::{byte_stream, executor, host, process};
 
-use crate::{Network, Peer, Vats, host as server};
+use crate::{Dial, Dialled, Network, Outcome, Peer, Vats, host as server};
 
 /// Copies stdin to stdout until the end.
 pub(crate) const ECHO: &str = r#"(module
@@ -109,6 +109,35 @@ impl Network for FakeNetwork {
         Box::pin(async move {
             tokio::task::yield_now().await;
             if peer_id == b"friend" { Ok(()) } else { Err("nobody answers at any address".into()) }
+        })
+    }
+
+    /// The cell `echo` of `friend` answers with the request, in capitals; any other name ends with the reason that it
+    /// is, or fails.
+    fn dial(&self, dial: Dial) -> BoxFuture<'_, Result<Dialled, String>> {
+        self.asked.lock().expect("no panic").push((dial.peer_id.clone(), dial.addrs));
+        Box::pin(async move {
+            if dial.peer_id != b"friend" {
+                return Err("nobody answers at any address".into());
+            }
+            let (request, guest_request) = pipe::pipe(pipe::CAPACITY);
+            let (guest_reply, reply) = pipe::pipe(pipe::CAPACITY);
+            let kind = task::Kind::owned("dial", dial.from);
+            let outcome = task::spawn(house().platform.runtime(), kind, async move {
+                loop {
+                    match guest_request.read(usize::MAX).await {
+                        Ok(bytes) if bytes.is_empty() => break,
+                        Ok(bytes) => guest_reply.write_all(&bytes.to_ascii_uppercase()).await.expect("it reads"),
+                        Err(error) => return Outcome::Refused(error.to_string()),
+                    }
+                }
+                match dial.name.as_str() {
+                    "echo" => Outcome::Ok,
+                    "killed" => Outcome::Ended(ww_core::exit::Reason::Killed),
+                    other => Outcome::Failed(format!("{other} within {:?}", dial.deadline)),
+                }
+            });
+            Ok(Dialled { request, reply, outcome })
         })
     }
 }

@@ -1,14 +1,15 @@
 //! The server of `Host`: a node, as far as one cell may use it.
 
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use capnp::Error;
-use ww_core::grants::HostMethod;
+use ww_core::{Name, grants::HostMethod};
 use ww_schema::peer_capnp::host;
 
 use crate::{
-    context::{Context, denied},
-    executor,
+    context::{Context, MAX_DIALS, denied},
+    exchange, executor,
+    network::Dial,
 };
 
 /// Addresses that one call may bring: more than any peer has.
@@ -36,6 +37,14 @@ fn set_addrs(mut list: capnp::data_list::Builder<'_>, addrs: &[Vec<u8>]) {
     for (index, addr) in (0..).zip(addrs) {
         list.set(index, addr);
     }
+}
+
+/// Reads a list of addresses.
+fn get_addrs(list: capnp::data_list::Reader<'_>) -> Result<Vec<Vec<u8>>, Error> {
+    if list.len() > MAX_ADDRS {
+        return Err(Error::failed(format!("{} addresses: at most {MAX_ADDRS} are tried", list.len())));
+    }
+    list.iter().map(|addr| addr.map(<[u8]>::to_vec)).collect()
 }
 
 fn count<T>(items: &[T]) -> u32 {
@@ -72,12 +81,7 @@ impl host::Server for Server {
         self.require(HostMethod::Connect)?;
         let (peer_id, addrs) = {
             let params = params.get()?;
-            let addrs = params.get_addrs()?;
-            if addrs.len() > MAX_ADDRS {
-                return Err(Error::failed(format!("{} addresses: at most {MAX_ADDRS} are tried", addrs.len())));
-            }
-            let addrs = addrs.iter().map(|addr| addr.map(<[u8]>::to_vec)).collect::<Result<Vec<_>, _>>()?;
-            (params.get_peer_id()?.to_vec(), addrs)
+            (params.get_peer_id()?.to_vec(), get_addrs(params.get_addrs()?)?)
         };
         self.0.network.connect(peer_id, addrs).await.map_err(Error::failed)
     }
@@ -89,6 +93,30 @@ impl host::Server for Server {
     ) -> Result<(), Error> {
         self.require(HostMethod::Executor)?;
         results.get().set_executor(executor::client(self.0.clone()));
+        Ok(())
+    }
+
+    async fn dial(self: Rc<Self>, params: host::DialParams, mut results: host::DialResults) -> Result<(), Error> {
+        self.require(HostMethod::Dial)?;
+        let dial = {
+            let params = params.get()?;
+            let name = Name::new(params.get_name()?.to_string()?).map_err(|error| Error::failed(error.to_string()))?;
+            let deadline = Some(params.get_deadline()).filter(|millis| *millis > 0);
+            Dial {
+                from: self.0.guest.id,
+                peer_id: params.get_peer_id()?.to_vec(),
+                addrs: get_addrs(params.get_addrs()?)?,
+                name,
+                deadline: deadline.map(|millis| Duration::from_millis(millis.into())),
+            }
+        };
+        drop(params);
+        let Ok(place) = Arc::clone(&self.0.dials).try_acquire_owned() else {
+            let why = format!("{MAX_DIALS} messages of this cell are under way: wait for one of them, and drop it");
+            return Err(Error::failed(why));
+        };
+        let dialled = self.0.network.dial(dial).await.map_err(Error::failed)?;
+        results.get().set_exchange(exchange::client(dialled, place));
         Ok(())
     }
 }

@@ -68,4 +68,7 @@ pub trait Network: Send + Sync + 'static {
 
     /// Connects to a peer. Ids and addresses come from a guest. The error is a text for it.
     fn connect(&self, peer_id: Vec<u8>, addrs: Vec<Vec<u8>>) -> BoxFuture<'_, Result<(), String>>;
+
+    /// Opens one message to a cell. Everything comes from a guest. The error is a text for it.
+    fn dial(&self, dial: Dial) -> BoxFuture<'_, Result<Dialled, String>>;
 }

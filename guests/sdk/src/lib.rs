@@ -22,7 +22,7 @@
 //! | [`executor`] | running one future to its end |
 //! | [`stream`] | asynchronous standard input, and any other `wasi:io` stream |
 //! | [`time`] | sleeping without blocking |
-//! | [`rpc`] | the node's capabilities: `Host`, `Executor`, `Process`, `ByteStream` (feature `rpc`) |
+//! | [`rpc`] | the node's capabilities: `Host`, `Executor`, `Process`, `Exchange`, `ByteStream` (feature `rpc`) |
 //!
 //! A component imports only what its code reaches: a cell that touches nothing but its standard streams
 //! imports nothing but WASI, and runs wherever WASI 0.2 does.

@@ -13,7 +13,7 @@
 //! }
 //! ```
 //!
-//! [`Executor`], [`Process`] and [`ByteStream`] wrap the calls that nearly every cell makes; each gives
+//! [`Executor`], [`Process`], [`Exchange`] and [`ByteStream`] wrap the calls that nearly every cell makes; each gives
 //! its generated client back for the others. All else is the generated code of
 //! [`peer_capnp`](crate::peer_capnp) and its neighbours.
 
@@ -30,13 +30,17 @@ use futures::{
 };
 use ww_schema::peer_capnp::host;
 
+pub use address::Address;
 pub use byte_stream::ByteStream;
+pub use exchange::{Exchange, Outcome};
 pub use executor::Executor;
 pub use process::Process;
 
 use crate::{bindings::streams::wetware::streams::streams::create_connection, executor::block_on, stream};
 
+mod address;
 mod byte_stream;
+mod exchange;
 mod executor;
 mod process;
 

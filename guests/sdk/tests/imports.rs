@@ -6,6 +6,8 @@ use wasmparser::{Parser, Payload};
 
 const ACTOR: &str = "wetware:cell/actor";
 const HANDLER: &str = "wetware:cell/handler";
+const IMPORTS: [&str; 5] =
+    ["wetware:cell/log", "wetware:cell/mail", "wetware:cell/process", "wetware:cell/registry", "wetware:cell/self"];
 const LOADER: &str = "wetware:loader/loader";
 const NONSENSE: &str = "wetware:nonsense/nothing";
 const RUN: &str = "wasi:cli/run";
@@ -45,13 +47,14 @@ fn world(guest: &str) -> World {
 
 #[test]
 fn guests_import_what_they_use_and_export_what_they_can_do() {
-    let table: [(&str, &[&str], &[&str]); 8] = [
-        ("echo", &[], &[RUN, ACTOR, HANDLER]),
+    let table: [(&str, &[&str], &[&str]); 9] = [
+        ("echo", &[STREAMS], &[RUN, ACTOR, HANDLER]),
         ("child-echo", &[STREAMS], &[RUN]),
         ("pid0", &[STREAMS], &[RUN]),
         ("shell", &[LOADER, STREAMS], &[RUN]),
         ("exits", &[], &[RUN]),
         ("actor", &[], &[ACTOR, HANDLER]),
+        ("neighbour", &IMPORTS, &[HANDLER]),
         ("caller", &[LOADER, STREAMS], &[RUN]),
         ("bad-import", &[NONSENSE], &[RUN]),
     ];

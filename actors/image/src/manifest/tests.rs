@@ -5,6 +5,9 @@ const EVERYTHING: &str = r#"
 name = "echo"
 async = true
 publish = true
+allow = ["one", "other"]
+mailbox = 3
+overflow = "drop-oldest"
 
 [limits]
 memory = "64MiB"
@@ -21,7 +24,7 @@ GREETING = "hello"
 "with space" = ""
 
 [grants]
-host = ["id", "addrs", "peers", "connect", "executor"]
+host = ["id", "addrs", "peers", "connect", "executor", "dial"]
 executor = ["runBytes"]
 loader = false
 mail = ["store"]
@@ -34,7 +37,14 @@ log = true
 #[test]
 fn every_key_is_read() {
     let manifest = Manifest::parse(EVERYTHING).expect("a manifest");
-    let cell = Cell { name: Some(Name::new("echo").expect("a name")), async_mode: true, publish: true };
+    let cell = Cell {
+        name: Some(Name::new("echo").expect("a name")),
+        async_mode: true,
+        publish: true,
+        allow: vec!["one".to_owned(), "other".to_owned()],
+        mailbox: NonZeroU32::new(3),
+        overflow: Some(Overflow::DropOldest),
+    };
     assert_eq!(manifest.cell, cell);
     let limits = Narrowing {
         memory: Some(64 << 20),
@@ -76,8 +86,15 @@ fn what_is_left_out_keeps_its_default() {
 #[test]
 fn an_error_says_where_and_what_would_have_been_right() {
     let table = [
-        ("[cell]\nmailbox = 3", 2, "unknown key `mailbox`, expected one of `name`, `async`, `publish`"),
-        ("[cell]\n\noverflow = 'wait'", 3, "unknown key `overflow`"),
+        (
+            "[cell]\nmailbx = 3",
+            2,
+            "unknown key `mailbx`, expected one of `name`, `async`, `publish`, `allow`, `mailbox`",
+        ),
+        ("[cell]\nmailbox = 0", 2, "nonzero"),
+        ("[cell]\n\noverflow = 'lose'", 3, "unknown variant `lose`, expected one of `wait`, `reject`, `drop-oldest`"),
+        ("[cell]\nallow = 'me'", 2, "expected a sequence"),
+        ("[limits]\ninstances = 0", 2, "nonzero"),
         ("[cell]\nrestart = 'permanent'", 2, "unknown key `restart`"),
         ("[limit]", 1, "unknown key `limit`, expected one of `cell`, `limits`, `env`, `grants`"),
         ("top = 1", 1, "unknown key `top`"),

@@ -81,6 +81,7 @@ pub struct Writer<W, T> {
     /// Whether the buffer was handed to the stream in part.
     unfinished: bool,
     until: Instant,
+    stall: Duration,
     trailer: std::marker::PhantomData<fn(T)>,
 }
 
@@ -207,7 +208,13 @@ impl<R: AsyncRead + Unpin, T: Trailer> Reader<R, T> {
 
 impl<W: AsyncWrite + Unpin, T: Trailer> Writer<W, T> {
     fn new(io: W, until: Instant) -> Self {
-        Self { io, buffer: Vec::new(), unfinished: false, until, trailer: std::marker::PhantomData }
+        let (buffer, trailer) = (Vec::new(), std::marker::PhantomData);
+        Self { io, buffer, unfinished: false, until, stall: STALL_TIMEOUT, trailer }
+    }
+
+    /// How long the other side may take nothing, instead of [`STALL_TIMEOUT`].
+    pub fn set_stall_timeout(&mut self, stall: Duration) {
+        self.stall = stall;
     }
 
     /// Writes bytes of the body, in as many frames as they need, and flushes them.
@@ -233,7 +240,7 @@ impl<W: AsyncWrite + Unpin, T: Trailer> Writer<W, T> {
     /// As for [`Writer::write`].
     pub async fn finish(mut self, trailer: T) -> Result<(), WriteError> {
         self.send(|buffer| frames::encode_end(&trailer, buffer)).await?;
-        Ok(timeout(STALL_TIMEOUT, self.io.shutdown()).await.map_err(|_| WriteError::Timeout)??)
+        Ok(timeout(self.stall, self.io.shutdown()).await.map_err(|_| WriteError::Timeout)??)
     }
 
     async fn send(&mut self, encode: impl FnOnce(&mut Vec<u8>)) -> Result<(), WriteError> {
@@ -244,13 +251,13 @@ impl<W: AsyncWrite + Unpin, T: Trailer> Writer<W, T> {
         encode(&mut self.buffer);
         let mut written = 0;
         while written < self.buffer.len() {
-            let until = self.until.min(Instant::now() + STALL_TIMEOUT);
+            let until = self.until.min(Instant::now() + self.stall);
             match timeout_at(until, self.io.write(&self.buffer[written..])).await.map_err(|_| WriteError::Timeout)?? {
                 0 => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
                 taken => written += taken,
             }
         }
-        timeout(STALL_TIMEOUT, self.io.flush()).await.map_err(|_| WriteError::Timeout)??;
+        timeout(self.stall, self.io.flush()).await.map_err(|_| WriteError::Timeout)??;
         self.buffer.clear();
         self.unfinished = false;
         Ok(())

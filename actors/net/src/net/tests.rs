@@ -340,3 +340,41 @@ async fn limits_of_connections_have_outcomes() {
     let peers = server.peers().await;
     assert_eq!((peers.len(), peers[0].peer_id), (1, one.peer_id()));
 }
+
+#[tokio::test]
+async fn a_lost_peer_is_found_again_without_being_told_where() {
+    let room = Room::new();
+    let directory = tempfile::tempdir().unwrap();
+    for transport in [TCP, QUIC] {
+        let key = directory.path().join(if transport == TCP { "tcp" } else { "quic" });
+        let start = async |listen: Vec<Multiaddr>| {
+            // A socket of QUIC outlives its node until the last connection has been told of the end.
+            let again = async || {
+                let config = Config { listen: listen.clone(), ..Config::default() };
+                Net::start(config, Identity::load_or_create(&key).unwrap(), &room.platform.arbiter()).await
+            };
+            until(again, Result::is_ok).await.unwrap()
+        };
+        let server = start(vec![transport.parse().unwrap()]).await;
+        let (peer, addrs) = (server.peer_id(), server.addrs().await);
+        let patient = Config { redial_delay: Duration::from_secs(1_000), ..Config::default() };
+        let eager = Config { redial_delay: Duration::from_millis(20), ..Config::default() };
+        let (patient, eager) = (room.try_start(patient).await.unwrap(), room.try_start(eager).await.unwrap());
+        for client in [&patient, &eager] {
+            client.connect(peer, addrs.clone()).await.unwrap();
+        }
+        server.stop().await;
+        for client in [&patient, &eager] {
+            until(|| client.peers(), Vec::is_empty).await;
+        }
+        let error = patient.connect(peer, Vec::new()).await.unwrap_err();
+        assert!(!matches!(error, ConnectError::NoAddresses { .. }), "{error:?}");
+        let server = start(addrs).await;
+        // One finds it as soon as somebody asks, the other by itself.
+        patient.connect(peer, Vec::new()).await.unwrap();
+        until(|| eager.peers(), |peers| !peers.is_empty()).await;
+        for net in [patient, eager, server] {
+            net.stop().await;
+        }
+    }
+}

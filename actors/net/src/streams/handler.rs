@@ -7,6 +7,7 @@
 //! libp2p keeps a connection while it has streams, and for the idle timeout after the last of them.
 
 use std::{
+    cell::RefCell,
     convert::Infallible,
     future::{Ready, ready},
     iter,
@@ -29,7 +30,7 @@ use super::{
     connections::{Request, Requests},
     open::OpenError,
     protocol::Protocol,
-    published::Offers,
+    published::{Offers, offered_to},
     stream::{Io, Stream},
 };
 
@@ -39,12 +40,26 @@ pub(crate) struct Handler {
     peer: PeerId,
     requests: Requests,
     timeout: Duration,
+    /// What is offered to the peer, beside the list of all that it was made from.
+    offered: RefCell<(Offers, Offers)>,
 }
 
 impl Handler {
     pub(crate) fn new(streams: Streams, peer: PeerId, id: ConnectionId, timeout: Duration) -> Self {
         let requests = streams.connections().add(peer, id);
-        Self { streams, peer, requests, timeout }
+        let all = streams.published().offers();
+        let offered = RefCell::new((Offers::clone(&all), offered_to(&peer, &all)));
+        Self { streams, peer, requests, timeout, offered }
+    }
+
+    /// What the peer may ask for. Made anew when the list of all has changed.
+    fn offers(&self) -> Offers {
+        let all = self.streams.published().offers();
+        let mut offered = self.offered.borrow_mut();
+        if !Offers::ptr_eq(&offered.0, &all) {
+            *offered = (Offers::clone(&all), offered_to(&self.peer, &all));
+        }
+        Offers::clone(&offered.1)
     }
 }
 
@@ -58,7 +73,7 @@ impl ConnectionHandler for Handler {
 
     /// Read anew for each stream that arrives: this is how open connections learn of new names.
     fn listen_protocol(&self) -> SubstreamProtocol<Offered> {
-        SubstreamProtocol::new(Offered(self.streams.published().offers()), ()).with_timeout(self.timeout)
+        SubstreamProtocol::new(Offered(self.offers()), ()).with_timeout(self.timeout)
     }
 
     fn poll(
@@ -132,7 +147,7 @@ pub(crate) struct Offer {
 
 impl AsRef<str> for Offer {
     fn as_ref(&self) -> &str {
-        self.offers[self.at].0.as_ref()
+        self.offers[self.at].wire.as_ref()
     }
 }
 
@@ -142,6 +157,6 @@ impl InboundUpgrade<libp2p::Stream> for Offered {
     type Future = Ready<Result<Self::Output, Infallible>>;
 
     fn upgrade_inbound(self, stream: libp2p::Stream, offer: Offer) -> Self::Future {
-        ready(Ok((stream, offer.offers[offer.at].1.clone())))
+        ready(Ok((stream, offer.offers[offer.at].protocol.clone())))
     }
 }

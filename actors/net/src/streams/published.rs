@@ -3,7 +3,7 @@
 //! Every poll of every connection reads the list of names, so it is built when it changes and shared by [`Arc`].
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -22,6 +22,16 @@ pub struct IncomingStream {
     pub peer: PeerId,
     /// The stream.
     pub stream: Stream,
+}
+
+/// Who may open streams of a protocol. To all others it is as if nobody accepted it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Audience {
+    /// Every peer.
+    #[default]
+    All,
+    /// These peers.
+    Only(Arc<BTreeSet<PeerId>>),
 }
 
 /// Why streams of a protocol cannot be accepted.
@@ -59,13 +69,49 @@ pub(crate) struct Published {
 
 #[derive(Default)]
 struct State {
-    acceptors: HashMap<Protocol, mpsc::Sender<IncomingStream>>,
+    acceptors: HashMap<Protocol, (mpsc::Sender<IncomingStream>, Audience)>,
     offers: Offers,
     closed: bool,
 }
 
-/// What peers may ask for: names on the wire, each with its meaning.
-pub(crate) type Offers = Arc<[(StreamProtocol, Protocol)]>;
+/// What peers may ask for.
+pub(crate) type Offers = Arc<[Offer]>;
+
+/// One protocol that is accepted.
+#[derive(Clone)]
+pub(crate) struct Offer {
+    /// Its name on the wire.
+    pub(crate) wire: StreamProtocol,
+    /// What the name means.
+    pub(crate) protocol: Protocol,
+    audience: Audience,
+}
+
+impl Audience {
+    /// Whether a peer belongs to it.
+    pub fn admits(&self, peer: &PeerId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(peers) => peers.contains(peer),
+        }
+    }
+}
+
+/// No peer at all means every peer: what an empty list in a specification says.
+impl FromIterator<PeerId> for Audience {
+    fn from_iter<I: IntoIterator<Item = PeerId>>(peers: I) -> Self {
+        let peers: BTreeSet<_> = peers.into_iter().collect();
+        if peers.is_empty() { Self::All } else { Self::Only(Arc::new(peers)) }
+    }
+}
+
+/// What one peer may ask for, of all that is offered.
+pub(crate) fn offered_to(peer: &PeerId, offers: &Offers) -> Offers {
+    if offers.iter().all(|offer| offer.audience.admits(peer)) {
+        return Arc::clone(offers);
+    }
+    offers.iter().filter(|offer| offer.audience.admits(peer)).cloned().collect()
+}
 
 impl Published {
     pub(crate) fn new(limits: StreamLimits) -> Self {
@@ -73,7 +119,7 @@ impl Published {
     }
 
     /// Begins to accept a protocol, on connections that are open already, too.
-    pub(crate) fn accept(&self, protocol: Protocol) -> Result<Incoming, AcceptError> {
+    pub(crate) fn accept(&self, protocol: Protocol, audience: Audience) -> Result<Incoming, AcceptError> {
         let mut state = self.lock();
         if state.closed {
             return Err(AcceptError::Stopped);
@@ -86,23 +132,30 @@ impl Published {
             return Err(AcceptError::TooMany);
         }
         let (tx, rx) = mpsc::channel(self.room);
-        state.acceptors.insert(protocol.clone(), tx);
+        state.acceptors.insert(protocol.clone(), (tx, audience));
         state.list();
         drop(state);
         Ok(Incoming { published: self.clone(), protocol, rx })
     }
 
-    /// The names that peers may ask for now.
+    /// What is accepted now.
     pub(crate) fn offers(&self) -> Offers {
         Arc::clone(&self.lock().offers)
     }
 
-    /// Lets a stream wait for its acceptor. One that may not is dropped, which resets it.
-    pub(crate) fn deliver(&self, protocol: &Protocol, stream: IncomingStream) -> Result<(), Refusal> {
-        let Some(tx) = self.lock().acceptors.get(protocol).cloned() else { return Err(Refusal::Unknown) };
+    /// Lets a stream wait for its acceptor, or gives it back.
+    pub(crate) fn deliver(
+        &self,
+        protocol: &Protocol,
+        stream: IncomingStream,
+    ) -> Result<(), Box<(Refusal, IncomingStream)>> {
+        let admitted = |(tx, audience): &(_, Audience)| audience.admits(&stream.peer).then(|| mpsc::Sender::clone(tx));
+        let Some(tx) = self.lock().acceptors.get(protocol).and_then(admitted) else {
+            return Err((Refusal::Unknown, stream).into());
+        };
         tx.try_send(stream).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Refusal::Busy,
-            mpsc::error::TrySendError::Closed(_) => Refusal::Unknown,
+            mpsc::error::TrySendError::Full(stream) => (Refusal::Busy, stream).into(),
+            mpsc::error::TrySendError::Closed(stream) => (Refusal::Unknown, stream).into(),
         })
     }
 
@@ -121,7 +174,12 @@ impl Published {
 
 impl State {
     fn list(&mut self) {
-        self.offers = self.acceptors.keys().map(|protocol| (protocol.wire(), protocol.clone())).collect();
+        let offer = |(protocol, (_, audience)): (&Protocol, &(_, Audience))| Offer {
+            wire: protocol.wire(),
+            protocol: protocol.clone(),
+            audience: audience.clone(),
+        };
+        self.offers = self.acceptors.iter().map(offer).collect();
     }
 }
 

@@ -37,6 +37,11 @@ impl Stream {
         Self { io, _place: place }
     }
 
+    /// What carries the bytes, without the place.
+    pub(crate) fn into_io(self) -> Io {
+        self.io
+    }
+
     /// The two directions, for two owners. The stream is dropped with the second of them: until then, dropping the
     /// writing half without `shutdown` tells the peer nothing.
     pub fn into_split(self) -> (ReadHalf<Self>, WriteHalf<Self>) {
@@ -61,23 +66,37 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.io {
-            Io::Remote(io) => Pin::new(io).poll_write(cx, buf),
-            Io::Local(io) => Pin::new(io).poll_write(cx, buf),
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Self::Remote(io) => Pin::new(io).poll_write(cx, buf),
+            Self::Local(io) => Pin::new(io).poll_write(cx, buf),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
-            Io::Remote(io) => Pin::new(io).poll_flush(cx),
-            Io::Local(io) => Pin::new(io).poll_flush(cx),
+        match &mut *self {
+            Self::Remote(io) => Pin::new(io).poll_flush(cx),
+            Self::Local(io) => Pin::new(io).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
-            Io::Remote(io) => Pin::new(io).poll_shutdown(cx),
-            Io::Local(io) => Pin::new(io).poll_shutdown(cx),
+        match &mut *self {
+            Self::Remote(io) => Pin::new(io).poll_shutdown(cx),
+            Self::Local(io) => Pin::new(io).poll_shutdown(cx),
         }
     }
 }

@@ -15,14 +15,14 @@ use tokio::{
     time::timeout,
 };
 use ww_core::{
-    Name,
+    CellId, Name,
     task::{self, Kind, Task},
 };
 
 use crate::{
-    AcceptError, Config, ConnectError, Incoming, IncomingStream, Multiaddr, Net, OpenError, PeerId, Protocol, Stream,
-    StreamCounts, StreamLimits,
-    call::{self, Accepted, Asked, Ending, Header, Part, ReadError, Status, Target},
+    AcceptError, Audience, Config, ConnectError, Incoming, IncomingStream, Multiaddr, Net, OpenError, PeerId, Protocol,
+    Stream, StreamCounts, StreamLimits,
+    call::{self, Accepted, Asked, Ending, Header, Part, ReadError, Reason, Status, Target},
     config::MAX_PUBLISHED,
     fixture::{PATIENCE, QUIC, Room, TCP, listening, until},
 };
@@ -281,10 +281,12 @@ async fn names_are_taken_once_and_limited() {
 }
 
 #[tokio::test]
-async fn the_65th_waiting_stream_is_refused() {
+async fn a_stream_too_many_that_waits_is_refused() {
     const WAITING: usize = 64;
     let room = Room::new();
-    let (server, client) = (room.net(&[TCP]).await, room.net(&[]).await);
+    let mut config = listening(&[TCP]);
+    config.streams.waiting = WAITING;
+    let (server, client) = (room.try_start(config).await.unwrap(), room.net(&[]).await);
     let mut incoming = server.accept(named("slow")).unwrap();
     let (to, addrs) = at(&server).await;
     let mut waiting = Vec::new();
@@ -562,5 +564,71 @@ async fn the_limit_of_a_peer_does_not_end_its_connection() {
         drop(held);
         serving.abort();
         emptied(&[&server, &client]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_finds_no_place_is_told_that_it_is_busy() {
+    let room = Room::new();
+    for transport in [TCP, QUIC] {
+        let mut config = listening(&[transport]);
+        (config.streams.waiting, config.streams.inbound_per_peer) = (1, 2);
+        let server = room.try_start(config).await.unwrap();
+        let client = room.net(&[]).await;
+        let mut incoming = server.accept(Protocol::Call).unwrap();
+        let (to, addrs) = at(&server).await;
+        let header = Header { target: Target::Cell(CellId::new(1)), remaining: None, trace: 0, message: 0 };
+        let call = async || call::ask(client.open(to, addrs.clone(), Protocol::Call).await.unwrap(), &header);
+        let waiting = call().await;
+        // The second waits as well once the first was taken; until then there is no room, and afterwards no place.
+        let mut accepted = Vec::new();
+        let mut held = vec![waiting];
+        for taken in [false, true] {
+            if taken {
+                accepted.push(incoming.next().await.unwrap());
+                held.push(call().await);
+            }
+            let mut refused = call().await;
+            let status = timeout(PATIENCE, refused.reply.read()).await.unwrap().unwrap();
+            let busy = |status: &Status| matches!(status, Status::Refused { reason: Reason::Busy, .. });
+            assert!(matches!(&status, Part::End(status) if busy(status)), "{status:?}");
+        }
+        let counts = server.stream_counts();
+        assert_eq!((counts.refused_busy, counts.refused_by_peer), (1, 1));
+        drop((accepted, incoming, held));
+        emptied(&[&server, &client]).await;
+        server.stop().await;
+        client.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_name_for_some_is_no_name_for_others() {
+    let room = Room::new();
+    for transport in [TCP, QUIC] {
+        let server = room.net(&[transport]).await;
+        let (friend, stranger) = (room.net(&[]).await, room.net(&[]).await);
+        let (to, addrs) = at(&server).await;
+        // Connections that are open already learn of it, each what it may know.
+        for client in [&friend, &stranger] {
+            client.connect(to, addrs.clone()).await.unwrap();
+        }
+        let audience = [friend.peer_id()].into_iter().collect::<Audience>();
+        let mut incoming = server.accept_from(audience, named("club")).unwrap();
+        let _public = server.accept(named("public")).unwrap();
+        for name in ["club", "nobody"] {
+            for outsider in [&stranger, &server] {
+                let error = outsider.open(to, addrs.clone(), named(name)).await.unwrap_err();
+                assert!(matches!(error, OpenError::NoSuchProtocol { .. }), "{error:?}");
+            }
+        }
+        stranger.open(to, addrs.clone(), named("public")).await.unwrap();
+        let mut stream = friend.open(to, addrs, named("club")).await.unwrap();
+        let answered = start(echo(incoming.next().await.unwrap()));
+        assert_eq!(exchange(&mut stream, b"hello").await.unwrap(), b"hello");
+        answered.await.unwrap().unwrap();
+        for net in [&server, &friend, &stranger] {
+            net.stop().await;
+        }
     }
 }

@@ -1,10 +1,20 @@
 //! What a guest may ask its node.
 
-use capnp::ErrorKind;
-use ww_core::{Grants, grants::ExecutorMethod};
+use capnp::{Error, ErrorKind};
+use ww_core::{
+    Grants,
+    grants::{ExecutorMethod, HostMethod},
+};
+use ww_schema::cell_capnp::{
+    exchange::{self, outcome::Which},
+    exit_reason,
+};
 
-use super::*;
-use crate::fixture::{ECHO, Session, local, run, session, soon, wasm};
+use super::{MAX_ADDRS, count};
+use crate::{
+    context::MAX_DIALS,
+    fixture::{ECHO, Session, close, local, read, run, session, soon, wasm, write},
+};
 
 fn list(list: capnp::Result<capnp::data_list::Reader<'_>>) -> Vec<Vec<u8>> {
     let list = list.expect("a list");
@@ -58,6 +68,93 @@ fn connecting_succeeds_or_says_why_not() {
     });
 }
 
+async fn dial(session: &Session, peer_id: &[u8], name: &str, deadline: u32) -> Result<exchange::Client, Error> {
+    let mut request = session.host.dial_request();
+    request.get().set_peer_id(peer_id);
+    request.get().init_addrs(1).set(0, b"a");
+    request.get().set_name(name);
+    request.get().set_deadline(deadline);
+    soon(request.send().promise).await?.get()?.get_exchange()
+}
+
+async fn outcome(exchange: &exchange::Client) -> String {
+    let response = soon(exchange.outcome_request().send().promise).await.expect("an outcome");
+    let outcome = response.get().and_then(|results| results.get_outcome()).expect("an outcome");
+    let text = |text: capnp::Result<capnp::text::Reader<'_>>| text.expect("a text").to_string().expect("UTF-8");
+    match outcome.which().expect("one that is known") {
+        Which::Ok(()) => "ok".to_owned(),
+        Which::Failed(error) => format!("failed: {}", text(error)),
+        Which::Ended(reason) => {
+            let reason = reason.expect("a reason");
+            assert!(matches!(reason.which(), Ok(exit_reason::Killed(()))));
+            format!("ended with {}: {}", reason.get_code(), text(reason.get_text()))
+        }
+        Which::Refused(why) => format!("refused: {}", text(why)),
+    }
+}
+
+#[test]
+fn a_message_is_dialled_written_read_and_accounted_for() {
+    local(async {
+        let session = session(Grants::all()).await;
+        let name = "x".repeat(63);
+        for (name, deadline, expected) in [
+            ("echo", 0, "ok".to_owned()),
+            ("killed", 0, "ended with 137: killed".to_owned()),
+            (&*name, 1_500, format!("failed: {name} within Some(1.5s)")),
+        ] {
+            let exchange = dial(&session, b"friend", name, deadline).await.expect("it answers");
+            let request = exchange.request_request().send().pipeline.get_stream();
+            let reply = exchange.reply_request().send().pipeline.get_stream();
+            write(&request, b"hello").await.expect("open");
+            assert_eq!(read(&reply, 99).await, Ok(b"HELLO".to_vec()));
+            close(&request).await.expect("open");
+            for _ in 0..2 {
+                assert_eq!(outcome(&exchange).await, expected);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_message_that_cannot_be_dialled_says_why() {
+    local(async {
+        let session = session(Grants::all()).await;
+        for (peer, name, part) in [
+            (&b"stranger"[..], "echo", "nobody answers at any address"),
+            (b"friend", "Echo", "Echo"),
+            (b"friend", "call", "reserved"),
+            (b"friend", "", "name"),
+        ] {
+            let error = dial(&session, peer, name, 0).await.err().expect("no exchange");
+            assert!(error.extra.contains(part), "{error}");
+        }
+    });
+}
+
+#[test]
+fn a_cell_has_a_bounded_number_of_messages_under_way_and_gives_up_those_that_it_drops() {
+    local(async {
+        let session = session(Grants::all()).await;
+        let mut exchanges = Vec::new();
+        for _ in 0..MAX_DIALS {
+            exchanges.push(dial(&session, b"friend", "echo", 0).await.expect("there is room"));
+        }
+        let error = dial(&session, b"friend", "echo", 0).await.err().expect("one more");
+        assert!(error.extra.contains("64 messages of this cell are under way"), "{error}");
+        // Its stream keeps a message alive, and nothing else does.
+        let request = exchanges[0].request_request().send().pipeline.get_stream();
+        write(&request, b"x").await.expect("open");
+        exchanges.clear();
+        write(&request, b"y").await.expect("still open");
+        // A call is behind the releases before it.
+        for _ in 0..MAX_DIALS - 1 {
+            exchanges.push(dial(&session, b"friend", "echo", 0).await.expect("there is room again"));
+        }
+        assert!(dial(&session, b"friend", "echo", 0).await.is_err());
+    });
+}
+
 /// Calls each method that can be granted, and returns the names of those that were denied.
 async fn denied_methods(session: &Session) -> Vec<String> {
     let executor = session.executor();
@@ -69,6 +166,7 @@ async fn denied_methods(session: &Session) -> Vec<String> {
         soon(host.addrs_request().send().promise).await.map(drop),
         soon(host.peers_request().send().promise).await.map(drop),
         connect(session, b"friend", &[]).await,
+        dial(session, b"friend", "echo", 0).await.map(drop),
         soon(host.executor_request().send().promise).await.map(drop),
         run(&executor, &wasm(ECHO), &[], &[]).done().await.map(drop),
         soon(request.send().promise).await.map(drop),
@@ -85,14 +183,22 @@ async fn denied_methods(session: &Session) -> Vec<String> {
 #[test]
 fn each_grant_grants_one_method() {
     /// All, in the order in which they are called.
-    const METHODS: [&str; 7] =
-        ["Host.id", "Host.addrs", "Host.peers", "Host.connect", "Host.executor", "Executor.runBytes", "Executor.echo"];
+    const METHODS: [&str; 8] = [
+        "Host.id",
+        "Host.addrs",
+        "Host.peers",
+        "Host.connect",
+        "Host.dial",
+        "Host.executor",
+        "Executor.runBytes",
+        "Executor.echo",
+    ];
     let without = |denied: &str| METHODS.into_iter().filter(|method| *method != denied).collect::<Vec<_>>();
     local(async {
         assert_eq!(denied_methods(&session(Grants::all()).await).await, [""; 0]);
         // Without the executor, its methods are out of reach: they fail with the denial of what leads to them.
         let unreachable = ["Host.executor"; 3];
-        let nothing: Vec<_> = METHODS[..4].iter().copied().chain(unreachable).collect();
+        let nothing: Vec<_> = METHODS[..5].iter().copied().chain(unreachable).collect();
         assert_eq!(denied_methods(&session(Grants::none()).await).await, nothing);
 
         for method in HostMethod::ALL {
@@ -129,7 +235,6 @@ fn methods_that_do_not_exist_yet_are_unimplemented() {
         let errors = [
             soon(host.grant_request().send().promise).await.map(drop),
             soon(host.registry_request().send().promise).await.map(drop),
-            soon(host.dial_request().send().promise).await.map(drop),
             soon(host.nodes_request().send().promise).await.map(drop),
             soon(host.narrow_request().send().promise).await.map(drop),
             soon(executor.load_request().send().promise).await.map(drop),

@@ -18,7 +18,12 @@
 //!
 //! TO is a name, or `#` and an id. Signals are remembered. Errors are returned in their debug form.
 
-use std::{fmt::Debug, hint, sync::Mutex, sync::atomic::{AtomicU64, Ordering}};
+use std::{
+    fmt::Debug,
+    hint,
+    sync::Mutex,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use bindings::wetware::cell::{
     log::{self, Level},

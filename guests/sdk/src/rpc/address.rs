@@ -1,0 +1,71 @@
+//! Cells of peers, as people write them.
+
+use std::str::FromStr;
+
+use multiaddr::{Multiaddr, Protocol};
+
+/// What a text that is no address should have been.
+const EXPECTED: &str = "expected one like /ip4/127.0.0.1/tcp/2020/p2p/<peer id>/<name>";
+
+/// Where a cell is published: a peer, how to reach it, and the name of the cell there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Address {
+    /// The peer, as libp2p serialises its id; empty for the caller's own node.
+    pub peer_id: Vec<u8>,
+    /// Binary multiaddrs, without the peer id; they may be missing where the node is connected to the peer.
+    pub addrs: Vec<Vec<u8>>,
+    /// The name of the cell.
+    pub name: String,
+}
+
+impl FromStr for Address {
+    type Err = String;
+
+    /// Takes `<multiaddr>/p2p/<peer id>/<name>` apart, where the multiaddr may be missing. A name alone is a cell of the
+    /// caller's own node.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((addr, name)) = text.rsplit_once('/') else {
+            return match text {
+                "" => Err(format!("\"\" is no address: {EXPECTED}")),
+                name => Ok(Self { peer_id: Vec::new(), addrs: Vec::new(), name: name.to_owned() }),
+            };
+        };
+        let mut addr: Multiaddr =
+            addr.parse().map_err(|error| format!("{text:?} is no address ({error}): {EXPECTED}"))?;
+        let Some(Protocol::P2p(peer)) = addr.pop() else {
+            return Err(format!("{text} names no peer: {EXPECTED}"));
+        };
+        let addrs = if addr.is_empty() { Vec::new() } else { vec![addr.to_vec()] };
+        Ok(Self { peer_id: peer.to_bytes(), addrs, name: name.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: &str = "12D3KooWGzxzKZYveHXtpG6AsrUJBcWxHBFS2HsEoGTxrMLvKXtf";
+
+    #[test]
+    fn an_address_is_a_way_a_peer_and_a_name() {
+        let far: Address = format!("/ip4/127.0.0.1/udp/2020/quic-v1/p2p/{PEER}/echo").parse().expect("an address");
+        assert_eq!((far.addrs.len(), far.name.as_str()), (1, "echo"));
+        let connected: Address = format!("/p2p/{PEER}/echo").parse().expect("an address");
+        assert_eq!((connected.peer_id, connected.addrs.len()), (far.peer_id, 0));
+        let near: Address = "echo".parse().expect("an address");
+        assert_eq!((near.peer_id.len(), near.addrs.len(), near.name.as_str()), (0, 0, "echo"));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        for (text, part) in [
+            ("", "is no address"),
+            ("127.0.0.1:2020/echo", "is no address"),
+            ("/ip4/127.0.0.1/tcp/2020/echo", "names no peer"),
+            (&*format!("/ip4/127.0.0.1/tcp/2020/p2p/{PEER}"), "is no address"),
+        ] {
+            let error = text.parse::<Address>().expect_err(text);
+            assert!(error.contains(part) && error.contains(EXPECTED), "{error}");
+        }
+    }
+}

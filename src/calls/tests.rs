@@ -1,0 +1,101 @@
+//! Messages of the node's own cells.
+
+use ww_cell::{Cell, Class, Config, Mode, Runtime, Spec, Stderr, Stop, tail};
+use ww_core::exit;
+
+use super::*;
+
+/// Copies the message to the reply.
+const ECHO: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (func $copy (export "poll")
+        (loop $more
+            (i32.store (i32.const 0) (i32.const 64))
+            (i32.store (i32.const 4) (i32.const 4000))
+            (if (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 16)) (then (return)))
+            (i32.store (i32.const 4) (i32.load (i32.const 16)))
+            (if (i32.eqz (i32.load (i32.const 16))) (then (return)))
+            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))
+            (br $more)))
+    (func (export "_start") (call $copy)))"#;
+
+const CELL: CellId = CellId::new(1);
+const OTHER: CellId = CellId::new(2);
+
+struct World {
+    calls: Calls,
+    cell: Cell,
+    gate: Gate,
+    own: PeerId,
+    name: Name,
+}
+
+async fn world_of(mode: Mode, audience: Audience) -> World {
+    let runtime = Runtime::start(Config::default(), Handle::current()).expect("a runtime starts");
+    let wasm = wat::parse_str(ECHO).expect("valid text");
+    let program = runtime.load(wasm.into(), Class::Standard).await.expect("a valid program");
+    let (spec, stderr) = (Spec { mode, ..Spec::default() }, Stderr::Tail(tail::tail(CELL).0));
+    let cell = runtime.spawn(CELL, program, spec, stderr, Stop::default()).expect("the exports");
+    let gate = Gate::new(if mode == Mode::Async { 1 } else { 2 });
+    let (calls, name) = (Calls::default(), Name::new("echo").expect("a name"));
+    let callee =
+        Callee { slot: cell.slot().clone(), gate: gate.clone(), audience, patience: Duration::from_millis(100) };
+    calls.insert(name.clone(), callee);
+    World { calls, cell, gate, own: PeerId::random(), name }
+}
+
+impl World {
+    async fn ask(&self, from: CellId, body: &'static [u8]) -> (Outcome, Result<Vec<u8>, ()>) {
+        let (reply, read_reply) = pipe::pipe(pipe::CAPACITY);
+        let request = pipe::Reader::whole(body.into());
+        let outcome = self.calls.ask(self.own, from, &self.name, None, request, reply).await;
+        let mut all = Vec::new();
+        loop {
+            match read_reply.read(usize::MAX).await {
+                Ok(bytes) if bytes.is_empty() => return (outcome, Ok(all)),
+                Ok(bytes) => all.extend_from_slice(&bytes),
+                Err(_) => return (outcome, Err(())),
+            }
+        }
+    }
+}
+
+fn is_refused(outcome: &(Outcome, Result<Vec<u8>, ()>), word: &str) -> bool {
+    matches!(outcome, (Outcome::Refused(why), Err(())) if why.starts_with(&format!("{word}: ")))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cell_of_the_node_answers_and_one_that_asks_itself_does_not_wait_for_ever() {
+    let world = world_of(Mode::Async, Audience::All).await;
+    assert_eq!(world.ask(OTHER, b"hello").await, (Outcome::Ok, Ok(b"hello".to_vec())));
+    assert!(is_refused(&world.ask(CELL, b"hello").await, "deadlock"));
+    world.cell.stop(exit::Reason::Killed);
+    assert_eq!(world.ask(OTHER, b"hello").await, (Outcome::Ended(exit::Reason::Killed), Err(())));
+    let several = world_of(Mode::Sync, Audience::All).await;
+    assert_eq!(several.ask(CELL, b"hello").await, (Outcome::Ok, Ok(b"hello".to_vec())));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_node_itself_is_in_the_audience_or_finds_nobody() {
+    let mut world = world_of(Mode::Async, [PeerId::random()].into_iter().collect()).await;
+    let forbidden = world.ask(OTHER, b"hello").await;
+    assert!(is_refused(&forbidden, "no-such-cell"), "{forbidden:?}");
+    world.name = Name::new("nobody").expect("a name");
+    assert_eq!(world.ask(OTHER, b"hello").await, forbidden);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_message_too_many_is_refused_and_a_silent_sender_is_not_waited_for() {
+    let world = world_of(Mode::Async, Audience::All).await;
+    let inside: Vec<_> = std::iter::from_fn(|| world.gate.enter(world.own)).collect();
+    assert_eq!(inside.len(), 1 + crate::gate::WAITING);
+    assert!(is_refused(&world.ask(OTHER, b"hello").await, "busy"));
+    drop(inside);
+    let (_silent, request) = pipe::pipe(pipe::CAPACITY);
+    let (reply, _) = pipe::pipe(pipe::CAPACITY);
+    let outcome = world.calls.ask(world.own, OTHER, &world.name, None, request, reply).await;
+    assert!(is_refused(&(outcome, Err(())), "timeout"));
+    assert_eq!(world.ask(OTHER, b"next").await, (Outcome::Ok, Ok(b"next".to_vec())));
+}

@@ -1,0 +1,218 @@
+//! The way into a cell for messages from outside.
+//!
+//! A cell that is free takes a message as soon as something of it is there. One that is busy takes only messages that
+//! are whole, or as large as what is read ahead: so a peer that sends a byte now and then waits outside while others are
+//! served. As many may be inside as the cell serves at once and [`WAITING`] more; the next is refused. [`RESERVED`] places
+//! besides are for peers of which nothing is inside, so that none can keep all others out. Outside, streams are bounded
+//! by the network.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::Notify;
+use ww_net::PeerId;
+
+/// Messages that wait for a cell besides those that it serves.
+pub const WAITING: usize = 64;
+
+/// Further places, for peers of which nothing is inside: a few, because peers can be many.
+pub const RESERVED: usize = 16;
+
+/// The gate of one cell. Clones are the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// Messages that the cell serves at once.
+    at_once: usize,
+    state: Mutex<State>,
+    /// The cell may be free.
+    free: Notify,
+    /// Nothing may be inside.
+    empty: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    inside: usize,
+    /// The same of each peer of which something is inside.
+    peers: HashMap<PeerId, usize>,
+    /// Messages that wait until the cell is free.
+    outside: usize,
+}
+
+/// The place of one message inside. Dropping it gives it back.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    gate: Gate,
+    peer: PeerId,
+}
+
+/// A message that waits outside.
+struct Outside<'a>(&'a Gate);
+
+impl Gate {
+    /// The gate of a cell that serves `at_once` messages at the same time.
+    pub(crate) fn new(at_once: usize) -> Self {
+        let (state, free, empty) = Default::default();
+        Self(Arc::new(Inner { at_once: at_once.max(1), state, free, empty }))
+    }
+
+    /// How many messages the cell serves at the same time.
+    pub(crate) fn at_once(&self) -> usize {
+        self.0.at_once
+    }
+
+    /// Whether both are the same.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// A place for a message of a peer that is whole; `None` where too many wait.
+    pub(crate) fn enter(&self, peer: PeerId) -> Option<Pass> {
+        let most = self.0.at_once.saturating_add(WAITING);
+        self.enter_below(most, peer).or_else(|| {
+            let first = !self.lock().peers.contains_key(&peer);
+            first.then(|| self.enter_below(most.saturating_add(RESERVED), peer)).flatten()
+        })
+    }
+
+    /// A place for a message of a peer that has only begun, once the cell is free. Cancel safe.
+    pub(crate) async fn enter_free(&self, peer: PeerId) -> Pass {
+        self.lock().outside += 1;
+        let outside = Outside(self);
+        loop {
+            if let Some(pass) = self.enter_below(self.0.at_once, peer) {
+                drop(outside);
+                return pass;
+            }
+            self.0.free.notified().await;
+        }
+    }
+
+    /// Whether a message waits for those that are served now.
+    pub(crate) fn is_crowded(&self) -> bool {
+        let state = self.lock();
+        state.inside > self.0.at_once || state.outside > 0
+    }
+
+    /// Waits until nothing is inside. Cancel safe.
+    pub(crate) async fn drained(&self) {
+        loop {
+            let mut empty = std::pin::pin!(self.0.empty.notified());
+            empty.as_mut().enable();
+            if self.lock().inside == 0 {
+                return;
+            }
+            empty.await;
+        }
+    }
+
+    fn enter_below(&self, most: usize, peer: PeerId) -> Option<Pass> {
+        let mut state = self.lock();
+        if state.inside >= most {
+            return None;
+        }
+        state.inside += 1;
+        *state.peers.entry(peer).or_default() += 1;
+        // One notice may stand for several places.
+        if state.inside < self.0.at_once {
+            self.0.free.notify_one();
+        }
+        Some(Pass { gate: self.clone(), peer })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while the lock is held.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let gate = &self.gate;
+        let mut state = gate.lock();
+        state.inside -= 1;
+        if let Entry::Occupied(mut inside) = state.peers.entry(self.peer) {
+            *inside.get_mut() -= 1;
+            if *inside.get() == 0 {
+                inside.remove();
+            }
+        }
+        let (free, empty) = (state.inside < gate.0.at_once, state.inside == 0);
+        drop(state);
+        if free {
+            gate.0.free.notify_one();
+        }
+        if empty {
+            gate.0.empty.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Outside<'_> {
+    fn drop(&mut self) {
+        self.0.lock().outside -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn exactly_as_many_wait_as_may() {
+        for at_once in [1, 4] {
+            let (gate, peer) = (Gate::new(at_once), PeerId::random());
+            let mut inside: Vec<_> = (0..at_once + WAITING).map(|_| gate.enter(peer).expect("there is room")).collect();
+            assert!(gate.enter(peer).is_none(), "one more");
+            inside.pop();
+            assert!(gate.enter(peer).is_some());
+            assert!(gate.drained().now_or_never().is_none());
+            inside.clear();
+            assert!(gate.drained().now_or_never().is_some());
+        }
+    }
+
+    #[test]
+    fn no_peer_keeps_all_others_out() {
+        let (gate, peer) = (Gate::new(1), PeerId::random());
+        let mut inside: Vec<_> = std::iter::from_fn(|| gate.enter(peer)).collect();
+        let others: Vec<_> = (0..RESERVED).map(|_| PeerId::random()).collect();
+        for other in others {
+            inside.push(gate.enter(other).expect("it is the first of its peer"));
+            assert!(gate.enter(other).is_none(), "it is the second");
+        }
+        assert!(gate.enter(PeerId::random()).is_none(), "also these places are bounded");
+        inside.clear();
+        assert!(gate.lock().peers.is_empty());
+    }
+
+    #[test]
+    fn what_has_only_begun_waits_until_the_cell_is_free() {
+        let (gate, peer) = (Gate::new(2), PeerId::random());
+        let one = gate.enter_free(peer).now_or_never().expect("the cell is free");
+        let other = gate.enter(peer).expect("there is room");
+        let mut begun: Vec<_> = (0..3).map(|_| Box::pin(gate.enter_free(peer))).collect();
+        let mut entered = |first: usize| -> Vec<Pass> {
+            begun[first..].iter_mut().filter_map(|begun| begun.as_mut().now_or_never()).collect()
+        };
+        assert!(entered(0).is_empty());
+        let whole = gate.enter(peer).expect("it overtakes them");
+        assert!(gate.is_crowded());
+        drop(one);
+        assert!(entered(0).is_empty(), "the whole one has the place");
+        drop((other, whole));
+        let inside = entered(0);
+        assert_eq!(inside.len(), 2);
+        drop(inside);
+        assert_eq!(entered(2).len(), 1);
+        drop(begun);
+        assert!(!gate.is_crowded());
+    }
+}

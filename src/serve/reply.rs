@@ -1,0 +1,65 @@
+//! A reply on its way to the peer.
+
+use bytes::BytesMut;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use ww_cell::pipe;
+
+use super::pace::{Pace, Spent, TooSlow};
+
+/// The rest of a reply, held back until it is known to be whole.
+pub(super) struct Rest {
+    held: BytesMut,
+    spent: Spent,
+}
+
+/// Writes a reply as it comes, but for the first `hold` bytes, which wait for more or for its end. Returns what is left to
+/// write; `None` where the reply failed, or the peer does not take it any more.
+pub(super) async fn write(
+    pace: &Pace<'_>,
+    hold: usize,
+    reply: pipe::Reader,
+    to: &mut (impl AsyncWrite + Unpin),
+) -> Option<Rest> {
+    let (mut held, mut spent) = (BytesMut::new(), Spent::default());
+    let mut streaming = false;
+    loop {
+        match reply.read(usize::MAX).await {
+            Ok(bytes) if bytes.is_empty() => return Some(Rest { held, spent }),
+            Ok(bytes) => held.extend_from_slice(&bytes),
+            Err(_) => return None,
+        }
+        if streaming || held.len() > hold {
+            streaming = true;
+            write_all(pace, &mut spent, to, &held).await.ok()?;
+            held.clear();
+        }
+    }
+}
+
+impl Rest {
+    /// Writes it, and ends the reply.
+    pub(super) async fn end(mut self, pace: &Pace<'_>, to: &mut (impl AsyncWrite + Unpin)) {
+        let written = write_all(pace, &mut self.spent, to, &self.held).await;
+        if written.is_err() || pace.wait(&mut self.spent, to.shutdown()).await.is_err() {
+            tracing::debug!("a peer did not take the end of its reply in time");
+        }
+    }
+}
+
+/// Fails where the peer does not take all of it.
+async fn write_all(
+    pace: &Pace<'_>,
+    spent: &mut Spent,
+    to: &mut (impl AsyncWrite + Unpin),
+    mut bytes: &[u8],
+) -> Result<(), TooSlow> {
+    while !bytes.is_empty() {
+        let written = match pace.wait(spent, to.write(bytes)).await? {
+            Ok(written) if written > 0 => written,
+            Ok(_) | Err(_) => return Err(TooSlow),
+        };
+        pace.went_on(spent, written)?;
+        bytes = &bytes[written..];
+    }
+    pace.wait(spent, to.flush()).await?.map_err(|_| TooSlow)
+}

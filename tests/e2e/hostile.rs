@@ -1,0 +1,244 @@
+//! Peers that mean no good: the node's memory stays bounded, and everybody else is served.
+
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, stream::FuturesUnordered};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinSet,
+    time::sleep,
+};
+use ww_net::{
+    Protocol, Stream,
+    call::{Ending, Part, Reason, Status},
+};
+
+use crate::{
+    client::{Client, platform, soon},
+    image::Image,
+    server::{Server, serve_with},
+};
+
+/// How long the node has patience with a silent peer, in its configuration.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// Streams that a hostile peer opens: as many as it may have.
+const STREAMS: usize = 512;
+
+/// Most memory that one hostile peer may cost: what its streams may hold that nobody reads, and as much again.
+const MEMORY: u64 = 2 * STREAMS as u64 * (256 + 64) * 1024;
+
+/// Messages that an honest peer sends meanwhile, and how long they may take: the cell is lost to a hostile peer for the
+/// node's patience now and then, and machines are busy.
+const HONEST: (usize, Duration) = (20, Duration::from_secs(120));
+
+fn serve<'image>(image: &'image Image, options: &[&str]) -> Server<'image> {
+    let config = format!("peer-timeout = \"{}ms\"\n", PATIENCE.as_millis());
+    serve_with(image, "echo", |ww| ww.args(options).config(&config))
+}
+
+/// Opens as many streams as there may be, and does with each what is hostile; again when it has ended.
+fn attack<F>(client: &Client, protocol: &Protocol, hostile: fn(Stream) -> F) -> JoinSet<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut attackers = JoinSet::new();
+    for _ in 0..STREAMS / 2 {
+        let (client, protocol) = (client.clone(), protocol.clone());
+        attackers.spawn(async move {
+            loop {
+                // Too many at once are refused, at either end.
+                if let Ok(stream) = client.open(protocol.clone()).await {
+                    hostile(stream).await;
+                }
+                sleep(Duration::from_millis(1)).await;
+            }
+        });
+    }
+    attackers
+}
+
+/// Says nothing until the node has had enough.
+async fn silent(mut stream: Stream) {
+    soon(stream.read_to_end(&mut Vec::new())).await.unwrap_or_default();
+}
+
+/// Says a little now and then.
+async fn slow(mut stream: Stream) {
+    while stream.write_all(b".").await.is_ok() && stream.flush().await.is_ok() {
+        sleep(PATIENCE / 4).await;
+    }
+}
+
+/// Sends what will be sent back, and takes nothing of it.
+async fn deaf(mut stream: Stream) {
+    for _ in 0..32 {
+        if soon(stream.write_all(&[b'x'; 64 * 1024])).await.is_err() {
+            return;
+        }
+    }
+    stream.shutdown().await.unwrap_or_default();
+    sleep(2 * PATIENCE).await;
+}
+
+/// Sends whatever comes to its mind, without end.
+async fn babbling(mut stream: Stream) {
+    let mut noise = vec![0; 16 * 1024];
+    let mut state = 1_u64;
+    loop {
+        for byte in &mut noise {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            *byte = (state >> 56) as u8;
+        }
+        if soon(stream.write_all(&noise)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// An honest peer is served, in both ways, while a hostile one does its worst in each way.
+async fn withstands<F>(options: &[&str], protocols: &[Protocol], hostile: fn(Stream) -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let platform = platform();
+    let image = Image::of("echo");
+    let server = serve(&image, options);
+    let place = server.places().next().expect("a place");
+    let honest = Client::new(&platform, place.clone()).await;
+    assert_eq!(honest.send_raw("echo", b"before").await, b"before");
+    let before = server.running.memory();
+    for protocol in protocols {
+        let enemy = Client::new(&platform, place.clone()).await;
+        let mut attackers = attack(&enemy, protocol, hostile);
+        while enemy.net.stream_counts().outbound < STREAMS / 4 {
+            tokio::task::yield_now().await;
+        }
+        let (messages, most) = HONEST;
+        let began = Instant::now();
+        let mut largest = before;
+        for number in 0..messages {
+            let message = format!("message {number}");
+            assert_eq!(honest.send_raw("echo", message.as_bytes()).await, message.as_bytes());
+            let (reply, status) = honest.call("echo", message.as_bytes()).await;
+            assert!(reply == message.as_bytes() && matches!(status, Ok(Status::Ok)), "{status:?}");
+            largest = largest.max(server.running.memory());
+        }
+        assert!(began.elapsed() < most, "{:?} for {messages} messages", began.elapsed());
+        let grown = largest - before;
+        assert!(grown < MEMORY, "{} MiB more memory", grown >> 20);
+        println!("{protocol}: {messages} messages in {:?}, {} MiB more memory", began.elapsed(), grown >> 20);
+        attackers.shutdown().await;
+        enemy.net.stop().await;
+    }
+    assert_eq!(honest.send_raw("echo", b"after").await, b"after");
+    honest.net.stop().await;
+    server.stop().expect(143, "");
+}
+
+fn echo() -> Protocol {
+    Protocol::from(ww_core::Name::new("echo").expect("a name"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_that_say_nothing_or_stop_in_the_middle_are_ended() {
+    let platform = platform();
+    let image = Image::of("echo");
+    let server = serve(&image, &["--async"]);
+    for place in server.places() {
+        let client = Client::new(&platform, place).await;
+        for protocol in [echo(), Protocol::Call] {
+            for beginning in [&b""[..], b"\x01"] {
+                let mut stream = client.open(protocol.clone()).await.expect("published");
+                stream.write_all(beginning).await.expect("open");
+                stream.flush().await.expect("open");
+                let mut reply = Vec::new();
+                soon(stream.read_to_end(&mut reply)).await.unwrap_or_default();
+                let echoed = if protocol == echo() { beginning } else { b"" };
+                // The guest answers what it got; nobody told it that this is all.
+                assert!(reply.is_empty() || reply == echoed, "{protocol}: {reply:?}");
+            }
+        }
+        // A call whose body stops is told why.
+        let mut asked = client.begin_call("echo").await;
+        let ended = soon(asked.reply.read()).await.expect("a status");
+        assert!(matches!(ended, Part::End(Status::Guest(_))), "{ended:?}");
+        client.net.stop().await;
+    }
+    server.stop().expect(143, "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_that_say_nothing_harm_nobody() {
+    withstands(&["--async"], &[echo(), Protocol::Call], silent).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_that_say_a_little_now_and_then_harm_nobody() {
+    withstands(&["--async"], &[echo(), Protocol::Call], slow).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_that_do_not_listen_harm_nobody() {
+    withstands(&[], &[echo()], deaf).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn peers_that_babble_harm_nobody() {
+    withstands(&[], &[echo(), Protocol::Call], babbling).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_are_none_harm_nobody() {
+    const CONNECTIONS: usize = 200;
+    let platform = platform();
+    let image = Image::of("echo");
+    let server = serve(&image, &["--async"]);
+    let addr = server.addrs[0].split('/').collect::<Vec<_>>();
+    let mut attackers = JoinSet::new();
+    let to = format!("{}:{}", addr[2], addr[4]);
+    for number in 0..CONNECTIONS {
+        let to = to.clone();
+        attackers.spawn(async move {
+            let Ok(mut stream) = TcpStream::connect(to).await else { return };
+            // Half of them say nothing.
+            while number % 2 == 0 && stream.write_all(&[b'x'; 4 * 1024]).await.is_ok() {}
+            stream.read_to_end(&mut Vec::new()).await.map(drop).unwrap_or_default();
+        });
+    }
+    let honest = Client::new(&platform, server.places().nth(1).expect("a place")).await;
+    for _ in 0..HONEST.0 {
+        assert_eq!(honest.send_raw("echo", b"hello").await, b"hello");
+    }
+    attackers.shutdown().await;
+    honest.net.stop().await;
+    server.stop().expect(143, "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exactly_64_messages_wait_for_a_cell_and_the_next_is_told() {
+    const WAITING: usize = 64;
+    let platform = platform();
+    let image = Image::of("echo");
+    let server = serve_with(&image, "echo", |ww| ww.args(["--async"]));
+    let client = Client::new(&platform, server.places().next().expect("a place")).await;
+    let begun = client.begin_call("echo").await;
+    let mut calls: FuturesUnordered<_> = (0..WAITING + 3).map(|_| client.call("echo", b"hello")).collect();
+    for _ in 0..3 {
+        let (_, status) = calls.next().await.expect("more than wait");
+        assert!(matches!(status, Ok(Status::Refused { reason: Reason::Busy, .. })), "{status:?}");
+    }
+    // Somebody else is not kept out.
+    let other = Client::new(&platform, server.places().nth(1).expect("a place")).await;
+    let others = async { assert!(matches!(other.call("echo", b"hello").await.1, Ok(Status::Ok))) };
+    let rest = async {
+        begun.body.finish(Ending::Whole).await.expect("open");
+        while let Some((reply, status)) = calls.next().await {
+            assert!(reply == b"hello" && matches!(status, Ok(Status::Ok)), "{status:?}");
+        }
+    };
+    tokio::join!(others, rest);
+    other.net.stop().await;
+    client.net.stop().await;
+}
