@@ -2,9 +2,11 @@
 
 use std::{fs, path::Path};
 
+use capnp::traits::HasTypeId;
 use rustix::process::Signal;
 use tempfile::TempDir;
 use ww_net::Identity;
+use ww_schema::peer_capnp::process;
 
 use crate::{
     harness::{Ended, Running, Ww},
@@ -23,7 +25,7 @@ const COMPLAIN: &str = r#"(module
         (loop (br 0))))"#;
 
 /// Writes `out`, and exits with 3.
-const EXIT: &str = r#"(module
+pub(crate) const EXIT: &str = r#"(module
     (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
     (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
     (memory (export "memory") 1)
@@ -33,6 +35,9 @@ const EXIT: &str = r#"(module
         (i32.store (i32.const 4) (i32.const 3))
         (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))
         (call $exit (i32.const 3))))"#;
+
+/// The interface of `Process`, whose method 3 is `wait`, as the log names it.
+const WAIT: u64 = <process::Client as HasTypeId>::TYPE_ID;
 
 /// The runtime directory of a user, in which nodes and verbs meet.
 pub(crate) struct User(TempDir);
@@ -154,7 +159,9 @@ fn messages_reach_a_cell_of_the_node() {
 #[test]
 fn a_cell_is_killed_and_waited_for() {
     let (user, image) = (User::new(), Image::of("echo"));
-    let node = user.serve(&image, &["--async", "--name", "echo"]);
+    let node = user.run(&image, &["--async", "--name", "echo"]).env("RUST_LOG", "ww=info,ww::rpc=trace");
+    let mut node = node.start();
+    node.wait_for_stderr("the cell serves messages");
     let program = user.directory().join("exit.wasm");
     fs::write(&program, wat::parse_str(EXIT).expect("a program")).expect("written");
     let spawned = user.verb(&["spawn"]).args([&program]).end();
@@ -166,6 +173,10 @@ fn a_cell_is_killed_and_waited_for() {
     user.ask(&["kill", "ehco"]).expect(69, "").expect_stderr(&["did you mean echo?"]);
 
     let waiting = user.verb(&["wait", "echo"]).start();
+    // Two have waited before, for the program.
+    for _ in 0..3 {
+        node.wait_for_stderr(&format!("{WAIT:#x}.3"));
+    }
     user.ask(&["kill", "echo"]).expect(0, "");
     node.end().expect(137, "").expect_stderr(&["echo ended: killed"]);
     waiting.end().expect(137, "");

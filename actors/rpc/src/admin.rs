@@ -150,3 +150,6 @@ impl admin::Server for Admin {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
