@@ -35,6 +35,15 @@ async def connect(address):
     return client, client.bootstrap().cast_as(peer.Local)
 
 
+async def feed(stream, data):
+    """Writes the input of the program, which need not read it."""
+    try:
+        await stream.write(data=data)
+        await stream.close()
+    except capnp.KjException as error:
+        print(f"the program takes no input: {error.description}", file=sys.stderr)
+
+
 async def follow(stream, out):
     """Copies a stream of the program until its end."""
     while data := (await stream.read(maxBytes=CHUNK)).data:
@@ -45,14 +54,12 @@ async def follow(stream, out):
 async def run(address, program, arguments):
     client, node = await connect(address)
     wasm = Path(program).read_bytes()
+    cells = (await node.list()).cells
+    print(f"cells before: {len(cells)}", file=sys.stderr)
     # The program lives as long as this reference to it.
     process = (await node.executor().executor.runBytes(wasm=wasm, args=arguments, env=[])).process
-    cells = (await node.list()).cells
-    print(f"{len(cells)} cells run", file=sys.stderr)
-    stdin = process.stdin().stream
-    await stdin.write(data=b"hello from python\n")
-    await stdin.close()
     await asyncio.gather(
+        feed(process.stdin().stream, b"hello from python\n"),
         follow(process.stdout().stream, sys.stdout),
         follow(process.stderr().stream, sys.stderr),
     )
