@@ -50,7 +50,7 @@ struct Spec {
   # Registered for the cell as long as its slot lives; empty for none.
 
   publish @6 :Bool;
-  # Accept streams of peers for that name.
+  # Accept streams of peers for that name. Only the image's own cell can be published so far.
 
   allow @7 :List(Data);
   # The peers that may call it; empty for all.
@@ -61,6 +61,8 @@ struct Spec {
   # Exactly what the cell can reach through `Host.grant`.
 
   restart @11 :Restart;
+  # Of no meaning for children, whose `ChildSpec` says it; a cell without a supervisor is `temporary`.
+
   detached @12 :Bool;
   # Outlives the references to its `Process`, not its owner.
 
@@ -115,6 +117,22 @@ struct Mailbox {
 }
 
 struct Grant {
+  # A capability that is handed to a child, which gets it from `Host.grant` under this name: the caller's own, another
+  # cell's, or one that the caller serves itself.
+  #
+  # Some names stand for what a cell may import. They come with a null capability, and give the child at most what the
+  # caller has; a caller that has nothing of the kind is refused.
+  #
+  #   wetware:cell/self          its own id and name, and the envelopes of its messages
+  #   wetware:cell/mail          messages to the cells that the caller can send to
+  #   wetware:cell/mail/<name>   messages to the cell with this name, any number of times
+  #   wetware:cell/registry      names
+  #   wetware:cell/process       links, monitors, exit signals
+  #   wetware:cell/log           the node's log
+  #   wetware:loader/loader      the files of the caller's image
+  #   wetware:peer/host          the methods of `Host` and `Executor` that the caller has, as the child's own: what it
+  #                              starts belongs to the child
+
   name @0 :Text;
   cap @1 :Capability;
 }

@@ -19,6 +19,10 @@ struct Options {
   # The one kind of child of `simpleOneForOne`.
 
   name @5 :Text;
+  # What the registry and the log call it; empty for none.
+
+  children @6 :List(ChildSpec);
+  # Its first children, started in this order, each complete before the next, whenever it is started.
 
   enum Strategy {
     oneForOne @0;
@@ -36,6 +40,8 @@ struct Options {
 
 struct ChildSpec {
   id @0 :Text;
+  # Names the child among its siblings; empty for the id in its cell's spec, or else a generated one.
+
   child :union {
     cell @1 :Cell.Spec;
     supervisor @2 :Options;
@@ -66,7 +72,12 @@ interface Supervisor {
   # The calls of OTP's `supervisor`.
 
   startChild @0 (spec :ChildSpec) -> (child :Child);
+  # Adds a child and waits until it has started. Of `simpleOneForOne`: starts an instance of the template; a cell in `spec`
+  # whose program is not empty takes the place of the template's.
+
   terminateChild @1 (id :Text) -> ();
+  # Stops a child and waits for its end. Instances of a template have the ids that `startChild` and `whichChildren` tell.
+
   restartChild @2 (id :Text) -> (child :Child);
   deleteChild @3 (id :Text) -> ();
   whichChildren @4 () -> (children :List(Child));
@@ -80,8 +91,12 @@ interface Supervisor {
     id @0 :Text;
     state :union {
       running @1 :Peer.Process;
+      # The incarnation that lives. The reference does not keep it alive.
+
       supervisor @2 :Supervisor;
       restarting @3 :Void;
+      # It waits for its restart, or is being started or stopped.
+
       stopped @4 :Void;
     }
   }

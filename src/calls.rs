@@ -42,12 +42,15 @@ pub(crate) struct Callee {
     pub(crate) audience: Audience,
     /// How long its callers may be silent.
     pub(crate) patience: Duration,
+    /// How long it has for one message.
+    pub(crate) deadline: Option<Duration>,
 }
 
 impl Callee {
     /// The cell, for a message of a peer.
     pub(crate) fn guarded(&self, peer: PeerId) -> Guarded<'_> {
-        Guarded { slot: &self.slot, gate: &self.gate, patience: self.patience, peer }
+        let Self { slot, gate, patience, deadline, .. } = self;
+        Guarded { slot, gate, patience: *patience, deadline: *deadline, peer }
     }
 }
 

@@ -1,13 +1,13 @@
 //! The way into a cell for messages from outside.
 //!
-//! A cell that is free takes a message as soon as something of it is there. One that is busy takes only messages that
-//! are whole, or as large as what is read ahead: so a peer that sends a byte now and then waits outside while others are
-//! served. As many may be inside as the cell serves at once and [`WAITING`] more; the next is refused. [`RESERVED`] places
+//! A cell that is free takes a message as soon as something of it is there. One that is busy takes messages that are
+//! whole, and one of each peer that is larger than what is read ahead: so a peer that sends a byte now and then, or
+//! messages without end, waits outside while others are served. As many may be inside as the cell serves at once and [`WAITING`] more; the next is refused. [`RESERVED`] places
 //! besides are for peers of which nothing is inside, so that none can keep all others out. Outside, streams are bounded
 //! by the network.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, HashSet, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -31,6 +31,8 @@ struct Inner {
     state: Mutex<State>,
     /// The cell may be free.
     free: Notify,
+    /// A large message has left.
+    large: Notify,
     /// Nothing may be inside.
     empty: Notify,
 }
@@ -40,6 +42,8 @@ struct State {
     inside: usize,
     /// The same of each peer of which something is inside.
     peers: HashMap<PeerId, usize>,
+    /// Peers of which a large message is inside.
+    large: HashSet<PeerId>,
     /// Messages that wait until the cell is free.
     outside: usize,
 }
@@ -47,6 +51,15 @@ struct State {
 /// The place of one message inside. Dropping it gives it back.
 #[derive(Debug)]
 pub(crate) struct Pass {
+    gate: Gate,
+    peer: PeerId,
+    /// That it is the large message of its peer.
+    large: Option<Large>,
+}
+
+/// The right of a peer to one large message inside.
+#[derive(Debug)]
+struct Large {
     gate: Gate,
     peer: PeerId,
 }
@@ -57,8 +70,8 @@ struct Outside<'a>(&'a Gate);
 impl Gate {
     /// The gate of a cell that serves `at_once` messages at the same time.
     pub(crate) fn new(at_once: usize) -> Self {
-        let (state, free, empty) = Default::default();
-        Self(Arc::new(Inner { at_once: at_once.max(1), state, free, empty }))
+        let (state, free, large, empty) = Default::default();
+        Self(Arc::new(Inner { at_once: at_once.max(1), state, free, large, empty }))
     }
 
     /// How many messages the cell serves at the same time.
@@ -74,9 +87,9 @@ impl Gate {
     /// A place for a message of a peer that is whole; `None` where too many wait.
     pub(crate) fn enter(&self, peer: PeerId) -> Option<Pass> {
         let most = self.0.at_once.saturating_add(WAITING);
-        self.enter_below(most, peer).or_else(|| {
-            let first = !self.lock().peers.contains_key(&peer);
-            first.then(|| self.enter_below(most.saturating_add(RESERVED), peer)).flatten()
+        self.enter_below(peer, |state| match state.peers.contains_key(&peer) {
+            true => most,
+            false => most.saturating_add(RESERVED),
         })
     }
 
@@ -85,12 +98,35 @@ impl Gate {
         self.lock().outside += 1;
         let outside = Outside(self);
         loop {
-            if let Some(pass) = self.enter_below(self.0.at_once, peer) {
+            if let Some(pass) = self.enter_below(peer, |_| self.0.at_once) {
                 drop(outside);
                 return pass;
             }
             self.0.free.notified().await;
         }
+    }
+
+    /// A place for a message of a peer that is larger than what is read ahead: one of each, and of the others when the
+    /// cell is free. `None` where too many wait. Cancel safe.
+    pub(crate) async fn enter_large(&self, peer: PeerId) -> Option<Pass> {
+        let claiming = async {
+            loop {
+                let mut left = std::pin::pin!(self.0.large.notified());
+                left.as_mut().enable();
+                if self.lock().large.insert(peer) {
+                    return Large { gate: self.clone(), peer };
+                }
+                left.await;
+            }
+        };
+        let large = tokio::select! {
+            biased;
+            large = claiming => large,
+            pass = self.enter_free(peer) => return Some(pass),
+        };
+        let mut pass = self.enter(peer)?;
+        pass.large = Some(large);
+        Some(pass)
     }
 
     /// Whether a message waits for those that are served now.
@@ -111,9 +147,9 @@ impl Gate {
         }
     }
 
-    fn enter_below(&self, most: usize, peer: PeerId) -> Option<Pass> {
+    fn enter_below(&self, peer: PeerId, most: impl FnOnce(&State) -> usize) -> Option<Pass> {
         let mut state = self.lock();
-        if state.inside >= most {
+        if state.inside >= most(&state) {
             return None;
         }
         state.inside += 1;
@@ -122,7 +158,7 @@ impl Gate {
         if state.inside < self.0.at_once {
             self.0.free.notify_one();
         }
-        Some(Pass { gate: self.clone(), peer })
+        Some(Pass { gate: self.clone(), peer, large: None })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -150,6 +186,13 @@ impl Drop for Pass {
         if empty {
             gate.0.empty.notify_waiters();
         }
+    }
+}
+
+impl Drop for Large {
+    fn drop(&mut self) {
+        self.gate.lock().large.remove(&self.peer);
+        self.gate.0.large.notify_waiters();
     }
 }
 
@@ -191,6 +234,26 @@ mod tests {
         assert!(gate.enter(PeerId::random()).is_none(), "also these places are bounded");
         inside.clear();
         assert!(gate.lock().peers.is_empty());
+    }
+
+    #[test]
+    fn one_large_message_of_each_peer_waits_inside() {
+        let (gate, one, other) = (Gate::new(1), PeerId::random(), PeerId::random());
+        let served = gate.enter(one).expect("there is room");
+        let large = gate.enter_large(one).now_or_never().expect("it is the first").expect("there is room");
+        let mut second = Box::pin(gate.enter_large(one));
+        assert!(second.as_mut().now_or_never().is_none(), "it waits outside");
+        let others = gate.enter_large(other).now_or_never().expect("it is the first").expect("there is room");
+        drop(large);
+        let large = second.as_mut().now_or_never().expect("its turn has come").expect("there is room");
+        let mut third = Box::pin(gate.enter_large(one));
+        assert!(third.as_mut().now_or_never().is_none());
+        drop((served, others));
+        assert!(third.as_mut().now_or_never().is_none(), "the other one is served");
+        drop(large);
+        assert!(third.as_mut().now_or_never().flatten().is_some());
+        drop(third);
+        assert!(gate.lock().large.is_empty());
     }
 
     #[test]

@@ -187,7 +187,8 @@ impl Node {
             Some(Mode::Async) | None => 1,
         };
         let slot = cell.slot().clone();
-        let callee = Callee { slot, gate: Gate::new(at_once), audience, patience: self.config.peer_timeout };
+        let (gate, patience) = (Gate::new(at_once), self.config.peer_timeout);
+        let callee = Callee { slot, gate, audience, patience, deadline: cell.limits().deadline };
         Published::start(&self.net, &self.calls, name, callee, self.platform.runtime())
     }
 
@@ -217,6 +218,8 @@ impl Node {
             grants: image.manifest.grants(),
             files: Some(Arc::new(ImageFiles(image.files))),
             wasm: image.wasm,
+            program: None,
+            handed: None,
         })
     }
 

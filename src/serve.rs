@@ -57,6 +57,8 @@ pub(crate) struct Guarded<'a> {
     pub(crate) gate: &'a Gate,
     /// How long the peer may be silent.
     pub(crate) patience: Duration,
+    /// How long the cell has for one message.
+    pub(crate) deadline: Option<Duration>,
     pub(crate) peer: PeerId,
 }
 
@@ -100,22 +102,22 @@ pub async fn process_message(
 
 /// [`raw`] through the gate of a cell. Of the reply, `held` bytes are held back.
 pub(crate) async fn admitted(
-    Guarded { slot, gate, patience, peer }: Guarded<'_>,
+    Guarded { slot, gate, patience, deadline, peer }: Guarded<'_>,
     held: usize,
     envelope: Envelope,
     from: impl AsyncRead + Unpin + Send,
     to: impl AsyncWrite + Unpin,
 ) -> Result<(), NotServed> {
     let (request, guest_request) = pipe::pipe(pipe::CAPACITY);
-    let pace = Pace::new(patience, Some(gate));
+    let pace = Pace::new(patience, Some(gate)).for_deadline(deadline);
     let (stage, watch) = request::stage();
     let mut reading = std::pin::pin!(request::read(&pace, Bytes::new(from), request, stage));
     let _pass = admit(gate, peer, watch, reading.as_mut()).await?;
+    pace.begin();
     Ok(answer(slot, &pace, held, envelope, guest_request, reading, to).await?)
 }
 
-/// A place for a message inside the gate: as soon as something of it is there if the cell is free, else when it is whole
-/// or fills what is read ahead.
+/// A place for a message inside the gate, by what is there of it.
 async fn admit(
     gate: &Gate,
     peer: PeerId,
@@ -123,18 +125,25 @@ async fn admit(
     reading: impl Future<Output = ()>,
 ) -> Result<Pass, NotServed> {
     let entering = async {
-        match request::at_least(&mut stage, Stage::Begun).await {
-            Stage::Failed => return Err(NotServed::Broken),
-            Stage::Whole => {}
-            Stage::Silent | Stage::Begun => tokio::select! {
+        let mut now = request::at_least(&mut stage, Stage::Begun).await;
+        if now == Stage::Begun {
+            tokio::select! {
                 biased;
-                stage = request::at_least(&mut stage, Stage::Whole) => if stage == Stage::Failed {
-                    return Err(NotServed::Broken);
-                },
+                later = request::at_least(&mut stage, Stage::Full) => now = later,
                 pass = gate.enter_free(peer) => return Ok(pass),
-            },
+            }
         }
-        gate.enter(peer).ok_or(NotServed::Busy)
+        if now == Stage::Full {
+            tokio::select! {
+                biased;
+                later = request::at_least(&mut stage, Stage::Whole) => now = later,
+                pass = gate.enter_large(peer) => return pass.ok_or(NotServed::Busy),
+            }
+        }
+        match now {
+            Stage::Whole => gate.enter(peer).ok_or(NotServed::Busy),
+            _ => Err(NotServed::Broken),
+        }
     };
     tokio::select! {
         biased;

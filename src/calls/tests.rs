@@ -40,8 +40,8 @@ async fn world_of(mode: Mode, audience: Audience) -> World {
     let cell = runtime.spawn(CELL, program, spec, stderr, Stop::default()).expect("the exports");
     let gate = Gate::new(if mode == Mode::Async { 1 } else { 2 });
     let (calls, name) = (Calls::default(), Name::new("echo").expect("a name"));
-    let callee =
-        Callee { slot: cell.slot().clone(), gate: gate.clone(), audience, patience: Duration::from_millis(100) };
+    let (slot, before, patience) = (cell.slot().clone(), gate.clone(), Duration::from_millis(100));
+    let callee = Callee { slot, gate: before, audience, patience, deadline: None };
     calls.insert(name.clone(), callee);
     World { calls, cell, gate, own: PeerId::random(), name }
 }

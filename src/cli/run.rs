@@ -1,6 +1,6 @@
 //! `ww run`: boots an image.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use tokio::{runtime::Handle, time::timeout};
 use ww_cell::Mode;
@@ -169,7 +169,7 @@ async fn boot(node: &Node, args: Args, runtime: &Handle) -> Result<Booted, Failu
 /// down. A second signal does not wait.
 async fn supervise(
     signals: &mut Signals,
-    drain: std::time::Duration,
+    drain: Duration,
     name: &str,
     process: Process,
     terminal: Terminal,
@@ -216,7 +216,7 @@ async fn supervise(
 /// that it has begun may finish. A second signal does not wait.
 async fn serve(
     signals: &mut Signals,
-    drain: std::time::Duration,
+    drain: Duration,
     name: &str,
     process: Process,
     published: Option<Published>,

@@ -21,7 +21,7 @@ use super::{
 ///
 /// Where the message was not answered. The peer is told the same in the status.
 pub(crate) async fn framed<R, W>(
-    Guarded { slot, gate, patience, peer }: Guarded<'_>,
+    Guarded { slot, gate, patience, deadline, peer }: Guarded<'_>,
     envelope: Envelope,
     from: Reader<R, Ending>,
     mut to: Writer<W, Status>,
@@ -32,15 +32,18 @@ where
 {
     to.set_stall_timeout(patience);
     let (request, guest_request) = pipe::pipe(pipe::CAPACITY);
-    let pace = Pace::new(patience, Some(gate));
+    let pace = Pace::new(patience, Some(gate)).for_deadline(deadline);
     let (stage, watch) = request::stage();
     let mut reading = std::pin::pin!(request::read(&pace, from, request, stage));
     let served = match admit(gate, peer, watch, reading.as_mut()).await {
         Err(error) => Err(error),
-        Ok(_pass) => tokio::select! {
-            served = answer(slot, &pace, envelope, guest_request, &mut to) => served.map_err(NotServed::from),
-            () = reading => unreachable!("it pends after its end"),
-        },
+        Ok(_pass) => {
+            pace.begin();
+            tokio::select! {
+                served = answer(slot, &pace, envelope, guest_request, &mut to) => served.map_err(NotServed::from),
+                () = reading => unreachable!("it pends after its end"),
+            }
+        }
     };
     if let Err(error) = to.finish(status(&served)).await {
         tracing::debug!(%error, "a caller does not learn what became of its message");

@@ -3,8 +3,11 @@
 //! In any case it must not be silent for longer than the patience that there is with it, and a message must not take
 //! longer than [`MESSAGE_TIMEOUT`]. While others wait for the cell it must keep up with [`MIN_RATE`] besides: what it
 //! may have been waited for, in all, is the patience and a second for that many bytes.
+//!
+//! A request that keeps its guest busy for most of the cell's deadline breaks off, so that a message without end fails
+//! that message and does not end the cell.
 
-use std::time::Duration;
+use std::{sync::OnceLock, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 
@@ -21,6 +24,10 @@ pub(super) struct Pace<'a> {
     patience: Duration,
     until: Instant,
     gate: Option<&'a Gate>,
+    /// How long a request may keep the guest busy.
+    turn: Option<Duration>,
+    /// When the cell was told of the message.
+    begun: OnceLock<Instant>,
 }
 
 /// What a peer has made others wait for, in one direction.
@@ -28,7 +35,12 @@ pub(super) struct Pace<'a> {
 pub(super) struct Spent {
     waited: Duration,
     bytes: u64,
+    busy: Duration,
 }
+
+/// A request has no end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooLong;
 
 /// A peer is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +49,17 @@ pub(super) struct TooSlow;
 impl<'a> Pace<'a> {
     /// From now on. Others wait at the gate.
     pub(super) fn new(patience: Duration, gate: Option<&'a Gate>) -> Self {
-        Self { patience, until: Instant::now() + MESSAGE_TIMEOUT, gate }
+        Self { patience, until: Instant::now() + MESSAGE_TIMEOUT, gate, turn: None, begun: OnceLock::new() }
+    }
+
+    /// For a cell that has this long for one message.
+    pub(super) fn for_deadline(self, deadline: Option<Duration>) -> Self {
+        Self { turn: deadline.map(|deadline| deadline * 3 / 4), ..self }
+    }
+
+    /// The cell is told of the message.
+    pub(super) fn begin(&self) {
+        self.begun.get_or_init(Instant::now);
     }
 
     /// How long a peer may be silent.
@@ -55,6 +77,13 @@ impl<'a> Pace<'a> {
         spent.bytes = spent.bytes.saturating_add(bytes as u64);
         let allowed = self.patience + Duration::from_millis(spent.bytes.saturating_mul(1_000) / u64::from(MIN_RATE));
         if spent.waited > allowed && self.gate.is_some_and(Gate::is_crowded) { Err(TooSlow) } else { Ok(()) }
+    }
+
+    /// The guest took what it was given, which was ready at a moment. Before it was told, it had nothing to do with it.
+    pub(super) fn kept_busy(&self, spent: &mut Spent, since: Instant) -> Result<(), TooLong> {
+        let (Some(turn), Some(begun)) = (self.turn, self.begun.get()) else { return Ok(()) };
+        spent.busy += since.max(*begun).elapsed();
+        if spent.busy > turn { Err(TooLong) } else { Ok(()) }
     }
 }
 
@@ -82,7 +111,9 @@ mod tests {
     async fn a_slow_peer_is_given_up_while_others_wait() {
         let gate = Gate::new(1);
         let pace = Pace::new(PATIENCE, Some(&gate));
-        let after = |seconds, bytes| pace.went_on(&mut Spent { waited: Duration::from_secs(seconds), bytes: 0 }, bytes);
+        let after = |seconds, bytes| {
+            pace.went_on(&mut Spent { waited: Duration::from_secs(seconds), ..Spent::default() }, bytes)
+        };
         let rate = MIN_RATE as usize;
         assert_eq!(after(1_000, 1), Ok(()), "nobody waits");
         let _inside = [PeerId::random(); 2].map(|peer| gate.enter(peer));
@@ -106,5 +137,19 @@ mod tests {
         assert_eq!(pace.wait(&mut spent, ready(7)).await, Ok(7));
         let over = Pace { until: Instant::now(), ..Pace::new(PATIENCE, None) };
         assert_eq!(over.wait(&mut spent, pending::<()>()).await, Err(TooSlow));
+    }
+
+    #[tokio::test]
+    async fn a_request_without_end_breaks_off_before_the_deadline_of_the_cell() {
+        let pace = Pace::new(PATIENCE, None).for_deadline(Some(Duration::from_secs(40)));
+        let mut spent = Spent::default();
+        let earlier = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).expect("the machine runs");
+        assert_eq!(pace.kept_busy(&mut spent, earlier(31)), Ok(()), "the cell was not told");
+        pace.begun.set(earlier(16)).expect("it has not begun");
+        assert_eq!(pace.kept_busy(&mut spent, earlier(31)), Ok(()), "most of it was before");
+        assert_eq!(pace.kept_busy(&mut spent, earlier(15)), Err(TooLong));
+        let free = Pace::new(PATIENCE, None);
+        free.begin();
+        assert_eq!(free.kept_busy(&mut spent, earlier(31)), Ok(()), "there is no deadline");
     }
 }

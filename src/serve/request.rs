@@ -4,12 +4,13 @@ use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     sync::watch,
+    time::Instant,
 };
 use ww_cell::pipe;
 
 use super::{
     for_ever,
-    pace::{Pace, Spent, TooSlow},
+    pace::{Pace, Spent, TooLong, TooSlow},
 };
 
 /// Bytes read from a peer at once.
@@ -22,7 +23,9 @@ pub(super) enum Stage {
     Silent,
     /// Something.
     Begun,
-    /// All of it, or as much as is read ahead.
+    /// As much as is read ahead.
+    Full,
+    /// All of it.
     Whole,
     /// It broke off.
     Failed,
@@ -104,10 +107,13 @@ async fn copy(
         pace.went_on(&mut spent, bytes.len()).map_err(slow)?;
         // A closed pipe says that the guest has finished without reading the rest.
         let Ok(written) = request.try_write(bytes) else { return Ok(()) };
-        reach(stage, if request.room() == Ok(0) { Stage::Whole } else { Stage::Begun });
+        reach(stage, if request.room() == Ok(0) { Stage::Full } else { Stage::Begun });
+        let began = Instant::now();
         if request.write_all(&bytes[written..]).await.is_err() {
             return Ok(());
         }
+        let endless = |TooLong| "the request is longer than the cell has time for".to_owned();
+        pace.kept_busy(&mut spent, began).map_err(endless)?;
     }
 }
 

@@ -13,10 +13,11 @@ use std::{
 
 use bytes::Bytes;
 use thiserror::Error;
+use tokio::sync::watch;
 use ww_core::{
     CellId, Grants, Limits, Name,
     exit::{self, Reason},
-    mailbox::{self, Overflow, Refused},
+    mailbox::{self, Mailbox, Overflow, Refused},
     registry,
 };
 
@@ -25,7 +26,7 @@ use crate::{
     incarnation::Stop,
     lanes::Signals,
     loader::Files,
-    message::{Envelope, Failure},
+    message::{Envelope, Failure, Message},
     meters::Meters,
     pipe,
     program::Exports,
@@ -105,6 +106,8 @@ struct Inner {
     slot: Slot,
     history: History,
     exit: exit::Watch,
+    /// Whether its instance is there, and serves the mailbox.
+    serves: watch::Sender<bool>,
     stop: Stop,
     signals: Signals,
     meters: Meters,
@@ -158,8 +161,9 @@ impl Mode {
 
 impl Cell {
     pub(crate) fn new(Parts { id, name, mode, limits, slot, history, exit, stop }: Parts) -> Self {
-        let (started, signals, meters) = (SystemTime::now(), Signals::default(), Meters::default());
-        Self(Arc::new(Inner { id, name, mode, limits, started, slot, history, exit, stop, signals, meters }))
+        let (signals, meters, serves) = (Signals::default(), Meters::default(), watch::Sender::new(false));
+        let started = SystemTime::now();
+        Self(Arc::new(Inner { id, name, mode, limits, started, slot, history, exit, serves, stop, signals, meters }))
     }
 
     /// Identifies the cell.
@@ -205,6 +209,29 @@ impl Cell {
     /// Learns of its end.
     pub fn exit(&self) -> &exit::Watch {
         &self.0.exit
+    }
+
+    /// Waits until its instance is there and serves the mailbox. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// Where it ended before: the reason.
+    pub async fn serving(&self) -> Result<(), Reason> {
+        let mut serves = self.0.serves.subscribe();
+        tokio::select! {
+            biased;
+            // The sender lives as long as the cell.
+            _ = serves.wait_for(|serves| *serves) => Ok(()),
+            reason = self.0.exit.wait() => Err(reason),
+        }
+    }
+
+    /// Its instance is there, or instances can be had: from now on it serves the mailbox of its slot.
+    pub(crate) fn serve(&self) -> &Mailbox<Message> {
+        let mailbox = self.0.slot.messages();
+        // Whoever is told can send.
+        self.0.serves.send_replace(true);
+        mailbox
     }
 
     /// Ends it.

@@ -17,7 +17,7 @@ use ww_core::{
     CellId, Name, SlotId,
     events::{Event, Events},
     exit::Reason,
-    id::SlotIds,
+    id::{CellIds, SlotIds},
     links::{self, Exit, Links, Monitor},
     mailbox::Overflow,
     registry::{self, Owner, Registry},
@@ -35,6 +35,7 @@ pub struct Directory(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
+    cell_ids: CellIds,
     ids: SlotIds,
     cells: DashMap<CellId, Cell>,
     /// The last that ended, the oldest first.
@@ -46,6 +47,11 @@ struct Inner {
 }
 
 impl Directory {
+    /// An id for a new cell, or for whatever else has a place among them.
+    pub fn next_id(&self) -> CellId {
+        self.0.cell_ids.next()
+    }
+
     /// The cell with an id, if it lives.
     pub fn cell(&self, id: CellId) -> Option<Cell> {
         self.0.cells.get(&id).map(|cell| cell.clone())
@@ -92,8 +98,8 @@ impl Directory {
         self.open_slot(Slot::new(self.0.ids.next(), mailbox, overflow, message_size))
     }
 
-    /// A slot for a program that takes no messages.
-    pub(crate) fn new_slot_not_served(&self) -> Slot {
+    /// A slot for what takes no messages: a program that runs once, or a supervisor.
+    pub fn new_slot_not_served(&self) -> Slot {
         self.open_slot(Slot::not_served(self.0.ids.next()))
     }
 

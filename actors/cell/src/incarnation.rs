@@ -91,7 +91,8 @@ impl Stop {
         self.0.ending.store(true, Ordering::Release);
     }
 
-    pub(crate) fn reason(&self) -> Option<&Reason> {
+    /// Why it was asked to end, if it was.
+    pub fn reason(&self) -> Option<&Reason> {
         self.0.reason.get()
     }
 

@@ -94,7 +94,7 @@ impl Live {
     /// Serves one message after the other until the instance ends.
     async fn serve_all(&mut self, cell: &Cell, patience: &Patience, ticks: &Ticks) -> Reason {
         let stop = cell.stopping();
-        let lanes = Lanes { stop, signals: cell.signals(), mailbox: cell.slot().messages() };
+        let lanes = Lanes { stop, signals: cell.signals(), mailbox: cell.serve() };
         let deadline = cell.limits().deadline;
         loop {
             let next = match lanes.ready() {

@@ -25,6 +25,8 @@ pub enum HostMethod {
     Executor,
     /// Sending messages to cells, of peers and of the node itself.
     Dial,
+    /// The capabilities that the cell was handed.
+    Grant,
 }
 
 /// Methods of the `Executor` interface that can be granted one by one.
@@ -36,6 +38,12 @@ pub enum ExecutorMethod {
     RunBytes,
     /// Echoing a text.
     Echo,
+    /// Compiling a program, to start cells from it.
+    Load,
+    /// Starting a cell that serves messages.
+    Spawn,
+    /// Starting a supervisor.
+    Supervisor,
 }
 
 /// Which cells of its node a cell may send messages to.
@@ -73,12 +81,13 @@ pub struct Grants {
 
 impl HostMethod {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Id, Self::Addrs, Self::Peers, Self::Connect, Self::Executor, Self::Dial];
+    pub const ALL: [Self; 7] =
+        [Self::Id, Self::Addrs, Self::Peers, Self::Connect, Self::Executor, Self::Dial, Self::Grant];
 }
 
 impl ExecutorMethod {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::RunBytes, Self::Echo];
+    pub const ALL: [Self; 5] = [Self::RunBytes, Self::Echo, Self::Load, Self::Spawn, Self::Supervisor];
 }
 
 impl Grants {
@@ -127,6 +136,7 @@ impl fmt::Display for HostMethod {
             Self::Connect => "Host.connect",
             Self::Executor => "Host.executor",
             Self::Dial => "Host.dial",
+            Self::Grant => "Host.grant",
         })
     }
 }
@@ -136,6 +146,9 @@ impl fmt::Display for ExecutorMethod {
         f.write_str(match self {
             Self::RunBytes => "Executor.runBytes",
             Self::Echo => "Executor.echo",
+            Self::Load => "Executor.load",
+            Self::Spawn => "Executor.spawn",
+            Self::Supervisor => "Executor.supervisor",
         })
     }
 }

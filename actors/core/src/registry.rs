@@ -163,17 +163,17 @@ impl Registry {
         self.names.get(name).map(|owner| *owner)
     }
 
+    /// The names of an owner, in alphabetical order.
+    pub fn names_of(&self, owner: Owner) -> Vec<Name> {
+        self.owners.get(&owner).map(|held| held.names.iter().cloned().collect()).unwrap_or_default()
+    }
+
     /// The cell behind a name: of a slot, whoever lives in it at the moment.
     pub fn whereis(&self, name: &Name) -> Option<CellId> {
         match self.owner(name)? {
             Owner::Cell(cell) => Some(cell),
             slot @ Owner::Slot(_) => self.owners.get(&slot)?.cell,
         }
-    }
-
-    /// The names that belong to an owner, in alphabetical order.
-    pub fn names_of(&self, owner: Owner) -> Vec<Name> {
-        self.owners.get(&owner).map(|held| held.names.iter().cloned().collect()).unwrap_or_default()
     }
 
     /// Names in use.

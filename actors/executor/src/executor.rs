@@ -1,48 +1,38 @@
-//! The executor actor.
+//! The executor: the handle through which cells and supervisors are started.
 //!
-//! It owns the tree of cells. In come starts, ends of cells and the stop of the node; out go stops of
-//! cells and, when nothing runs any more, the news of it. It is supervised by the node, and stops when the
-//! node has stopped. Bounded are the starts under way for each owner, by [`MAX_STARTING`], and the cells
-//! by their owners' limits. No handler waits: a start compiles outside, and comes back.
+//! Behind it is one actor, the [starter](crate::starter), which owns the tree of what runs.
 
-mod session;
+use std::sync::{Arc, Weak};
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::{Arc, Weak},
-};
-
-use actix::{
-    Actor, ActorFutureExt, Addr, ArbiterHandle, AsyncContext, Context, Handler, Message, ResponseActFuture, WrapFuture,
-};
+use actix::{Actor, Addr, ArbiterHandle, Handler, Message};
 use bytes::Bytes;
 use thiserror::Error;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use ww_cell::{
-    Cell, Class, Connect, Directory, Exports, Files, LoadError, Mode, Program, Runtime, Stderr, Stdio, Stop,
+    Cell, Class, Connect, Directory, Exports, Files, LoadError, Mode, Program, Runtime, Slot, Stderr, Stdio, Stop,
     cell::{self, Refusal},
     pipe, tail,
 };
 use ww_core::{
     CellId, Grants, Limits, Name,
-    exit::{self, Reason},
-    id::CellIds,
+    exit::Reason,
     mailbox::{DEFAULT_CAPACITY, Overflow},
+    supervisor::Invalid,
 };
 
 use crate::{
-    Process, Streams,
-    process::{Kept, Release},
-    tree::{Effect, Full, Owner, Tree},
-    vat::{Guest, GuestVat},
+    Clock, Process, Streams, Supervision, SupervisorHandle, SystemClock,
+    starter::{StartCell, Started, Starter, StopAll, WhenQuiet},
+    supervisor,
+    tree::{Full, Owner},
+    vat::{Guest, GuestVat, Handed},
 };
-
-pub use session::{Owned, Session};
 
 /// Starts of one owner that may wait for their program to be compiled; the first of them is compiling.
 pub const MAX_STARTING: usize = 17;
 
 /// With what a cell is started.
+#[derive(Clone, Default)]
 pub struct Spec {
     /// What the program sees as its own name, and the log shows.
     pub name: String,
@@ -50,6 +40,8 @@ pub struct Spec {
     pub names: Vec<Name>,
     /// A component or a core preview 1 module.
     pub wasm: Bytes,
+    /// The same, compiled, if somebody has done that already.
+    pub program: Option<Program>,
     /// Arguments after the name.
     pub args: Vec<String>,
     /// The whole environment.
@@ -60,6 +52,8 @@ pub struct Spec {
     pub grants: Grants,
     /// The files of its image; read only if its grants say so.
     pub files: Option<Arc<dyn Files>>,
+    /// What whoever serves its connection keeps for it: the capabilities that it was handed.
+    pub handed: Option<Handed>,
 }
 
 /// How a cell serves its messages.
@@ -74,7 +68,7 @@ pub struct Serving {
 }
 
 /// What a started cell does.
-enum Task {
+pub(crate) enum Task {
     /// Runs `main` once, with these streams.
     Main(Stdio),
     /// Serves a mailbox, and reports here.
@@ -100,6 +94,15 @@ pub enum SpawnError {
     /// The owner starts too many at once.
     #[error("{MAX_STARTING} cells of this owner are being started already: wait for one of them")]
     Busy,
+    /// It was told to end before it had started.
+    #[error("it was told to end before it had started: {0}")]
+    Cancelled(Reason),
+    /// The spec of a supervisor contradicts itself.
+    #[error(transparent)]
+    Supervision(#[from] Invalid),
+    /// A supervisor could not start its first children.
+    #[error("the supervisor could not start: {0}")]
+    NotStarted(Reason),
     /// The executor is stopping, or has stopped.
     #[error("the node is stopping")]
     Stopped,
@@ -107,47 +110,20 @@ pub enum SpawnError {
 
 /// Starts cells. Cheap to clone; usable from any thread.
 #[derive(Clone)]
-pub struct Executor(Arc<Shared>);
+pub struct Executor(pub(crate) Arc<Shared>);
 
-struct Shared {
-    ids: CellIds,
-    runtime: Runtime,
-    vat: Arc<dyn GuestVat>,
-    actor: Addr<Starter>,
-}
-
-/// The actor behind the handle.
-struct Starter {
-    tree: Tree,
-    /// Clients among the owners.
-    sessions: HashSet<CellId>,
-    /// How to end what runs.
-    stops: HashMap<CellId, Stop>,
-    /// What those that nobody holds any more still need.
-    kept: HashMap<CellId, Kept>,
-    /// One compilation at a time for each owner.
-    queues: HashMap<Owner, Queue>,
-    waiting_for_quiet: Vec<oneshot::Sender<()>>,
-}
-
-struct Queue {
-    turn: Arc<Semaphore>,
-    starting: usize,
+pub(crate) struct Shared {
+    pub(crate) runtime: Runtime,
+    pub(crate) vat: Arc<dyn GuestVat>,
+    pub(crate) actor: Addr<Starter>,
+    pub(crate) arbiter: ArbiterHandle,
+    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl Spec {
     /// A program without arguments, environment, names and grants, with the limits of its owner.
     pub fn new(wasm: impl Into<Bytes>) -> Self {
-        Self {
-            name: "cell".to_owned(),
-            names: Vec::new(),
-            wasm: wasm.into(),
-            args: Vec::new(),
-            env: Vec::new(),
-            limits: None,
-            grants: Grants::none(),
-            files: None,
-        }
+        Self { name: "cell".to_owned(), wasm: wasm.into(), ..Self::default() }
     }
 }
 
@@ -161,16 +137,39 @@ impl Serving {
 impl Executor {
     /// Starts the actor on an arbiter.
     pub fn start(arbiter: &ArbiterHandle, runtime: Runtime, vat: Arc<dyn GuestVat>) -> Self {
-        let actor = Starter::start_in_arbiter(arbiter, |_| Starter {
-            tree: Tree::default(),
-            sessions: HashSet::new(),
-            stops: HashMap::new(),
-            kept: HashMap::new(),
-            queues: HashMap::new(),
-            waiting_for_quiet: Vec::new(),
-        });
-        let shared = Shared { ids: CellIds::default(), runtime, vat, actor };
-        Self(Arc::new(shared))
+        Self::with_clock(arbiter, runtime, vat, Arc::new(SystemClock::default()))
+    }
+
+    /// Starts the actor on an arbiter, with a clock for its supervisors.
+    pub fn with_clock(
+        arbiter: &ArbiterHandle,
+        runtime: Runtime,
+        vat: Arc<dyn GuestVat>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let actor = Starter::start_in_arbiter(arbiter, |_| Starter::default());
+        let arbiter = arbiter.clone();
+        Self(Arc::new(Shared { runtime, vat, actor, arbiter, clock }))
+    }
+
+    /// The program of these bytes, for cells with this much memory: compiled at the first time, known later. Cancel
+    /// safe.
+    ///
+    /// # Errors
+    ///
+    /// Where the bytes are no program that the node can run.
+    pub async fn load(&self, wasm: Bytes, limits: &Limits) -> Result<Program, SpawnError> {
+        Ok(self.0.runtime.load(wasm, Class::for_memory(limits.memory)).await?)
+    }
+
+    /// Starts a supervisor, and waits until its first children have started. It lives until it is stopped, gives up, or
+    /// its owner ends; the handle does not keep it alive. Not cancel safe: the start goes on.
+    ///
+    /// # Errors
+    ///
+    /// Where the spec contradicts itself, a first child cannot be started, or a limit is reached.
+    pub async fn supervisor(&self, owner: Owner, supervision: Supervision) -> Result<SupervisorHandle, SpawnError> {
+        supervisor::start(&self.0, owner, &supervision).await
     }
 
     /// Starts a cell whose `main` runs once, with pipes for its streams. Cancel safe: a start that nobody waits for
@@ -180,7 +179,7 @@ impl Executor {
     ///
     /// Where the program cannot be run, a limit is reached, or owner or node have ended.
     pub async fn run(&self, owner: Owner, spec: Spec) -> Result<(Process, Streams), SpawnError> {
-        let id = self.0.ids.next();
+        let id = self.directory().next_id();
         let (stdin, guest_stdin) = pipe::pipe(pipe::CAPACITY);
         let (guest_stdout, stdout) = pipe::pipe(pipe::CAPACITY);
         let (guest_stderr, stderr) = tail::tail(id);
@@ -195,7 +194,7 @@ impl Executor {
     ///
     /// As [`Executor::run`].
     pub async fn run_with(&self, owner: Owner, spec: Spec, stdio: Stdio) -> Result<Process, SpawnError> {
-        let id = self.0.ids.next();
+        let id = self.directory().next_id();
         let started = self.start_cell(owner, id, spec, Task::Main(stdio)).await?;
         Ok(self.process(started))
     }
@@ -207,7 +206,7 @@ impl Executor {
     ///
     /// As [`Executor::run`], and where the program does not export what the mode needs.
     pub async fn spawn(&self, owner: Owner, spec: Spec, serving: Serving) -> Result<Process, SpawnError> {
-        let id = self.0.ids.next();
+        let id = self.directory().next_id();
         let stderr = Stderr::Tail(tail::tail(id).0);
         let started = self.start_cell(owner, id, spec, Task::Serve(serving, stderr)).await?;
         Ok(self.process(started))
@@ -225,7 +224,7 @@ impl Executor {
         serving: Serving,
         stderr: Stderr,
     ) -> Result<Process, SpawnError> {
-        let id = self.0.ids.next();
+        let id = self.directory().next_id();
         let started = self.start_cell(owner, id, spec, Task::Serve(serving, stderr)).await?;
         Ok(self.process(started))
     }
@@ -253,28 +252,32 @@ impl Executor {
     }
 
     fn process(&self, Started { cell, exit }: Started) -> Process {
-        Process { cell, exit, executor: self.0.actor.downgrade().recipient(), kept: None }
+        Process { cell, exit, executor: Some(self.0.actor.downgrade().recipient()), kept: None }
     }
 
     async fn start_cell(&self, owner: Owner, id: CellId, spec: Spec, task: Task) -> Result<Started, SpawnError> {
         let stop = Stop::default();
-        let request = StartCell { owner, id, spec, task, stop: stop.clone(), executor: Arc::downgrade(&self.0) };
+        let executor: Weak<Shared> = Arc::downgrade(&self.0);
+        let request = StartCell { owner, id, spec, task, stop: stop.clone(), supervised: None, executor };
         let mut guard = StopUnlessTaken(Some(stop));
         let started = self.send(request).await??;
         guard.0 = None;
         Ok(started)
     }
 
-    fn start_task(
+    #[expect(clippy::too_many_arguments, reason = "what is known of a cell when its program has been loaded")]
+    pub(crate) fn start_task(
         &self,
         id: CellId,
         spec: &Spec,
         limits: Limits,
         program: Program,
         task: Task,
+        slot: Option<Slot>,
         stop: Stop,
     ) -> Result<Cell, SpawnError> {
-        let guest = Guest { id, grants: spec.grants.clone() };
+        let files = spec.files.clone().filter(|_| spec.grants.loader);
+        let guest = Guest { id, grants: spec.grants.clone(), files: files.clone(), handed: spec.handed.clone() };
         let executor = self.clone();
         let connect: Connect = Arc::new(move |connection| executor.0.vat.serve(&executor, guest.clone(), connection));
         let spec = cell::Spec {
@@ -285,7 +288,7 @@ impl Executor {
             limits,
             grants: spec.grants.clone(),
             connect: Some(connect),
-            files: spec.files.clone().filter(|_| spec.grants.loader),
+            files,
             ..cell::Spec::default()
         };
         match task {
@@ -297,12 +300,18 @@ impl Executor {
             }
             Task::Serve(Serving { mode, mailbox, overflow }, stderr) => {
                 let spec = cell::Spec { mode, mailbox, overflow, ..spec };
-                Ok(self.0.runtime.spawn(id, program, spec, stderr, stop)?)
+                match slot {
+                    Some(slot) => {
+                        let started = self.0.runtime.spawn_in(slot, id, program, spec, stderr, stop);
+                        Ok(started.map_err(Refusal::from)?)
+                    }
+                    None => Ok(self.0.runtime.spawn(id, program, spec, stderr, stop)?),
+                }
             }
         }
     }
 
-    async fn send<M>(&self, message: M) -> Result<M::Result, SpawnError>
+    pub(crate) async fn send<M>(&self, message: M) -> Result<M::Result, SpawnError>
     where
         M: Message + Send + 'static,
         M::Result: Send,
@@ -320,207 +329,6 @@ impl Drop for StopUnlessTaken {
         if let Some(stop) = &self.0 {
             stop.request(Reason::Shutdown);
         }
-    }
-}
-
-impl Actor for Starter {
-    type Context = Context<Self>;
-}
-
-#[derive(Message)]
-#[rtype(result = "Result<Started, SpawnError>")]
-struct StartCell {
-    owner: Owner,
-    id: CellId,
-    spec: Spec,
-    task: Task,
-    stop: Stop,
-    executor: Weak<Shared>,
-}
-
-/// A cell that runs, and how its end is learned of once its place is free.
-struct Started {
-    cell: Cell,
-    exit: exit::Watch,
-}
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct StopAll(oneshot::Sender<()>);
-
-#[derive(Message)]
-#[rtype(result = "()")]
-struct WhenQuiet(oneshot::Sender<()>);
-
-impl Handler<StartCell> for Starter {
-    type Result = ResponseActFuture<Self, Result<Started, SpawnError>>;
-
-    fn handle(&mut self, start: StartCell, _: &mut Self::Context) -> Self::Result {
-        let reserved = match self.reserve(&start) {
-            Ok(reserved) => reserved,
-            Err(error) => return Box::pin(async { Err(error) }.into_actor(self)),
-        };
-        let (limits, turn) = reserved;
-        let load = start
-            .executor
-            .upgrade()
-            .map(|shared| (shared.runtime.clone(), start.spec.wasm.clone(), Class::for_memory(limits.memory)));
-        let loading = async move {
-            let Some((runtime, wasm, class)) = load else { return Err(SpawnError::Stopped) };
-            let _turn = turn.acquire().await.map_err(|_| SpawnError::Stopped)?;
-            Ok(runtime.load(wasm, class).await?)
-        };
-        Box::pin(loading.into_actor(self).map(move |program, actor, ctx| actor.launch(start, limits, program, ctx)))
-    }
-}
-
-impl Handler<Release> for Starter {
-    type Result = ();
-
-    fn handle(&mut self, Release { id, kept }: Release, _: &mut Self::Context) {
-        let owner_ends = match self.tree.owner(id) {
-            Some(Owner::Cell(owner)) => self.stops.get(&owner).is_none_or(Stop::is_ending),
-            Some(Owner::Node) | None => false,
-        };
-        if let Some(stop) = self.stops.get(&id) {
-            self.kept.insert(id, kept);
-            // Everything that an ending cell owned ends in reverse order of start: its turn comes.
-            if !owner_ends {
-                stop.request(Reason::Shutdown);
-            }
-        }
-    }
-}
-
-impl Handler<StopAll> for Starter {
-    type Result = ();
-
-    fn handle(&mut self, StopAll(done): StopAll, _: &mut Self::Context) {
-        let effects = self.tree.stop();
-        self.waiting_for_quiet.push(done);
-        self.carry_out(effects);
-    }
-}
-
-impl Handler<WhenQuiet> for Starter {
-    type Result = ();
-
-    fn handle(&mut self, WhenQuiet(done): WhenQuiet, _: &mut Self::Context) {
-        self.waiting_for_quiet.push(done);
-        self.carry_out(Vec::new());
-    }
-}
-
-impl Starter {
-    fn reserve(&mut self, start: &StartCell) -> Result<(Limits, Arc<Semaphore>), SpawnError> {
-        if self.tree.is_stopping() {
-            return Err(SpawnError::Stopped);
-        }
-        let limits = match (&start.spec.limits, start.owner) {
-            (Some(limits), _) => limits.clone(),
-            (None, Owner::Cell(owner)) => self.tree.limits(owner).ok_or(Full::OwnerEnded)?.clone(),
-            (None, Owner::Node) => Limits::default(),
-        };
-        if self.queues.get(&start.owner).is_some_and(|queue| queue.starting >= MAX_STARTING) {
-            return Err(SpawnError::Busy);
-        }
-        self.tree.reserve(start.owner, start.id, limits.clone())?;
-        let queue =
-            self.queues.entry(start.owner).or_insert_with(|| Queue { turn: Arc::new(Semaphore::new(1)), starting: 0 });
-        queue.starting += 1;
-        Ok((limits, Arc::clone(&queue.turn)))
-    }
-
-    fn launch(
-        &mut self,
-        start: StartCell,
-        limits: Limits,
-        program: Result<Program, SpawnError>,
-        ctx: &mut Context<Self>,
-    ) -> Result<Started, SpawnError> {
-        let StartCell { owner, id, spec, task, stop, executor } = start;
-        if let Some(queue) = self.queues.get_mut(&owner) {
-            queue.starting -= 1;
-            if queue.starting == 0 {
-                self.queues.remove(&owner);
-            }
-        }
-        let started = program.and_then(|program| {
-            let executor = executor.upgrade().map(Executor).ok_or(SpawnError::Stopped)?;
-            if self.tree.is_stopping() {
-                return Err(SpawnError::Stopped);
-            }
-            if !self.tree.is_wanted(id) {
-                return Err(Full::OwnerEnded.into());
-            }
-            executor.start_task(id, &spec, limits, program, task, stop.clone())
-        });
-        let cell = match started {
-            Ok(cell) => cell,
-            Err(error) => {
-                tracing::debug!(cell = %id, name = spec.name, %error, "a cell was not started");
-                let effects = self.leave(id);
-                self.carry_out(effects);
-                return Err(error);
-            }
-        };
-        tracing::debug!(cell = %id, name = spec.name, ?owner, "a cell was started");
-        self.stops.insert(id, stop);
-        let (notifier, news) = exit::channel();
-        let inner = cell.exit().clone();
-        let ended = async move { inner.wait().await };
-        ctx.spawn(ended.into_actor(self).map(move |reason, actor, _| {
-            report(owner, id, &spec.name, &reason);
-            // First its place is free, then its end is news: an owner that starts one cell after the other, at its
-            // limit, is not refused.
-            let effects = actor.leave(id);
-            notifier.notify(reason);
-            actor.carry_out(effects);
-        }));
-        Ok(Started { cell, exit: news })
-    }
-
-    /// The cell runs no more, or never did.
-    fn leave(&mut self, id: CellId) -> Vec<Effect> {
-        self.stops.remove(&id);
-        self.kept.remove(&id);
-        self.sessions.remove(&id);
-        self.tree.ended(id)
-    }
-
-    fn carry_out(&mut self, effects: Vec<Effect>) {
-        for effect in effects {
-            match effect {
-                // One that is still being compiled has no stop yet: `launch` finds that it is not wanted.
-                Effect::Stop(id) => {
-                    if let Some(stop) = self.stops.get(&id) {
-                        stop.request(Reason::Shutdown);
-                    }
-                }
-                Effect::Gone(id) => tracing::trace!(cell = %id, "a cell and all that it owned are gone"),
-            }
-        }
-        // A client that has started nothing holds nobody up.
-        if self.tree.len() == self.sessions.len() {
-            for done in self.waiting_for_quiet.drain(..) {
-                // Whoever asked may have stopped waiting.
-                let _ = done.send(());
-            }
-        }
-    }
-}
-
-/// Says more of an end than the event of it, where nobody else may be told why; not of the node's own cells, whose end
-/// it awaits itself.
-fn report(owner: Owner, id: CellId, name: &str, reason: &Reason) {
-    match reason {
-        _ if owner == Owner::Node => {}
-        Reason::Trap(trap) => {
-            tracing::warn!(cell = %id, name, %reason, backtrace = %trap.backtrace.trim_end(), "a cell ended");
-        }
-        Reason::HostFault(_) => tracing::error!(cell = %id, name, %reason, "a cell ended"),
-        Reason::Limit(_) => tracing::warn!(cell = %id, name, %reason, "a cell ended"),
-        _ => {}
     }
 }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use ww_cell::{Config, Duplex, Runtime};
 use ww_core::{Grants, Limits, Platform};
 
-use crate::{Executor, Guest, GuestVat, Owner, Process, Spec, Streams};
+use crate::{Clock, Executor, Guest, GuestVat, Owner, Process, Spec, Streams};
 
 /// Copies stdin to stdout until the end.
 pub(crate) const ECHO: &str = r#"(module
@@ -69,6 +69,58 @@ pub(crate) const CONNECT: &str = r#"(component
     (instance $cli (export "run" (func $run)))
     (export "wasi:cli/run@0.2.0" (instance $cli)))"#;
 
+/// Answers messages, by their first byte: `t` traps, `s` computes until it is stopped, `x` exits with 0, `e` with 3, `n`
+/// is answered with the number of the message in the life of the instance, a digit; all else with itself.
+pub(crate) const ACTOR: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+    (memory (export "memory") 1)
+    (global $count (mut i32) (i32.const 48))
+    (func $is (param i32) (result i32) (i32.eq (i32.load8_u (i32.const 64)) (local.get 0)))
+    (func (export "poll")
+        (global.set $count (i32.add (global.get $count) (i32.const 1)))
+        (i32.store (i32.const 0) (i32.const 64))
+        (i32.store (i32.const 4) (i32.const 1000))
+        (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 16)))
+        (i32.store (i32.const 4) (i32.load (i32.const 16)))
+        (if (call $is (i32.const 116)) (then (unreachable)))
+        (if (call $is (i32.const 115)) (then (loop (br 0))))
+        (if (call $is (i32.const 120)) (then (call $exit (i32.const 0))))
+        (if (call $is (i32.const 101)) (then (call $exit (i32.const 3))))
+        (if (call $is (i32.const 110)) (then (i32.store8 (i32.const 64) (global.get $count))))
+        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))))"#;
+
+/// Traps exits from its first message on, and answers all messages with nothing: it ignores being told to shut down.
+pub(crate) const STUBBORN: &str = r#"(component
+    (import "wetware:cell/process@0.1.0" (instance $process
+        (type $cases (variant (case "denied") (case "refused" string)))
+        (export "error" (type $error (eq $cases)))
+        (export "trap-exits" (func (param "on" bool) (result (result bool (error $error)))))))
+    (core module $memory
+        (memory (export "memory") 2)
+        (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 4096)))
+    (core instance $memory (instantiate $memory))
+    (alias core export $memory "memory" (core memory $mem))
+    (alias core export $memory "realloc" (core func $realloc))
+    (core func $trap (canon lower (func $process "trap-exits") (memory $mem) (realloc $realloc)))
+    (core module $main
+        (import "memory" "memory" (memory 1))
+        (import "host" "trap" (func $trap (param i32 i32)))
+        (func (export "handle") (param i32 i32) (result i32)
+            (call $trap (i32.const 1) (i32.const 64))
+            (i32.store (i32.const 128) (i32.const 0))
+            (i32.store (i32.const 132) (i32.const 0))
+            (i32.store (i32.const 136) (i32.const 0))
+            (i32.const 128)))
+    (core instance $main (instantiate $main
+        (with "memory" (instance $memory))
+        (with "host" (instance (export "trap" (func $trap))))))
+    (func $handle (param "body" (list u8)) (result (result (list u8) (error string)))
+        (canon lift (core func $main "handle") (memory $mem) (realloc $realloc)))
+    (instance $handler (export "handle" (func $handle)))
+    (export "wetware:cell/handler@0.1.0" (instance $handler)))"#;
+
 /// A program that exits with a code.
 pub(crate) fn exits(code: i32) -> String {
     format!(
@@ -97,7 +149,7 @@ pub(crate) fn spec(wat: &str) -> Spec {
         env: Vec::new(),
         limits: None,
         grants: Grants::none(),
-        files: None,
+        ..Spec::default()
     }
 }
 
@@ -155,6 +207,11 @@ impl House {
         let vat = Arc::new(Vat::default());
         let executor = Executor::start(&self.platform.arbiter(), self.runtime.clone(), Arc::clone(&vat) as _);
         (executor, vat)
+    }
+
+    /// An executor of its own, with a clock for its supervisors.
+    pub(crate) fn executor_with(&self, clock: Arc<dyn Clock>) -> Executor {
+        Executor::with_clock(&self.platform.arbiter(), self.runtime.clone(), Arc::new(Vat::default()), clock)
     }
 
     /// Compiles nothing until the answer is dropped. Only for [`House::slow`].

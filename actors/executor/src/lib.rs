@@ -2,20 +2,31 @@
 //!
 //! | file | concept |
 //! |---|---|
-//! | `executor` | the actor, and the handle through which cells are started |
-//! | `executor/session` | a client from outside as an owner |
+//! | `executor` | the handle through which cells and supervisors are started |
+//! | `starter` | the actor behind it, which owns all that runs; a client from outside as an owner |
 //! | `tree` | who owns whom, within which limits, and in which order things end: pure, no threads |
 //! | `process` | a started cell as its owner sees it |
+//! | `blueprint` | what a tree of supervisors and cells is built from |
+//! | `supervisor` | the actor that drives a supervisor, and its handle |
+//! | `clock` | the clock of supervisors |
 //! | `vat` | how a guest's connection reaches whoever serves capabilities |
 
+mod blueprint;
+mod clock;
 mod executor;
 #[cfg(test)]
 mod fixture;
 mod process;
+mod starter;
+mod supervisor;
 mod tree;
 mod vat;
 
-pub use executor::{Executor, MAX_STARTING, Owned, Serving, Session, SpawnError, Spec};
+pub use blueprint::{Blueprint, CellBlueprint, ChildSpec, Supervision, cell, supervisor};
+pub use clock::{Clock, SystemClock};
+pub use executor::{Executor, MAX_STARTING, Serving, SpawnError, Spec};
 pub use process::{Process, Streams};
+pub use starter::{Kind, Owned, Session};
+pub use supervisor::{CallError, Child, ChildInfo, ChildStatus, SupervisorHandle, Which};
 pub use tree::{Full, Owner};
-pub use vat::{Guest, GuestVat};
+pub use vat::{Guest, GuestVat, Handed};

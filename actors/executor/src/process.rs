@@ -9,11 +9,12 @@ use ww_core::{
     exit::{self, Reason},
 };
 
-/// A started cell. Dropping it ends the cell with `shutdown`.
+/// A started cell. Dropping it ends the cell with `shutdown`, unless it is detached or has a supervisor.
 pub struct Process {
     pub(crate) cell: Cell,
     pub(crate) exit: exit::Watch,
-    pub(crate) executor: WeakRecipient<Release>,
+    /// Who is told that nobody holds it any more; `None` if that does not matter to the cell.
+    pub(crate) executor: Option<WeakRecipient<Release>>,
     pub(crate) kept: Kept,
 }
 
@@ -56,6 +57,17 @@ impl Process {
         self.kept = Some(Box::new(something));
     }
 
+    /// Lets the cell outlive the process. It ends by itself, when it is stopped, or with its owner.
+    pub fn detach(&mut self) {
+        self.executor = None;
+    }
+
+    /// Another process of the same cell, which does not keep it alive.
+    #[must_use]
+    pub fn observer(&self) -> Self {
+        Self { cell: self.cell.clone(), exit: self.exit.clone(), executor: None, kept: None }
+    }
+
     /// Learns of its end, now or later, any number of times.
     pub fn exit(&self) -> &exit::Watch {
         &self.exit
@@ -78,7 +90,8 @@ impl Drop for Process {
     fn drop(&mut self) {
         // The executor knows whether its owner is ending as well: then it has its place in the order of ends. At most
         // one such message per process, so that they need no bound of their own.
-        match self.executor.upgrade() {
+        let Some(executor) = &self.executor else { return };
+        match executor.upgrade() {
             Some(executor) => executor.do_send(Release { id: self.id(), kept: self.kept.take() }),
             None => self.cell.stop(Reason::Shutdown),
         }

@@ -1,6 +1,7 @@
 //! Who owns whom: a pure state machine, events in, effects out.
 //!
-//! Every cell has one owner: another cell, or the node. When an owner ends, everything that it owned ends
+//! Every cell has one owner: another cell, a supervisor, or the node. A supervisor has an owner as well, and is counted
+//! as a cell without memory. When an owner ends, everything that it owned ends
 //! as well, one after the other in reverse order of its start, each with all that it owned in turn. Starts
 //! are counted against the limits of every owner above from the moment they are reserved, so that no
 //! number of starts at the same time exceeds them.
@@ -66,6 +67,8 @@ pub(crate) struct Tree {
 struct Node {
     owner: Owner,
     limits: Limits,
+    /// Bytes that it may use itself.
+    memory: u64,
     /// In the order of their start.
     children: Vec<CellId>,
     ended: bool,
@@ -85,12 +88,12 @@ pub(crate) enum Effect {
 }
 
 impl Tree {
-    /// Takes a place for a new cell.
+    /// Takes a place for a new cell, or for a supervisor, that may use `memory` bytes itself.
     ///
     /// # Errors
     ///
     /// Where a limit above it is reached, or its owner has ended. Then nothing has changed.
-    pub(crate) fn reserve(&mut self, owner: Owner, id: CellId, limits: Limits) -> Result<(), Full> {
+    pub(crate) fn reserve(&mut self, owner: Owner, id: CellId, limits: Limits, memory: u64) -> Result<(), Full> {
         if self.stopping {
             return Err(Full::OwnerEnded);
         }
@@ -108,15 +111,15 @@ impl Tree {
                 return Err(Full::Cells { above, most });
             }
             if let Some(most) = node.limits.subtree_memory
-                && node.memory_below.saturating_add(limits.memory) > most
+                && node.memory_below.saturating_add(memory) > most
             {
-                return Err(Full::Memory { above, wanted: limits.memory, most });
+                return Err(Full::Memory { above, wanted: memory, most });
             }
         }
         for above in self.above(owner) {
             if let Some(node) = self.nodes.get_mut(&above) {
                 node.cells_below += 1;
-                node.memory_below = node.memory_below.saturating_add(limits.memory);
+                node.memory_below = node.memory_below.saturating_add(memory);
             }
         }
         match owner {
@@ -130,6 +133,7 @@ impl Tree {
         let node = Node {
             owner,
             limits,
+            memory,
             children: Vec::new(),
             ended: false,
             stopping: false,
@@ -208,7 +212,7 @@ impl Tree {
         for above in self.above(node.owner) {
             if let Some(above) = self.nodes.get_mut(&above) {
                 above.cells_below -= 1;
-                above.memory_below = above.memory_below.saturating_sub(node.limits.memory);
+                above.memory_below = above.memory_below.saturating_sub(node.memory);
             }
         }
         match node.owner {
@@ -261,12 +265,17 @@ mod tests {
         CellId::new(number)
     }
 
+    fn reserve(tree: &mut Tree, owner: Owner, cell: u64, limits: Limits) -> Result<(), Full> {
+        let memory = limits.memory;
+        tree.reserve(owner, id(cell), limits, memory)
+    }
+
     /// A tree of cells, each given with its owner; 0 is the node.
     fn tree(cells: &[(u64, u64)]) -> Tree {
         let mut tree = Tree::default();
         for &(cell, owner) in cells {
             let owner = if owner == 0 { Owner::Node } else { Owner::Cell(id(owner)) };
-            tree.reserve(owner, id(cell), Limits::default()).expect("there is room");
+            reserve(&mut tree, owner, cell, Limits::default()).expect("there is room");
         }
         tree
     }
@@ -320,7 +329,7 @@ mod tests {
     fn a_stopping_node_ends_its_cells_in_reverse_order_and_starts_none() {
         let mut tree = tree(&[(1, 0), (2, 0), (3, 1)]);
         let effects = tree.stop();
-        assert_eq!(tree.reserve(Owner::Node, id(9), Limits::default()), Err(Full::OwnerEnded));
+        assert_eq!(reserve(&mut tree, Owner::Node, 9, Limits::default()), Err(Full::OwnerEnded));
         assert_eq!(settle(&mut tree, effects), [2, 1, 3]);
         assert!(tree.len() == 0);
     }
@@ -330,7 +339,7 @@ mod tests {
         let mut tree = tree(&[(1, 0), (2, 1)]);
         tree.ended(id(1));
         for owner in [1, 2, 77] {
-            assert_eq!(tree.reserve(Owner::Cell(id(owner)), id(9), Limits::default()), Err(Full::OwnerEnded));
+            assert_eq!(reserve(&mut tree, Owner::Cell(id(owner)), 9, Limits::default()), Err(Full::OwnerEnded));
         }
         assert!(!tree.is_wanted(id(2)));
     }
@@ -340,8 +349,8 @@ mod tests {
         let mut tree = Tree::default();
         let limits =
             Limits { children: 2, subtree_cells: 2, memory: 10, subtree_memory: Some(25), ..Limits::default() };
-        let start = |tree: &mut Tree, owner, cell| tree.reserve(Owner::Cell(id(owner)), id(cell), limits.clone());
-        tree.reserve(Owner::Node, id(1), limits.clone()).expect("the first");
+        let start = |tree: &mut Tree, owner, cell| reserve(tree, Owner::Cell(id(owner)), cell, limits.clone());
+        reserve(&mut tree, Owner::Node, 1, limits.clone()).expect("the first");
         start(&mut tree, 1, 2).expect("one child");
         start(&mut tree, 2, 3).expect("one grandchild");
         assert_eq!(start(&mut tree, 1, 4), Err(Full::Cells { above: id(1), most: 2 }));
@@ -352,7 +361,7 @@ mod tests {
         tree.ended(id(4));
         let greedy = Limits { memory: 20, ..limits.clone() };
         assert_eq!(
-            tree.reserve(Owner::Cell(id(1)), id(6), greedy),
+            reserve(&mut tree, Owner::Cell(id(1)), 6, greedy),
             Err(Full::Memory { above: id(1), wanted: 20, most: 25 })
         );
     }

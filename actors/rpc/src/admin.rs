@@ -23,7 +23,7 @@ use crate::context::Context;
 mod events;
 mod logs;
 mod process;
-mod status;
+pub(crate) mod status;
 mod tree;
 
 /// Subscriptions of one client at once: as many as a screen has room for.

@@ -2,23 +2,22 @@
 
 use std::rc::Rc;
 
-use bytes::Bytes;
 use capnp::Error;
 use ww_core::grants::ExecutorMethod;
 use ww_executor::{Owner, Spec};
-use ww_schema::peer_capnp::executor;
+use ww_schema::{cell_capnp, peer_capnp::executor};
 
 use crate::{
     context::{Context, denied},
-    process,
+    process, program, shelf, spec, supervisor,
 };
 
 /// Largest program in a message, in bytes: together with what is around it, it fits into one message.
-const MAX_PROGRAM: usize = 48 << 20;
+pub(crate) const MAX_PROGRAM: usize = 48 << 20;
 
 /// Arguments and environment of one program together, in bytes, each with the NUL after it, so that empty ones count:
 /// what Linux grants a process by default is 2 MiB.
-const MAX_STRINGS: usize = 1 << 20;
+pub(crate) const MAX_STRINGS: usize = 1 << 20;
 
 struct Server(Context);
 
@@ -33,10 +32,7 @@ impl Server {
     }
 
     fn spec(&self, params: executor::run_bytes_params::Reader<'_>) -> Result<Spec, Error> {
-        let wasm = params.get_wasm()?;
-        if wasm.len() > MAX_PROGRAM {
-            return Err(Error::failed(format!("a program of {} bytes: at most {MAX_PROGRAM} are taken", wasm.len())));
-        }
+        let wasm = spec::program_bytes(params.get_wasm()?)?;
         let mut room = MAX_STRINGS;
         let args = texts(params.get_args()?, &mut room)?;
         let env = texts(params.get_env()?, &mut room)?;
@@ -44,18 +40,20 @@ impl Server {
         Ok(Spec {
             name: format!("child of {}", self.0.guest.id),
             names: Vec::new(),
-            wasm: Bytes::copy_from_slice(wasm),
+            wasm,
             args,
             env,
             limits: None,
             grants: self.0.guest.grants.for_child(),
+            program: None,
             files: None,
+            handed: self.0.guest.handed.clone(),
         })
     }
 }
 
 /// The texts of a list, as long as there is room for them.
-fn texts(list: capnp::text_list::Reader<'_>, room: &mut usize) -> Result<Vec<String>, Error> {
+pub(crate) fn texts(list: capnp::text_list::Reader<'_>, room: &mut usize) -> Result<Vec<String>, Error> {
     list.iter()
         .map(|text| {
             let text = text?;
@@ -73,7 +71,7 @@ fn texts(list: capnp::text_list::Reader<'_>, room: &mut usize) -> Result<Vec<Str
         .collect()
 }
 
-fn variable(entry: String) -> Result<(String, String), Error> {
+pub(crate) fn variable(entry: String) -> Result<(String, String), Error> {
     match entry.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(Error::failed(format!("{entry:?} is no environment variable: expected KEY=VALUE"))),
@@ -91,7 +89,7 @@ impl executor::Server for Server {
         drop(params);
         let owner = Owner::Cell(self.0.guest.id);
         let process = self.0.executor.run(owner, spec).await.map_err(|error| Error::failed(error.to_string()))?;
-        results.get().set_process(process::client(process));
+        results.get().set_process(process::client(process, &self.0));
         Ok(())
     }
 
@@ -102,6 +100,60 @@ impl executor::Server for Server {
     ) -> Result<(), Error> {
         self.require(ExecutorMethod::Echo)?;
         results.get().set_response(params.get()?.get_message()?);
+        Ok(())
+    }
+
+    async fn load(
+        self: Rc<Self>,
+        params: executor::LoadParams,
+        mut results: executor::LoadResults,
+    ) -> Result<(), Error> {
+        self.require(ExecutorMethod::Load)?;
+        let wasm = spec::program_bytes(params.get()?.get_wasm()?)?;
+        drop(params);
+        let program = self.0.executor.load(wasm.clone(), &self.0.limits()?).await;
+        let program = program.map_err(|error| Error::failed(error.to_string()))?;
+        results.get().set_program(shelf::new_program(program::Server { wasm, program }));
+        Ok(())
+    }
+
+    async fn spawn(
+        self: Rc<Self>,
+        params: executor::SpawnParams,
+        mut results: executor::SpawnResults,
+    ) -> Result<(), Error> {
+        self.require(ExecutorMethod::Spawn)?;
+        let wanted = params.get()?.get_spec()?;
+        if wanted.get_restart()? != cell_capnp::Restart::Temporary {
+            return Err(Error::failed(
+                "restart: only a supervisor starts a cell again, use `Executor.supervisor`".into(),
+            ));
+        }
+        let detached = wanted.get_detached();
+        let (spec, serving) = spec::cell(&self.0, wanted).await?;
+        drop(params);
+        let owner = Owner::Cell(self.0.guest.id);
+        let process = self.0.executor.spawn(owner, spec, serving).await;
+        let mut process = process.map_err(|error| Error::failed(error.to_string()))?;
+        if detached {
+            process.detach();
+        }
+        results.get().set_process(process::serving(process, &self.0));
+        Ok(())
+    }
+
+    async fn supervisor(
+        self: Rc<Self>,
+        params: executor::SupervisorParams,
+        mut results: executor::SupervisorResults,
+    ) -> Result<(), Error> {
+        self.require(ExecutorMethod::Supervisor)?;
+        let supervision = spec::supervision(&self.0, params.get()?.get_options()?).await?;
+        drop(params);
+        let owner = Owner::Cell(self.0.guest.id);
+        let handle = self.0.executor.supervisor(owner, supervision).await;
+        let handle = handle.map_err(|error| Error::failed(error.to_string()))?;
+        results.get().set_supervisor(supervisor::client(handle, self.0.clone()));
         Ok(())
     }
 }

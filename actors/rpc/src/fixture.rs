@@ -12,7 +12,7 @@ use tokio::{sync::oneshot, task::LocalSet};
 use tokio_util::compat::{TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
 use ww_cell::{Duplex, Runtime, pipe};
 use ww_core::{Grants, Limits, Platform, task};
-use ww_executor::{Executor, Guest, GuestVat, Owner, Process, Spec, Streams};
+use ww_executor::{Executor, Guest, GuestVat, Handed, Owner, Process, Spec, Streams};
 use ww_schema::peer_capnp::{byte_stream, executor, host, process};
 
 use crate::{Clients, Dial, Dialled, Network, Outcome, Peer, Vats, client::Connection, client::Local, host as server};
@@ -50,6 +50,25 @@ pub(crate) const COMPLAIN: &str = r#"(module
         (call $put (i32.const 1) (i32.const 64) (i32.const 3))
         (call $put (i32.const 2) (i32.const 80) (i32.const 4))
         (call $exit (i32.const 3))))"#;
+
+/// Answers messages, by their first byte: `t` traps, `s` computes until it is stopped, `n` is answered with the number of
+/// the message in the life of the instance, a digit; all else with itself.
+pub(crate) const ACTOR: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (global $count (mut i32) (i32.const 48))
+    (func $is (param i32) (result i32) (i32.eq (i32.load8_u (i32.const 64)) (local.get 0)))
+    (func (export "poll")
+        (global.set $count (i32.add (global.get $count) (i32.const 1)))
+        (i32.store (i32.const 0) (i32.const 64))
+        (i32.store (i32.const 4) (i32.const 1000))
+        (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 16)))
+        (i32.store (i32.const 4) (i32.load (i32.const 16)))
+        (if (call $is (i32.const 116)) (then (unreachable)))
+        (if (call $is (i32.const 115)) (then (loop (br 0))))
+        (if (call $is (i32.const 110)) (then (i32.store8 (i32.const 64) (global.get $count))))
+        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))))"#;
 
 /// Longer than anything here takes on a busy machine: what is still missing then will never come.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -210,7 +229,7 @@ pub(crate) struct Connected {
 async fn guest(grants: Grants, limits: Limits) -> ((Process, Streams), Guest) {
     let spec = Spec { limits: Some(limits), ..spec(ECHO, grants.clone()) };
     let cell = house().executor.run(Owner::Node, spec).await.expect("there is room");
-    let guest = Guest { id: cell.0.id(), grants };
+    let guest = Guest { id: cell.0.id(), grants, files: None, handed: None };
     (cell, guest)
 }
 
@@ -229,7 +248,7 @@ fn spec(wat: &str, grants: Grants) -> Spec {
         env,
         limits: None,
         grants,
-        files: None,
+        ..Spec::default()
     }
 }
 
@@ -249,12 +268,19 @@ pub(crate) async fn connected(grants: Grants, limits: Limits) -> Connected {
 }
 
 /// The parts of a vat, for a test that drives it itself: its end of a connection, its bootstrap, and the other end.
-pub(crate) async fn parts() -> (Duplex, host::Client, Connected) {
+pub(crate) async fn parts(handed: Option<Handed>) -> (Duplex, host::Client, Connected) {
     let (cell, guest) = guest(Grants::all(), Limits::default()).await;
+    let guest = Guest { handed, ..guest };
     let (network, asked, gone) = network();
     let (duplex, to_vat, from_vat) = duplex();
-    let context = crate::context::Context::new(guest, Arc::new(network), house().executor.clone());
+    let (executor, vats) = (house().executor.clone(), house().vats.clone());
+    let context = crate::context::Context::new(guest, Arc::new(network), executor, vats);
     (duplex, server::client(context), Connected { to_vat, from_vat, cell, asked, gone })
+}
+
+/// The thread of the vats.
+pub(crate) fn vats() -> actix::ArbiterHandle {
+    house().vats.clone()
 }
 
 /// A client's vat. It ends with this.
@@ -292,6 +318,11 @@ impl Session {
     /// Ends the client's vat, and with it every capability.
     pub(crate) fn disconnect(self) -> ((Process, Streams), oneshot::Receiver<()>) {
         (self.cell, self.gone)
+    }
+
+    /// The cells of the node.
+    pub(crate) fn directory(&self) -> &'static ww_cell::Directory {
+        house().executor.directory()
     }
 
     /// The executor, before anybody has answered.

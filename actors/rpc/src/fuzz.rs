@@ -42,6 +42,7 @@ impl Network for Nobody {
 struct House {
     threads: tokio::runtime::Runtime,
     executor: Executor,
+    arbiter: actix::ArbiterHandle,
     _platform: Platform,
 }
 
@@ -50,9 +51,10 @@ static HOUSE: LazyLock<House> = LazyLock::new(|| {
     let threads = threads.expect("a runtime starts");
     let platform = Platform::start(threads.handle().clone()).expect("the threads start");
     let sandbox = Runtime::start(Config::default(), threads.handle().clone()).expect("the sandbox starts");
-    let vats = Vats::new(platform.arbiter(), Arc::new(Nobody));
+    let arbiter = platform.arbiter();
+    let vats = Vats::new(arbiter.clone(), Arc::new(Nobody));
     let executor = Executor::start(&platform.arbiter(), sandbox, Arc::new(vats));
-    House { threads, executor, _platform: platform }
+    House { threads, executor, arbiter, _platform: platform }
 });
 
 /// Feeds bytes to the vat of a client, which takes whatever comes and ends with it.
@@ -60,8 +62,9 @@ pub fn vat(bytes: &[u8]) {
     let (house, bytes) = (&*HOUSE, bytes.to_vec());
     LocalSet::new().block_on(&house.threads, async move {
         let session = house.executor.open_session(Limits::default()).await.expect("the executor runs");
-        let guest = Guest { id: session.id(), grants: Grants::all() };
-        let context = Context::new(guest, Arc::new(Nobody), house.executor.clone());
+        let guest = Guest { id: session.id(), grants: Grants::all(), files: None, handed: None };
+        let context = Context::new(guest, Arc::new(Nobody), house.executor.clone(), house.arbiter.clone());
+        let context = context.of_client(Limits::default());
         let bootstrap = local::client(context, Arc::new(|| {})).client;
         let reader = std::io::Cursor::new(bytes);
         drive(reader, sink(), bootstrap, session.id().get(), Rc::new(Load::default())).await;

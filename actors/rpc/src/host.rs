@@ -10,6 +10,7 @@ use crate::{
     context::{Context, MAX_DIALS, denied},
     exchange, executor,
     network::Dial,
+    shelf::Key,
 };
 
 /// Addresses that one call may bring: more than any peer has.
@@ -117,6 +118,16 @@ impl host::Server for Server {
         };
         let dialled = self.0.network.dial(dial).await.map_err(Error::failed)?;
         results.get().set_exchange(exchange::client(dialled, place));
+        Ok(())
+    }
+
+    async fn grant(self: Rc<Self>, params: host::GrantParams, mut results: host::GrantResults) -> Result<(), Error> {
+        self.require(HostMethod::Grant)?;
+        let params = params.get()?;
+        let name = params.get_name()?.to_str()?;
+        let key = self.0.guest.handed.as_ref().and_then(|handed| handed.downcast_ref::<Key>());
+        let client = key.and_then(|key| key.get(name)).ok_or_else(|| denied(format_args!("{name:?}")))?;
+        results.get().init_cap().set_as_capability(client.hook);
         Ok(())
     }
 }

@@ -6,8 +6,9 @@
 //! | `clients`, `local`, `admin` | the clients of the control socket, and what they get |
 //! | `client` | the other end of that socket |
 //! | `context` | what the servers of one cell share |
-//! | `host`, `executor`, `process`, `exchange`, `byte_stream` | one server per interface |
-//! | `exit_reason` | how a reason is written |
+//! | `host`, `executor`, `program`, `process`, `exchange`, `byte_stream`, `supervisor`, `watching` | one server per interface |
+//! | `spec`, `exit_reason` | specs of cells and supervisors as they are read, exit reasons as they are written |
+//! | `shelf` | what belongs to the thread of the vats: capabilities that cells were handed |
 //! | `network` | what a `Host` needs to know of the network, implemented elsewhere |
 //! | `watched`, `load`, `traced` | what passes through a vat: kept within bounds, and logged at level trace |
 //!
@@ -30,9 +31,14 @@ mod load;
 mod local;
 mod network;
 mod process;
+mod program;
+mod shelf;
+mod spec;
+mod supervisor;
 mod traced;
 mod vats;
 mod watched;
+mod watching;
 
 pub use admin::StopNode;
 pub use clients::{Clients, MAX_CLIENTS};

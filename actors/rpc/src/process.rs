@@ -1,37 +1,86 @@
 //! The server of `Process`: one incarnation of a cell.
 
-use std::{rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use capnp::Error;
 use tokio::sync::Mutex;
-use ww_cell::{pipe, tail};
-use ww_core::exit;
+use ww_cell::{Directory, pipe, tail};
+use ww_core::{CellId, exit, limits::DEFAULT_DEADLINE};
 use ww_executor::{Process, Streams};
 use ww_schema::peer_capnp::process;
 
-use crate::byte_stream::{self, End};
+use crate::{
+    admin::status,
+    byte_stream::{self, End},
+    context::Context,
+    shelf, watching,
+};
 
-/// The process ends when the last capability that leads to it is dropped: this one, or one of its streams.
-struct Server {
+/// The process ends when the last capability that leads to it is dropped, this one or one of its streams, unless it is
+/// detached or has a supervisor.
+pub(crate) struct Server {
     process: Rc<Process>,
     exit: exit::Watch,
+    /// Of a cell whose `main` runs once.
+    streams: Option<Ends>,
+    context: Context,
+}
+
+struct Ends {
     stdin: Arc<Mutex<pipe::Writer>>,
     stdout: Arc<Mutex<pipe::Reader>>,
     stderr: Arc<Mutex<tail::Reader>>,
 }
 
-/// A `Process` that ends when the client and its streams are dropped.
-pub(crate) fn client((mut process, streams): (Process, Streams)) -> process::Client {
+/// A `Process` of a cell whose `main` runs once.
+pub(crate) fn client((mut process, streams): (Process, Streams), context: &Context) -> process::Client {
     let stdin = Arc::new(Mutex::new(streams.stdin));
     let stdout = Arc::new(Mutex::new(streams.stdout));
     let stderr = Arc::new(Mutex::new(streams.stderr));
     process.keep((Arc::clone(&stdin), Arc::clone(&stdout)));
-    capnp_rpc::new_client(Server { exit: process.exit().clone(), process: Rc::new(process), stdin, stdout, stderr })
+    new(process, Some(Ends { stdin, stdout, stderr }), context)
+}
+
+/// A `Process` of a cell that serves messages.
+pub(crate) fn serving(process: Process, context: &Context) -> process::Client {
+    new(process, None, context)
+}
+
+/// A `Process` that does not keep its cell alive.
+pub(crate) fn observer(process: &Process, context: &Context) -> process::Client {
+    new(process.observer(), None, context)
+}
+
+fn new(process: Process, streams: Option<Ends>, context: &Context) -> process::Client {
+    let exit = process.exit().clone();
+    shelf::new_process(Server { process: Rc::new(process), exit, streams, context: context.clone() })
+}
+
+impl Server {
+    fn streams(&self) -> Result<&Ends, Error> {
+        self.streams.as_ref().ok_or_else(|| {
+            Error::failed(
+                "the cell serves messages: each has its own input and output, and its errors go to the log".into(),
+            )
+        })
+    }
+
+    fn directory(&self) -> &Directory {
+        self.context.executor.directory()
+    }
+
+    /// The cell that another `Process` of this node stands for.
+    async fn other(other: process::Client) -> Result<CellId, Error> {
+        let other = shelf::process_of(other).await;
+        other
+            .map(|other| other.process.id())
+            .ok_or_else(|| Error::failed("the other is no process of this node".into()))
+    }
 }
 
 impl process::Server for Server {
     async fn stdin(self: Rc<Self>, _: process::StdinParams, mut results: process::StdinResults) -> Result<(), Error> {
-        let end = End::Writer(Arc::clone(&self.stdin));
+        let end = End::Writer(Arc::clone(&self.streams()?.stdin));
         results.get().set_stream(byte_stream::client(end, self.process.clone()));
         Ok(())
     }
@@ -41,7 +90,7 @@ impl process::Server for Server {
         _: process::StdoutParams,
         mut results: process::StdoutResults,
     ) -> Result<(), Error> {
-        let end = End::Reader(Arc::clone(&self.stdout));
+        let end = End::Reader(Arc::clone(&self.streams()?.stdout));
         results.get().set_stream(byte_stream::client(end, self.process.clone()));
         Ok(())
     }
@@ -51,7 +100,7 @@ impl process::Server for Server {
         _: process::StderrParams,
         mut results: process::StderrResults,
     ) -> Result<(), Error> {
-        let end = End::Tail(Arc::clone(&self.stderr));
+        let end = End::Tail(Arc::clone(&self.streams()?.stderr));
         results.get().set_stream(byte_stream::client(end, self.process.clone()));
         Ok(())
     }
@@ -59,6 +108,64 @@ impl process::Server for Server {
     async fn wait(self: Rc<Self>, _: process::WaitParams, mut results: process::WaitResults) -> Result<(), Error> {
         let reason = self.exit.wait().await;
         results.get().set_exit_code(reason.code().into());
+        Ok(())
+    }
+
+    async fn send(self: Rc<Self>, params: process::SendParams, mut results: process::SendResults) -> Result<(), Error> {
+        let (message, timeout) = {
+            let params = params.get()?;
+            let timeout = match params.get_deadline() {
+                0 => DEFAULT_DEADLINE,
+                milliseconds => Duration::from_millis(milliseconds.into()),
+            };
+            (params.get_message()?.to_vec(), timeout)
+        };
+        drop(params);
+        let cell = self.process.cell();
+        let mut envelope = cell.envelope(Some(timeout));
+        envelope.sender = self.context.sender();
+        let reply = cell.ask(envelope, message).await.map_err(|failure| Error::failed(failure.to_string()))?;
+        results.get().set_reply(&reply);
+        Ok(())
+    }
+
+    async fn kill(self: Rc<Self>, _: process::KillParams, _: process::KillResults) -> Result<(), Error> {
+        self.process.kill().await;
+        Ok(())
+    }
+
+    async fn status(
+        self: Rc<Self>,
+        _: process::StatusParams,
+        mut results: process::StatusResults,
+    ) -> Result<(), Error> {
+        status::set(results.get().init_status(), self.directory(), self.process.cell());
+        Ok(())
+    }
+
+    async fn monitor(
+        self: Rc<Self>,
+        params: process::MonitorParams,
+        mut results: process::MonitorResults,
+    ) -> Result<(), Error> {
+        let observer = params.get()?.get_observer()?;
+        results.get().set_monitor(watching::monitor(&self.process, observer, &self.context)?);
+        Ok(())
+    }
+
+    async fn link(self: Rc<Self>, params: process::LinkParams, _: process::LinkResults) -> Result<(), Error> {
+        let other = Self::other(params.get()?.get_other()?).await?;
+        self.directory().link(self.process.id(), other).map_err(|refused| Error::failed(refused.to_string()))
+    }
+
+    async fn unlink(self: Rc<Self>, params: process::UnlinkParams, _: process::UnlinkResults) -> Result<(), Error> {
+        let other = Self::other(params.get()?.get_other()?).await?;
+        self.directory().unlink(self.process.id(), other);
+        Ok(())
+    }
+
+    async fn lease(self: Rc<Self>, _: process::LeaseParams, mut results: process::LeaseResults) -> Result<(), Error> {
+        results.get().set_lease(watching::lease(Rc::clone(&self.process)));
         Ok(())
     }
 }

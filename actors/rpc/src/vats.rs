@@ -60,6 +60,7 @@ impl Vats {
         (reader, writer): (impl AsyncRead + Send + Unpin + 'static, impl AsyncWrite + Send + Unpin + 'static),
     ) {
         let (network, executor, clients) = (Arc::clone(&self.network), executor.clone(), clients.clone());
+        let vats = self.arbiter.clone();
         let served = self.arbiter.spawn_fn(move || {
             let serving = async move {
                 let load = Rc::new(Load::default());
@@ -67,9 +68,10 @@ impl Vats {
                     tracing::warn!("a client was sent away: there are as many as there may be");
                     return;
                 };
-                let Ok(session) = executor.open_session(limits).await else { return };
-                let guest = Guest { id: session.id(), grants: Grants::all() };
-                let (client, context) = (session.id(), Context::new(guest, network, executor));
+                let Ok(session) = executor.open_session(limits.clone()).await else { return };
+                let guest = Guest { id: session.id(), grants: Grants::all(), files: None, handed: None };
+                let client = session.id();
+                let context = Context::new(guest, network, executor, vats).of_client(limits);
                 tracing::debug!(%client, "a client connected");
                 let bootstrap = local::client(context, stop).client;
                 tokio::select! {
@@ -90,9 +92,9 @@ impl GuestVat for Vats {
     fn serve(&self, executor: &Executor, guest: Guest, connection: ww_cell::Duplex) {
         let network = Arc::clone(&self.network);
         let executor = executor.clone();
-        let cell = guest.id;
+        let (cell, vats) = (guest.id, self.arbiter.clone());
         let served = self.arbiter.spawn_fn(move || {
-            let bootstrap = host::client(Context::new(guest, network, executor));
+            let bootstrap = host::client(Context::new(guest, network, executor, vats));
             // Ends with the connection, which ends with the guest.
             drop(task::spawn_local(task::Kind::detached("vat", cell), serve(connection, bootstrap, cell.get())));
         });

@@ -110,6 +110,12 @@ impl Options {
         Self { strategy, ..Self::default() }
     }
 
+    /// These options, with another number of restarts that may happen within a period.
+    #[must_use]
+    pub const fn intensity(self, intensity: u32, period: Duration) -> Self {
+        Self { intensity, period, ..self }
+    }
+
     /// Checks the options alone.
     ///
     /// # Errors

@@ -160,6 +160,34 @@ impl<C> ChildSpec<C> {
         }
     }
 
+    /// The same child, started again by another rule.
+    #[must_use]
+    pub fn restart(mut self, restart: Restart) -> Self {
+        self.restart = restart;
+        self
+    }
+
+    /// The same child, stopped in another way.
+    #[must_use]
+    pub fn shutdown(mut self, shutdown: Shutdown) -> Self {
+        self.shutdown = shutdown;
+        self
+    }
+
+    /// The same child, whose end can end its supervisor.
+    #[must_use]
+    pub fn significant(mut self) -> Self {
+        self.significant = true;
+        self
+    }
+
+    /// The same child, with a wait before it is started again.
+    #[must_use]
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.backoff = Some(backoff);
+        self
+    }
+
     /// Checks the spec for a supervisor with this `auto_shutdown`.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ GREETING = "hello"
 "with space" = ""
 
 [grants]
-host = ["id", "addrs", "peers", "connect", "executor", "dial"]
+host = ["id", "addrs", "peers", "connect", "executor", "dial", "grant"]
 executor = ["runBytes"]
 loader = false
 mail = ["store"]

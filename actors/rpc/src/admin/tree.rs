@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use ww_cell::Directory;
 use ww_core::CellId;
-use ww_executor::{Owned, Owner};
+use ww_executor::{Kind, Owned, Owner};
 use ww_schema::admin_capnp::tree_node;
 
 use super::status;
@@ -40,18 +40,22 @@ fn set_children(
     for (index, child) in (0..list.len()).zip(children) {
         let mut node = list.reborrow().get(index);
         node.set_cell(child.id.get());
-        set_cell(node.reborrow(), directory, child.id, child.session);
+        node.set_supervisor(child.kind == Kind::Supervisor);
+        set_cell(node.reborrow(), directory, child.id, child.kind);
         set_children(node, directory, below, Owner::Cell(child.id), depth - 1);
     }
 }
 
-fn set_cell(mut node: tree_node::Builder<'_>, directory: &Directory, id: CellId, session: bool) {
+fn set_cell(mut node: tree_node::Builder<'_>, directory: &Directory, id: CellId, kind: Kind) {
     match directory.cell_or_ended(id) {
         Some(cell) => {
             node.set_label(cell.name());
             status::set(node.init_status(), directory, &cell);
         }
-        None if session => node.set_label("client"),
-        None => node.set_label("starting"),
+        None => node.set_label(match kind {
+            Kind::Session => "client",
+            Kind::Supervisor => "supervisor",
+            Kind::Cell => "starting",
+        }),
     }
 }

@@ -1,20 +1,19 @@
 //! What a guest may ask its node.
 
-use capnp::{Error, ErrorKind};
-use ww_core::{
-    Grants,
-    grants::{ExecutorMethod, HostMethod},
+use std::collections::HashMap;
+
+use capnp::{
+    ErrorKind,
+    capability::{Client, FromClientHook},
 };
+use ww_core::{Grants, grants::ExecutorMethod};
 use ww_schema::cell_capnp::{
     exchange::{self, outcome::Which},
     exit_reason,
 };
 
-use super::{MAX_ADDRS, count};
-use crate::{
-    context::MAX_DIALS,
-    fixture::{ECHO, Session, close, local, read, run, session, soon, wasm, write},
-};
+use super::*;
+use crate::fixture::{ECHO, Session, close, local, parts, read, run, session, soon, vats, wasm, write};
 
 fn list(list: capnp::Result<capnp::data_list::Reader<'_>>) -> Vec<Vec<u8>> {
     let list = list.expect("a list");
@@ -155,21 +154,38 @@ fn a_cell_has_a_bounded_number_of_messages_under_way_and_gives_up_those_that_it_
     });
 }
 
+/// How a grant that was not handed over is refused.
+const NOTHING: &str = "denied: \"nothing\"";
+
 /// Calls each method that can be granted, and returns the names of those that were denied.
 async fn denied_methods(session: &Session) -> Vec<String> {
     let executor = session.executor();
     let host = &session.host;
     let mut request = executor.echo_request();
     request.get().set_message("x");
+    let mut load = executor.load_request();
+    load.get().set_wasm(&wasm(ECHO));
+    let mut spawn = executor.spawn_request();
+    spawn.get().init_spec().init_program().set_wasm(&wasm(ECHO));
+    let mut grant = host.grant_request();
+    grant.get().set_name("nothing");
+    let granted = soon(grant.send().promise).await.map(drop);
     let results = [
         soon(host.id_request().send().promise).await.map(drop),
         soon(host.addrs_request().send().promise).await.map(drop),
         soon(host.peers_request().send().promise).await.map(drop),
         connect(session, b"friend", &[]).await,
         dial(session, b"friend", "echo", 0).await.map(drop),
+        granted.or_else(|error| {
+            // Refused because nothing was handed over under this name, not because of the method.
+            if error.extra.contains(NOTHING) { Ok(()) } else { Err(error) }
+        }),
         soon(host.executor_request().send().promise).await.map(drop),
         run(&executor, &wasm(ECHO), &[], &[]).done().await.map(drop),
         soon(request.send().promise).await.map(drop),
+        soon(load.send().promise).await.map(drop),
+        soon(spawn.send().promise).await.map(drop),
+        soon(executor.supervisor_request().send().promise).await.map(drop),
     ];
     let denied = results.into_iter().filter_map(|result| {
         let error = result.err()?;
@@ -183,22 +199,26 @@ async fn denied_methods(session: &Session) -> Vec<String> {
 #[test]
 fn each_grant_grants_one_method() {
     /// All, in the order in which they are called.
-    const METHODS: [&str; 8] = [
+    const METHODS: [&str; 12] = [
         "Host.id",
         "Host.addrs",
         "Host.peers",
         "Host.connect",
         "Host.dial",
+        "Host.grant",
         "Host.executor",
         "Executor.runBytes",
         "Executor.echo",
+        "Executor.load",
+        "Executor.spawn",
+        "Executor.supervisor",
     ];
     let without = |denied: &str| METHODS.into_iter().filter(|method| *method != denied).collect::<Vec<_>>();
     local(async {
         assert_eq!(denied_methods(&session(Grants::all()).await).await, [""; 0]);
         // Without the executor, its methods are out of reach: they fail with the denial of what leads to them.
-        let unreachable = ["Host.executor"; 3];
-        let nothing: Vec<_> = METHODS[..5].iter().copied().chain(unreachable).collect();
+        let unreachable = ["Host.executor"; 6];
+        let nothing: Vec<_> = METHODS[..6].iter().copied().chain(unreachable).collect();
         assert_eq!(denied_methods(&session(Grants::none()).await).await, nothing);
 
         for method in HostMethod::ALL {
@@ -213,7 +233,7 @@ fn each_grant_grants_one_method() {
             let one = Grants { host: [method].into(), ..Grants::none() };
             let mut expected = without(&method.to_string());
             if method != HostMethod::Executor {
-                expected.splice(expected.len() - 3.., unreachable);
+                expected.splice(expected.len() - 6.., unreachable);
             }
             assert_eq!(denied_methods(&session(one).await).await, expected, "with {method}");
         }
@@ -233,18 +253,37 @@ fn methods_that_do_not_exist_yet_are_unimplemented() {
         let process = run(&executor, &wasm(ECHO), &[], &[]).process;
         let host = &session.host;
         let errors = [
-            soon(host.grant_request().send().promise).await.map(drop),
             soon(host.registry_request().send().promise).await.map(drop),
             soon(host.nodes_request().send().promise).await.map(drop),
             soon(host.narrow_request().send().promise).await.map(drop),
-            soon(executor.load_request().send().promise).await.map(drop),
-            soon(executor.spawn_request().send().promise).await.map(drop),
-            soon(executor.supervisor_request().send().promise).await.map(drop),
-            soon(process.kill_request().send().promise).await.map(drop),
-            soon(process.status_request().send().promise).await.map(drop),
+            soon(process.open_request().send().promise).await.map(drop),
         ];
         for error in errors {
             assert_eq!(error.expect_err("unimplemented").kind, ErrorKind::Unimplemented);
+        }
+    });
+}
+
+#[test]
+fn a_grant_is_the_capability_that_was_handed_over_under_its_name() {
+    local(async {
+        let (_duplex, own, _connected) = parts(None).await;
+        let handed = HashMap::from([("self".to_owned(), own.cast_to::<Client>())]);
+        let key = Key::new(handed, vats());
+        let (_duplex, host, _connected) = parts(Some(Arc::new(key))).await;
+        let grant = |name: &str| {
+            let mut request = host.grant_request();
+            request.get().set_name(name);
+            soon(request.send().promise)
+        };
+        let response = grant("self").await.expect("it was handed over");
+        let client: host::Client =
+            response.get().and_then(|response| response.get_cap().get_as_capability()).expect("a capability");
+        let id = soon(client.id_request().send().promise).await.expect("an answer");
+        assert_eq!(id.get().and_then(|id| id.get_peer_id()).expect("bytes"), b"me");
+        for other in ["", "Self", "wetware:cell/mail"] {
+            let error = grant(other).await.map(drop).expect_err("it was not handed over");
+            assert!(error.extra.contains("denied"), "{error}");
         }
     });
 }

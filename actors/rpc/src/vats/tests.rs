@@ -207,7 +207,7 @@ fn no_bytes_make_a_vat_panic_or_stay() {
             for _ in 0..=random.below(6) {
                 random.mutate(&mut bytes);
             }
-            let (duplex, bootstrap, Connected { to_vat, from_vat, gone, cell: _cell, .. }) = parts().await;
+            let (duplex, bootstrap, Connected { to_vat, from_vat, gone, cell: _cell, .. }) = parts(None).await;
             let vat = task::spawn_local(task::Kind::owned("vat", "a test"), serve(duplex, bootstrap, 1));
             let writing = async {
                 // It may be gone before it has all.

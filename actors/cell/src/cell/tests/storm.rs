@@ -92,14 +92,22 @@ async fn every_message_is_answered_or_its_sender_is_told() {
     let runtime = runtime();
     let program = program(&runtime, COUNTER).await;
     let mut all = Outcomes::new();
-    for number in 0..ROUNDS {
+    // `make soak` storms for longer.
+    let seconds = std::env::var("WW_SOAK_SECONDS").ok().and_then(|text| text.parse().ok());
+    let until = seconds.map(|seconds| std::time::Instant::now() + Duration::from_secs(seconds));
+    let mut rounds = 0;
+    for number in 0.. {
+        if until.map_or(number >= ROUNDS, |until| std::time::Instant::now() >= until) {
+            break;
+        }
+        rounds += 1;
         let outcomes = round(runtime.clone(), program.clone(), u64::from(base) + number).await;
         assert_eq!(outcomes.values().sum::<usize>(), EACH * SENDERS as usize, "seed {base}, round {number}");
         for (outcome, count) in outcomes {
             *all.entry(outcome).or_default() += count;
         }
     }
-    println!("{all:?}");
+    println!("{rounds} rounds: {all:?}");
     for outcome in ["answered", "failed", "ended"] {
         assert!(all.contains_key(outcome), "seed {base}: a storm without messages that {outcome}: {all:?}");
     }

@@ -6,8 +6,11 @@ use actix::{ActorFutureExt, AsyncContext, Handler, Message, WrapFuture};
 use ww_cell::Stop;
 use ww_core::{CellId, Limits, exit::Reason};
 
-use super::{Executor, SpawnError, Starter};
-use crate::tree::Owner;
+use super::{Running, Starter};
+use crate::{
+    executor::{Executor, SpawnError},
+    tree::Owner,
+};
 
 /// A client's place in the tree. Dropping it ends whatever was started on its behalf, the youngest first.
 #[derive(Debug)]
@@ -16,15 +19,26 @@ pub struct Session {
     stop: Stop,
 }
 
+/// What has a place in the tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A cell.
+    Cell,
+    /// A supervisor.
+    Supervisor,
+    /// A client.
+    Session,
+}
+
 /// Whom a cell belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owned {
-    /// The cell, or the session.
+    /// The cell, supervisor or session.
     pub id: CellId,
     /// Its owner.
     pub owner: Owner,
-    /// Whether it is a session and no cell.
-    pub session: bool,
+    /// Which of the three it is.
+    pub kind: Kind,
 }
 
 #[derive(Message)]
@@ -47,7 +61,7 @@ impl Executor {
     ///
     /// Where the node is stopping.
     pub async fn open_session(&self, limits: Limits) -> Result<Session, SpawnError> {
-        let session = Session { id: self.0.ids.next(), stop: Stop::default() };
+        let session = Session { id: self.directory().next_id(), stop: Stop::default() };
         self.send(OpenSession { id: session.id, limits, stop: session.stop.clone() }).await??;
         Ok(session)
     }
@@ -82,9 +96,10 @@ impl Handler<OpenSession> for Starter {
         if self.tree.is_stopping() {
             return Err(SpawnError::Stopped);
         }
-        self.tree.reserve(Owner::Node, id, limits)?;
+        // It has no memory of its own: what its cells have is counted.
+        self.tree.reserve(Owner::Node, id, limits, 0)?;
         self.sessions.insert(id);
-        self.stops.insert(id, stop.clone());
+        self.running.insert(id, Running::Cell(stop.clone()));
         let closed = async move { stop.requested().await };
         ctx.spawn(closed.into_actor(self).map(move |_, actor, _| {
             let effects = actor.leave(id);
@@ -99,7 +114,12 @@ impl Handler<Owners> for Starter {
 
     fn handle(&mut self, _: Owners, _: &mut Self::Context) -> Self::Result {
         let owners = self.tree.owners().into_iter();
-        owners.map(|(id, owner)| Owned { id, owner, session: self.sessions.contains(&id) }).collect()
+        let kind = |id| match self.running.get(&id) {
+            _ if self.sessions.contains(&id) => Kind::Session,
+            Some(Running::Supervisor(_)) => Kind::Supervisor,
+            Some(Running::Cell(_)) | None => Kind::Cell,
+        };
+        owners.map(|(id, owner)| Owned { id, owner, kind: kind(id) }).collect()
     }
 }
 
@@ -129,8 +149,9 @@ mod tests {
         let (first, _streams) = executor.run(owner, spec(SPIN)).await.expect("started");
         let (second, _more) = executor.run(owner, spec(SPIN)).await.expect("started");
         let owned = executor.owners().await.expect("running");
-        let expected = [(session.id(), Owner::Node, true), (first.id(), owner, false), (second.id(), owner, false)];
-        assert_eq!(owned, expected.map(|(id, owner, session)| Owned { id, owner, session }));
+        let [first_id, second_id] = [first.id(), second.id()].map(|id| Owned { id, owner, kind: Kind::Cell });
+        let client = Owned { id: session.id(), owner: Owner::Node, kind: Kind::Session };
+        assert_eq!(owned, [client, first_id, second_id]);
         drop(session);
         assert_eq!(soon(second.exit().wait()).await, Reason::Shutdown);
         assert_eq!(soon(first.exit().wait()).await, Reason::Shutdown);

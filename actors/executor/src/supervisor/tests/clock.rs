@@ -1,0 +1,120 @@
+//! Waits: shutdowns that take long, backoffs, and a supervisor that answers meanwhile. The clock is ours.
+
+use std::sync::Mutex;
+
+use futures::future::{BoxFuture, join};
+use tokio::sync::watch;
+use ww_core::{
+    Grants,
+    supervisor::{Backoff, Shutdown},
+};
+
+use super::*;
+use crate::fixture::STUBBORN;
+
+/// A clock that stands still until it is told to go on.
+#[derive(Debug)]
+struct Hands {
+    now: watch::Sender<Duration>,
+    /// How long somebody was to wait, each time.
+    waits: Mutex<Vec<Duration>>,
+    asked: watch::Sender<usize>,
+}
+
+impl Hands {
+    fn new() -> Arc<Self> {
+        let (now, asked) = (watch::Sender::new(Duration::from_secs(1_000)), watch::Sender::new(0));
+        Arc::new(Self { now, waits: Mutex::default(), asked })
+    }
+
+    fn forward(&self, time: Duration) {
+        self.now.send_modify(|now| *now += time);
+    }
+
+    /// Waits until somebody has asked for the `nth` wait: how long that one is.
+    async fn wait_number(&self, nth: usize) -> Duration {
+        let mut asked = self.asked.subscribe();
+        soon(asked.wait_for(|asked| *asked >= nth)).await.expect("the clock lives");
+        self.waits.lock().expect("no panic")[nth - 1]
+    }
+}
+
+impl Clock for Hands {
+    fn now(&self) -> Duration {
+        *self.now.borrow()
+    }
+
+    fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
+        let mut now = self.now.subscribe();
+        let until = *now.borrow() + time;
+        self.waits.lock().expect("no panic").push(time);
+        self.asked.send_modify(|asked| *asked += 1);
+        Box::pin(async move {
+            // The clock lives as long as the executor.
+            let _ = now.wait_for(|now| *now >= until).await;
+        })
+    }
+}
+
+fn stubborn(id: &str) -> ChildSpec {
+    let spec = Spec { grants: Grants { process: true, ..Grants::none() }, limits: None, ..program(STUBBORN) };
+    cell(id, spec, Serving::new(Mode::Async)).expect("an id")
+}
+
+#[tokio::test]
+async fn a_cell_that_ignores_its_shutdown_is_killed_and_its_supervisor_answers_meanwhile() {
+    let clock = Hands::new();
+    let executor = House::shared().executor_with(Arc::clone(&clock) as _);
+    let child = stubborn("a").shutdown(Shutdown::Timeout(Duration::from_secs(30)));
+    let tree = Supervision::one_for_one().child(child).child(actor("b"));
+    let supervisor = soon(executor.supervisor(Owner::Node, tree)).await.expect("it starts");
+    let stubborn = process(&supervisor, "a").await;
+    assert_eq!(ask(stubborn.cell().slot(), "trap exits").await, Ok(Bytes::new()));
+
+    let terminating = supervisor.terminate_child(Which::Id(child_id("a")));
+    let meanwhile = async {
+        assert_eq!(clock.wait_number(1).await, Duration::from_secs(30));
+        let children = soon(supervisor.which_children()).await.expect("it answers");
+        assert!(matches!(children[0].status, ChildStatus::Stopping), "{children:?}");
+        assert_eq!(ask(&slot(&supervisor, "b").await, "n").await, Ok("1".into()), "its sibling works");
+        clock.forward(Duration::from_secs(29));
+        assert_eq!(ask(stubborn.cell().slot(), "alive").await, Ok(Bytes::new()), "it lives on");
+        clock.forward(Duration::from_secs(1));
+    };
+    let (terminated, ()) = soon(join(terminating, meanwhile)).await;
+    assert_eq!(terminated, Ok(()));
+    assert_eq!(soon(stubborn.exit().wait()).await, Reason::Killed);
+    soon(supervisor.stop()).await;
+}
+
+#[tokio::test]
+async fn a_child_that_is_killed_brutally_is_not_asked() {
+    let executor = executor();
+    let tree = Supervision::one_for_one().child(stubborn("a").shutdown(Shutdown::BrutalKill));
+    let supervisor = soon(executor.supervisor(Owner::Node, tree)).await.expect("it starts");
+    let stubborn = process(&supervisor, "a").await;
+    assert_eq!(ask(stubborn.cell().slot(), "trap exits").await, Ok(Bytes::new()));
+    soon(supervisor.stop()).await;
+    assert_eq!(soon(stubborn.exit().wait()).await, Reason::Killed);
+}
+
+#[tokio::test]
+async fn a_supervisor_answers_while_a_child_waits_for_its_restart() {
+    let clock = Hands::new();
+    let executor = House::shared().executor_with(Arc::clone(&clock) as _);
+    let backoff = Backoff { base: Duration::from_secs(1), factor: 2.0, cap: Duration::from_secs(60), jitter: 0.0 };
+    let tree = Supervision::one_for_one().intensity(9, Duration::from_secs(5));
+    let tree = tree.child(actor("a").backoff(backoff)).child(actor("b"));
+    let supervisor = soon(executor.supervisor(Owner::Node, tree)).await.expect("it starts");
+    for (nth, wait) in [(1, 1), (2, 2), (3, 4)] {
+        let mortal = process(&supervisor, "a").await;
+        let slot = mortal.cell().slot().clone();
+        crash(&mortal, "t").await;
+        assert_eq!(clock.wait_number(nth).await, Duration::from_secs(wait));
+        let children = soon(supervisor.which_children()).await.expect("it answers");
+        assert!(matches!(children[0].status, ChildStatus::Restarting), "{children:?}");
+        let (waited, ()) = join(ask(&slot, "n"), async { clock.forward(Duration::from_secs(wait)) }).await;
+        assert_eq!(waited, Ok("1".into()), "the message waits as well");
+    }
+    soon(supervisor.stop()).await;
+}

@@ -1,0 +1,295 @@
+//! From what a client asks for to what the executor starts: nothing is handed out that the caller does not have.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use capnp::{Error, capability::Client};
+use ww_cell::Mode;
+use ww_core::{
+    Grants, Limits, Name,
+    grants::{HostMethod, Reach},
+    limits::{DEFAULT_DEADLINE, DEFAULT_MEMORY, Narrowing},
+    mailbox::{DEFAULT_CAPACITY, MAX_CAPACITY, Overflow},
+    supervisor::{AutoShutdown, Backoff, ChildId, Kind, Options, Restart, Shutdown, Strategy},
+};
+use ww_executor::{Blueprint, CellBlueprint, ChildSpec, Handed, Serving, Spec, Supervision};
+use ww_schema::{
+    cell_capnp::{self, mailbox},
+    supervision_capnp::{child_spec, options},
+};
+
+use crate::{
+    context::Context,
+    executor::{MAX_PROGRAM, MAX_STRINGS, texts, variable},
+    shelf::{self, Key, MAX_GRANTS},
+};
+
+/// Before the name of the one cell that a child may send messages to.
+const MAIL_TO: &str = "wetware:cell/mail/";
+
+fn refused(why: impl std::fmt::Display) -> Error {
+    Error::failed(why.to_string())
+}
+
+/// The spec of a cell that serves messages.
+pub(crate) async fn cell(context: &Context, spec: cell_capnp::spec::Reader<'_>) -> Result<(Spec, Serving), Error> {
+    if spec.get_publish() || !spec.get_allow()?.is_empty() {
+        return Err(refused("publish: only the image's own cell can be published, with `ww run --publish`"));
+    }
+    let (wasm, program) = match spec.get_program().which()? {
+        cell_capnp::spec::program::Wasm(wasm) => (program_bytes(wasm?)?, None),
+        cell_capnp::spec::program::Loaded(client) => {
+            let loaded = shelf::program_of(client?).await;
+            let loaded =
+                loaded.ok_or_else(|| refused("the program is none that `Executor.load` of this node returned"))?;
+            (loaded.wasm.clone(), Some(loaded.program.clone()))
+        }
+    };
+    let mut room = MAX_STRINGS;
+    let args = texts(spec.get_args()?, &mut room)?;
+    let env = texts(spec.get_env()?, &mut room)?;
+    let env = env.into_iter().map(variable).collect::<Result<_, _>>()?;
+    let names: Vec<Name> = name(spec.get_name()?)?.into_iter().collect();
+    let parent = context.limits()?;
+    let (grants, handed) = grants(context, spec.get_grants()?)?;
+    let spec_name = names.first().map_or_else(|| format!("child of {}", context.guest.id), ToString::to_string);
+    let serving = serving(spec.get_async(), spec.get_mailbox()?)?;
+    let spec = Spec {
+        name: spec_name,
+        names,
+        wasm,
+        program,
+        args,
+        env,
+        limits: Some(limits(&parent, spec.get_limits()?)?),
+        files: context.guest.files.clone().filter(|_| grants.loader),
+        grants,
+        handed,
+    };
+    Ok((spec, serving))
+}
+
+/// A program's bytes, if they are not too many.
+pub(crate) fn program_bytes(wasm: &[u8]) -> Result<Bytes, Error> {
+    if wasm.len() > MAX_PROGRAM {
+        return Err(refused(format_args!("a program of {} bytes: at most {MAX_PROGRAM} are taken", wasm.len())));
+    }
+    Ok(Bytes::copy_from_slice(wasm))
+}
+
+fn name(text: capnp::text::Reader<'_>) -> Result<Option<Name>, Error> {
+    if text.is_empty() { Ok(None) } else { Name::new(text.to_str()?).map(Some).map_err(refused) }
+}
+
+fn serving(live: bool, mailbox: mailbox::Reader<'_>) -> Result<Serving, Error> {
+    let mailbox_size = match usize::try_from(mailbox.get_capacity()).unwrap_or(usize::MAX) {
+        0 => DEFAULT_CAPACITY,
+        size if size > MAX_CAPACITY => {
+            return Err(refused(format_args!("a mailbox for {size} messages: at most {MAX_CAPACITY} may wait")));
+        }
+        size => size,
+    };
+    let overflow = match mailbox.get_overflow()? {
+        mailbox::Overflow::Wait => Overflow::Wait,
+        mailbox::Overflow::Reject => Overflow::Reject,
+        mailbox::Overflow::DropOldest => Overflow::DropOldest,
+    };
+    let mode = if live { Mode::Async } else { Mode::Sync };
+    Ok(Serving { mode, mailbox: mailbox_size, overflow })
+}
+
+/// What a child may use: what it asks for, the defaults of cells that serve messages, or else what its parent has.
+fn limits(parent: &Limits, wanted: cell_capnp::limits::Reader<'_>) -> Result<Limits, Error> {
+    fn some<T: Default + PartialEq>(wanted: T) -> Option<T> {
+        Some(wanted).filter(|wanted| *wanted != T::default())
+    }
+    let narrowing = Narrowing {
+        memory: some(wanted.get_memory()).or(Some(DEFAULT_MEMORY.min(parent.memory))),
+        deadline: some(wanted.get_deadline().into()),
+        cpu: some(wanted.get_cpu().into()),
+        children: some(wanted.get_children()),
+        subtree_cells: some(wanted.get_subtree_cells()),
+        subtree_memory: some(wanted.get_subtree_memory()),
+        message_size: some(wanted.get_message_size()),
+        instances: some(wanted.get_instances()),
+    };
+    let mut limits = parent.narrowed(&narrowing).map_err(refused)?;
+    limits.deadline = limits.deadline.or(Some(DEFAULT_DEADLINE));
+    Ok(limits)
+}
+
+/// What a child may do: the capabilities that it is handed, and what reserved names stand for.
+fn grants(
+    context: &Context,
+    list: capnp::struct_list::Reader<'_, cell_capnp::grant::Owned>,
+) -> Result<(Grants, Option<Handed>), Error> {
+    if list.len() as usize > MAX_GRANTS {
+        return Err(refused(format_args!("{} grants: at most {MAX_GRANTS} can be handed over", list.len())));
+    }
+    let mut grants = Grants { host: [HostMethod::Grant].into(), ..Grants::none() };
+    let mut named = HashMap::new();
+    for grant in list {
+        let name = grant.get_name()?.to_str()?;
+        if grant.has_cap() {
+            if name.starts_with("wetware:") {
+                return Err(refused(format_args!(
+                    "the grant {name} is a reserved name: it comes without a capability"
+                )));
+            }
+            let client: Client = grant.get_cap().get_as_capability()?;
+            if named.insert(name.to_owned(), client).is_some() {
+                return Err(refused(format_args!("two grants have the name {name:?}")));
+            }
+        } else {
+            reserved(&mut grants, &context.guest.grants, name)?;
+        }
+    }
+    let handed = (!named.is_empty()).then(|| Arc::new(Key::new(named, context.vats.clone())) as Handed);
+    Ok((grants, handed))
+}
+
+/// Adds what a reserved name stands for, if the parent has it.
+fn reserved(child: &mut Grants, parent: &Grants, name: &str) -> Result<(), Error> {
+    let has = match name {
+        "wetware:cell/self" => {
+            child.identity = true;
+            parent.identity
+        }
+        "wetware:cell/mail" => {
+            child.mail = parent.mail.clone();
+            parent.mail != Reach::Nobody
+        }
+        "wetware:cell/registry" => {
+            child.registry = true;
+            parent.registry
+        }
+        "wetware:cell/process" => {
+            child.process = true;
+            parent.process
+        }
+        "wetware:cell/log" => {
+            child.log = true;
+            parent.log
+        }
+        "wetware:loader/loader" => {
+            child.loader = true;
+            parent.loader
+        }
+        "wetware:peer/host" => {
+            child.host.extend(&parent.host);
+            child.executor.extend(&parent.executor);
+            !parent.host.is_empty()
+        }
+        _ => match name.strip_prefix(MAIL_TO) {
+            Some(to) => {
+                let to = Name::new(to).map_err(refused)?;
+                let has = parent.mail.has(&to);
+                match &mut child.mail {
+                    Reach::Everybody => {}
+                    Reach::Names(names) => drop(names.insert(to)),
+                    Reach::Nobody => child.mail = Reach::Names([to].into()),
+                }
+                has
+            }
+            None => {
+                return Err(refused(format_args!(
+                    "the grant {name:?} has no capability, and its name is none of those that need none"
+                )));
+            }
+        },
+    };
+    if has {
+        Ok(())
+    } else {
+        Err(refused(format_args!("denied: {name} cannot be handed on, it is not granted to this cell")))
+    }
+}
+
+/// A supervisor and its first children.
+pub(crate) async fn supervision(context: &Context, options: options::Reader<'_>) -> Result<Supervision, Error> {
+    let strategy = match options.get_strategy()? {
+        options::Strategy::OneForOne => Strategy::OneForOne,
+        options::Strategy::OneForAll => Strategy::OneForAll,
+        options::Strategy::RestForOne => Strategy::RestForOne,
+        options::Strategy::SimpleOneForOne => Strategy::SimpleOneForOne,
+    };
+    let auto_shutdown = match options.get_auto_shutdown()? {
+        options::AutoShutdown::Never => AutoShutdown::Never,
+        options::AutoShutdown::AnySignificant => AutoShutdown::AnySignificant,
+        options::AutoShutdown::AllSignificant => AutoShutdown::AllSignificant,
+    };
+    let period = Duration::from_millis(options.get_period().into());
+    let mut supervision = Supervision::new(Options {
+        auto_shutdown,
+        ..Options::new(strategy).intensity(options.get_intensity(), period)
+    });
+    supervision.name = name(options.get_name()?)?;
+    if strategy == Strategy::SimpleOneForOne {
+        if !options.has_template() {
+            return Err(refused("a simple-one-for-one supervisor needs a template"));
+        }
+        supervision = supervision.child(child(context, options.get_template()?).await?);
+    }
+    for spec in options.get_children()? {
+        supervision = supervision.child(child(context, spec).await?);
+    }
+    Ok(supervision)
+}
+
+/// The spec of a child.
+pub(crate) async fn child(context: &Context, spec: child_spec::Reader<'_>) -> Result<ChildSpec, Error> {
+    let mut id = spec.get_id()?.to_str()?;
+    let (from, kind) = match spec.get_child().which()? {
+        child_spec::child::Cell(wanted) => {
+            let wanted = wanted?;
+            if id.is_empty() {
+                id = wanted.get_id()?.to_str()?;
+            }
+            let (spec, serving) = Box::pin(cell(context, wanted)).await?;
+            (Blueprint::Cell(Arc::new(CellBlueprint { spec, serving })), Kind::Worker)
+        }
+        child_spec::child::Supervisor(options) => {
+            let supervision = Box::pin(supervision(context, options?)).await?;
+            (Blueprint::Supervisor(Arc::new(supervision)), Kind::Supervisor)
+        }
+    };
+    let id = match id {
+        "" => ChildId::new(format!("child-{}", context.executor.directory().next_id())),
+        id => ChildId::new(id),
+    };
+    let new = match kind {
+        Kind::Worker => ChildSpec::worker,
+        Kind::Supervisor => ChildSpec::supervisor,
+    };
+    let mut child = new(id.map_err(refused)?, from);
+    child.restart = match spec.get_restart()? {
+        cell_capnp::Restart::Temporary => Restart::Temporary,
+        cell_capnp::Restart::Transient => Restart::Transient,
+        cell_capnp::Restart::Permanent => Restart::Permanent,
+    };
+    child.shutdown = match spec.get_shutdown().which()? {
+        child_spec::shutdown::Timeout(milliseconds) => Shutdown::Timeout(Duration::from_millis(milliseconds.into())),
+        child_spec::shutdown::BrutalKill(()) => Shutdown::BrutalKill,
+        child_spec::shutdown::Infinity(()) => Shutdown::Infinity,
+    };
+    child.significant = spec.get_significant();
+    if spec.has_backoff() {
+        let backoff = spec.get_backoff()?;
+        let base = Duration::from_millis(backoff.get_base().into());
+        let cap = Duration::from_millis(backoff.get_cap().into()).max(base);
+        child.backoff =
+            Some(Backoff { base, factor: backoff.get_factor().into(), cap, jitter: backoff.get_jitter().into() });
+    }
+    Ok(child)
+}
+
+/// Whether the spec of an instance says what it is started from, in the place of its template.
+pub(crate) fn names_program(spec: child_spec::Reader<'_>) -> Result<bool, Error> {
+    Ok(match spec.get_child().which()? {
+        child_spec::child::Cell(cell) => match cell?.get_program().which()? {
+            cell_capnp::spec::program::Wasm(wasm) => !wasm?.is_empty(),
+            cell_capnp::spec::program::Loaded(_) => true,
+        },
+        child_spec::child::Supervisor(_) => true,
+    })
+}
