@@ -1,14 +1,33 @@
 //! The command line: parse, dispatch, exit code.
 
+use std::io::Write;
+
 use clap::{Parser, Subcommand};
+use serde::Serialize;
 use tokio::runtime::Runtime;
 use tracing_subscriber::EnvFilter;
 
+mod ask;
 pub mod code;
+mod completions;
+mod connect;
+mod doctor;
+mod id;
+mod inspect;
 mod keygen;
+mod kill;
+mod logs;
+mod node;
+mod peers;
+mod ps;
 mod run;
 mod send;
 mod signals;
+mod spawn;
+mod status;
+mod top;
+mod tree;
+mod wait;
 
 /// What is logged unless `RUST_LOG` says otherwise.
 const DEFAULT_LOG: &str = "ww=info";
@@ -27,8 +46,21 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Run(run::Args),
+    Ps(ps::Args),
+    Tree(tree::Args),
+    Top(top::Args),
+    Spawn(spawn::Args),
     Send(send::Args),
+    Logs(logs::Args),
+    Kill(kill::Args),
+    Wait(wait::Args),
+    Inspect(inspect::Args),
+    Id(id::Args),
+    Peers(peers::Args),
+    Connect(connect::Args),
     Keygen(keygen::Args),
+    Doctor(doctor::Args),
+    Completions(completions::Args),
 }
 
 /// Why a verb ended before its work was done.
@@ -65,18 +97,68 @@ pub fn main(runtime: &Runtime) -> u8 {
         }
     };
     start_log();
-    let done = match cli.verb {
-        Verb::Run(args) => runtime.block_on(run::run(args, runtime.handle())),
-        Verb::Send(args) => runtime.block_on(send::send(args, runtime.handle())),
-        Verb::Keygen(args) => keygen::keygen(&args),
-    };
-    match done {
+    match cli.verb.carry_out(runtime) {
         Ok(code) => code,
         Err(Failure { code, message }) => {
             eprintln!("ww: {message}");
             code
         }
     }
+}
+
+impl Verb {
+    fn carry_out(self, runtime: &Runtime) -> Result<u8, Failure> {
+        match self {
+            Self::Run(args) => runtime.block_on(run::run(args, runtime.handle())),
+            Self::Ps(ps::Args { which, json }) => node::ask(runtime, which, async |node| ps::ps(node, json).await),
+            Self::Tree(tree::Args { which, json }) => {
+                node::ask(runtime, which, async |node| tree::tree(node, json).await)
+            }
+            Self::Top(args) => top::top(runtime, args),
+            Self::Spawn(args) => {
+                let (which, program) = args.read()?;
+                node::ask(runtime, which, async |node| spawn::spawn(node, program).await)
+            }
+            Self::Send(args) => send::send(args, runtime),
+            Self::Logs(logs::Args { which, follow, cell }) => {
+                node::ask(runtime, which, async |node| logs::logs(node, &cell, follow).await)
+            }
+            Self::Kill(kill::Args { which, cells }) => {
+                node::ask(runtime, which, async |node| kill::kill(node, &cells).await)
+            }
+            Self::Wait(wait::Args { which, cell }) => {
+                node::ask(runtime, which, async |node| wait::wait(node, &cell).await)
+            }
+            Self::Inspect(inspect::Args { which, json, cell }) => {
+                node::ask(runtime, which, async |node| inspect::inspect(node, &cell, json).await)
+            }
+            Self::Id(id::Args { which, json }) => node::ask(runtime, which, async |node| id::id(node, json).await),
+            Self::Peers(peers::Args { which, json }) => {
+                node::ask(runtime, which, async |node| peers::peers(node, json).await)
+            }
+            Self::Connect(connect::Args { which, peer }) => {
+                node::ask(runtime, which, async |node| connect::connect(node, peer).await)
+            }
+            Self::Keygen(args) => keygen::keygen(&args),
+            Self::Doctor(args) => runtime.block_on(doctor::doctor(&args)),
+            Self::Completions(args) => completions::completions(&args),
+        }
+    }
+}
+
+/// Prints the result of a verb. Whoever closes the pipe has seen enough.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(code::HOST, &error)),
+        _ => Ok(()),
+    }
+}
+
+/// Prints the result of a verb for programs.
+fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Failure::new(code::HOST, &error))?;
+    print(&(text + "\n"))
 }
 
 /// Logs go to stderr: stdout belongs to the guest.

@@ -16,7 +16,7 @@ use ww_image::{
 };
 use ww_net::Multiaddr;
 
-use crate::serve::PEER_TIMEOUT;
+use crate::{control::Control, serve::PEER_TIMEOUT};
 
 /// Swarm port, TCP and QUIC.
 pub const DEFAULT_PORT: u16 = 2020;
@@ -49,6 +49,8 @@ pub struct Config {
     pub max_memory: u64,
     /// How long cells may go on when the node is told to stop.
     pub drain: Duration,
+    /// Where the node is controlled from: from nowhere, unless somebody says so.
+    pub control: Control,
     /// Cells that may live at once.
     pub cells: Cells,
     /// Changes the settings of the sandbox's engines before they are made: for embedders, on their responsibility.
@@ -95,6 +97,7 @@ pub struct File {
     cache: Option<PathBuf>,
     max_memory: Option<Bytes>,
     drain: Option<Millis>,
+    control: Option<Control>,
     standard_cells: Option<usize>,
     small_cells: Option<usize>,
     peer_timeout: Option<Millis>,
@@ -112,6 +115,7 @@ impl Default for Config {
             cache: user_directory("XDG_CACHE_HOME", ".cache"),
             max_memory: DEFAULT_MAX_MEMORY,
             drain: DEFAULT_DRAIN,
+            control: Control::Off,
             cells: Cells::default(),
             engine: None,
             peer_timeout: PEER_TIMEOUT,
@@ -136,6 +140,7 @@ impl Config {
         replace(&mut self.ipfs_url, file.ipfs_url);
         replace(&mut self.wasm_debug, file.wasm_debug);
         replace(&mut self.max_memory, file.max_memory.map(Bytes::get));
+        replace(&mut self.control, file.control);
         replace(&mut self.cells.standard, file.standard_cells);
         replace(&mut self.cells.small, file.small_cells);
         replace(&mut self.drain, file.drain.map(|drain| Duration::from_millis(drain.get())));
@@ -190,6 +195,7 @@ mod tests {
             ("port = 70000", "port"),
             ("listen = [\"nowhere\"]", "listen"),
             ("max-memory = \"2GiB\"", "max-memory"),
+            ("control = \"tcp:0.0.0.0:1\"", "loopback"),
         ] {
             let error = parse(text).expect_err(text).to_string();
             assert!(error.contains(named), "{error}");

@@ -29,6 +29,7 @@
 mod calls;
 pub mod cli;
 pub mod config;
+pub mod control;
 mod dial;
 pub mod gate;
 mod network;
@@ -39,7 +40,7 @@ pub mod serving;
 pub mod terminal;
 
 pub use config::Config;
-pub use node::{Boot, BootError, Node, StartError};
+pub use node::{Boot, BootError, Node, StartError, StopRequests};
 pub use publish::Published;
 pub use ww_cell as cell;
 pub use ww_core::{CellId, Grants, Limits, Name, exit};

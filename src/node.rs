@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use thiserror::Error;
-use tokio::runtime;
+use tokio::{runtime, sync::Notify};
 use ww_cell::{Cell, Directory, Files, Mode, Runtime, Stdio};
 use ww_core::{
     Limits, Name, Platform,
@@ -22,6 +22,7 @@ use ww_rpc::Vats;
 use crate::{
     Config, Published,
     calls::{Callee, Calls},
+    control::{Address, Listening, OpenError, Service},
     gate::Gate,
     network::Swarm,
 };
@@ -34,8 +35,14 @@ pub struct Node {
     net: Net,
     calls: Calls,
     accepting: Task<()>,
+    control: Option<Listening>,
+    stop_requests: StopRequests,
     platform: Platform,
 }
+
+/// Learns that a client tells the node to stop. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct StopRequests(Arc<Notify>);
 
 /// How an image's own cell is started, besides what the image says.
 #[derive(Clone, Debug, Default)]
@@ -64,6 +71,9 @@ pub enum StartError {
     /// Calls cannot be accepted.
     #[error(transparent)]
     Calls(#[from] AcceptError),
+    /// The control socket cannot be opened.
+    #[error(transparent)]
+    Control(#[from] OpenError),
     /// There is no identity.
     #[error(transparent)]
     Identity(#[from] identity::Error),
@@ -100,17 +110,37 @@ impl Node {
         let patience = config.peer_timeout;
         let swarm = Swarm { net: net.clone(), calls: calls.clone(), runtime: platform.runtime().clone(), patience };
         let vats = Vats::new(platform.arbiter(), Arc::new(swarm));
-        let executor = Executor::start(&platform.arbiter(), sandbox, Arc::new(vats));
+        let executor = Executor::start(&platform.arbiter(), sandbox, Arc::new(vats.clone()));
         let accepting = calls.start(&net, config.peer_timeout, platform.runtime())?;
+        let stop_requests = StopRequests::default();
+        let stop = stop_requests.clone();
+        let service = Service {
+            vats,
+            executor: executor.clone(),
+            limits: Limits::of_node(config.max_memory),
+            stop: Arc::new(move || stop.0.notify_one()),
+        };
+        let control = Listening::open(&config.control, service, platform.runtime()).await?;
         let addrs = net.addrs().await;
         let addrs = addrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        tracing::info!(peer = %net.peer_id(), addrs, "the node runs");
-        Ok(Self { config, loader, executor, net, calls, accepting, platform })
+        let socket = control.as_ref().map_or_else(|| "off".to_owned(), |control| control.address().to_string());
+        tracing::info!(peer = %net.peer_id(), addrs, control = socket, "the node runs");
+        Ok(Self { config, loader, executor, net, calls, accepting, control, stop_requests, platform })
     }
 
     /// The node's network.
     pub fn net(&self) -> &Net {
         &self.net
+    }
+
+    /// Where the node is controlled from, if it is.
+    pub fn control(&self) -> Option<&Address> {
+        self.control.as_ref().map(Listening::address)
+    }
+
+    /// Learns that a client tells the node to stop: whoever runs it then calls [`Node::stop`].
+    pub fn stop_requests(&self) -> StopRequests {
+        self.stop_requests.clone()
     }
 
     /// Loads an image, from disk or from IPFS.
@@ -215,9 +245,13 @@ impl Node {
     }
 
     /// Ends every cell in reverse order of start, then the network and the threads.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.accepting.abort();
         self.executor.stop().await;
+        // Whoever waited for an end is told of it.
+        if let Some(control) = self.control.take() {
+            control.close().await;
+        }
         self.net.stop().await;
         let runtime = self.platform.runtime().clone();
         let Self { executor, net, platform, .. } = self;
@@ -225,6 +259,13 @@ impl Node {
         if runtime.spawn_blocking(move || platform.stop()).await.is_err() {
             tracing::error!("the threads of the node did not stop in order");
         }
+    }
+}
+
+impl StopRequests {
+    /// Waits for the next. Cancel safe.
+    pub async fn next(&self) {
+        self.0.notified().await;
     }
 }
 

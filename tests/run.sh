@@ -70,5 +70,18 @@ else
   left_out "the test of a client in JavaScript: it needs node and npm"
 fi
 
+# A Cap'n Proto client that is not ours.
+if command -v python3 >/dev/null && python3 -m pip --version >/dev/null 2>&1; then
+  if sh tests/set-up/pycapnp.sh "$tools/pycapnp" >"$tools/pycapnp.log" 2>&1; then
+    WW_TEST_PYCAPNP=$(echo "$tools"/pycapnp/[0-9]*)
+    export WW_TEST_PYCAPNP
+  else
+    tail -n 20 "$tools/pycapnp.log"
+    left_out "the test of a client in Python: pycapnp cannot be installed"
+  fi
+else
+  left_out "the test of a client in Python: it needs python3 and pip"
+fi
+
 cargo test --locked --workspace
 (cd guests && cargo test --locked --workspace)

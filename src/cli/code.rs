@@ -8,10 +8,12 @@ pub const GUEST: u8 = 1;
 pub const USAGE: u8 = 64;
 /// The image cannot be loaded or is not valid: `EX_NOINPUT`.
 pub const IMAGE: u8 = 66;
-/// A port is taken: `EX_UNAVAILABLE`.
+/// A port or control socket is taken; no such node, peer or cell: `EX_UNAVAILABLE`.
 pub const UNAVAILABLE: u8 = 69;
 /// The node itself failed: `EX_OSERR`.
 pub const HOST: u8 = 71;
+/// Somebody else runs the node: `EX_NOPERM`.
+pub const NO_PERMISSION: u8 = 77;
 /// Configuration or identity: `EX_CONFIG`.
 pub const CONFIG: u8 = 78;
 /// The cell could not be started.

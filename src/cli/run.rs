@@ -11,7 +11,9 @@ use ww_net::{Multiaddr, PeerId};
 
 use super::{Failure, code, signals::Signals};
 use crate::{
-    Boot, BootError, Config, Node, Process, Published, StartError, serving,
+    Boot, BootError, Config, Node, Process, Published, StartError,
+    control::{Control, OpenError},
+    serving,
     terminal::{self, Terminal},
 };
 
@@ -63,9 +65,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "KEY=VALUE", value_parser = variable)]
     env: Vec<(String, String)>,
 
-    /// Control socket; `off` is the only choice so far
-    #[arg(long, value_name = "ADDR|off", default_value = "off", value_parser = ["off"])]
-    control: String,
+    /// Control socket: unix:PATH, tcp:127.0.0.1:PORT or off [default: a Unix socket of this user]
+    #[arg(long, value_name = "ADDR|off")]
+    control: Option<Control>,
 
     /// Ed25519 key of the node, made at the first start [default: a file of this user]
     #[arg(long, value_name = "FILE")]
@@ -108,6 +110,7 @@ pub(super) async fn run(args: Args, runtime: &Handle) -> Result<u8, Failure> {
         node = Node::start(config, runtime.clone()) => node.map_err(|error| start_failure(&error))?,
         code = signals.next() => return Ok(code),
     };
+    signals.listen_to(node.stop_requests());
     let ended = tokio::select! {
         ended = boot(&node, args, runtime) => ended,
         code = signals.next() => Ok(Booted::Stopped(code)),
@@ -253,7 +256,7 @@ fn tell(name: &str, reason: &Reason) {
 }
 
 fn config(args: &Args) -> Result<Config, crate::config::Invalid> {
-    let mut config = Config::default();
+    let mut config = Config { control: Control::User, ..Config::default() };
     if let Some(path) = &args.config {
         config = config.with_file(path)?;
     }
@@ -270,6 +273,9 @@ fn config(args: &Args) -> Result<Config, crate::config::Invalid> {
     if let Some(url) = &args.ipfs_url {
         config.ipfs_url = url.clone();
     }
+    if let Some(control) = &args.control {
+        config.control = control.clone();
+    }
     config.wasm_debug |= args.wasm_debug;
     config.mdns |= args.mdns;
     Ok(config)
@@ -277,7 +283,8 @@ fn config(args: &Args) -> Result<Config, crate::config::Invalid> {
 
 fn start_failure(error: &StartError) -> Failure {
     let code = match error {
-        StartError::Identity(_) | StartError::Loader(_) => code::CONFIG,
+        StartError::Identity(_) | StartError::Loader(_) | StartError::Control(OpenError::Io { .. }) => code::CONFIG,
+        StartError::Control(_) => code::UNAVAILABLE,
         StartError::Net(ww_net::StartError::Unsupported { .. }) => code::USAGE,
         StartError::Net(_) => code::UNAVAILABLE,
         _ => code::HOST,

@@ -1,10 +1,10 @@
-//! `ww send`: sends one message to a published cell.
+//! `ww send`: sends one message to a cell, of a running node or of a peer.
 
 use std::time::Duration;
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, Stdout, copy, stdin, stdout},
-    runtime::Handle,
+    runtime::{Handle, Runtime},
     time::timeout,
 };
 use ww_core::{Name, Platform};
@@ -14,7 +14,10 @@ use ww_net::{
     multiaddr,
 };
 
-use super::{Failure, code};
+use super::{
+    Failure, ask, code,
+    node::{self, Which},
+};
 
 /// How long a reply may take after the whole message was sent.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,16 +27,17 @@ const CHUNK: usize = 16 * 1024;
 
 /// Send one message to a cell and print its reply
 ///
-/// Connects to the peer, sends TEXT, or standard input if TEXT is - or missing, and prints the reply as it comes. The
+/// Sends TEXT, or standard input if TEXT is - or missing, to a cell of this user's running node, or to one that a peer
+/// publishes, and prints the reply as it comes. The
 /// exit code is 0 if the cell answered, 1 if it returned an error, that of its end if it ended, and 69 if it could not
 /// be reached or refused the message. With --raw the message travels without framing, as any libp2p client sends it:
 /// then an empty reply can also mean that the cell failed or was busy.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where the cell is published: the address of a peer, with its id and the name of the cell, as in
-    /// /ip4/127.0.0.1/tcp/2020/p2p/<peer id>/<name>
-    #[arg(value_name = "PEER/NAME")]
-    to: Target,
+    /// A name or an id of `ww ps`; or where the cell is published: the address of a peer, with its id and the name of
+    /// the cell, as in /ip4/127.0.0.1/tcp/2020/p2p/<peer id>/<name>
+    #[arg(value_name = "CELL|PEER/NAME")]
+    to: To,
 
     /// What to send; - for standard input
     #[arg(default_value = "-")]
@@ -43,9 +47,21 @@ pub(super) struct Args {
     #[arg(long, value_name = "MS")]
     deadline: Option<u64>,
 
-    /// Send the message as a raw stream, without a status
+    #[command(flatten)]
+    which: Which,
+
+    /// Send the message to a peer as a raw stream, without a status
     #[arg(long, conflicts_with = "deadline")]
     raw: bool,
+}
+
+/// To whom a message goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum To {
+    /// A cell of a running node.
+    Cell(String),
+    /// A cell of a peer.
+    Peer(Target),
 }
 
 /// A cell of a peer.
@@ -71,8 +87,27 @@ impl std::str::FromStr for Target {
     }
 }
 
-pub(super) async fn send(args: Args, runtime: &Handle) -> Result<u8, Failure> {
-    let Target { addr, peer, name } = args.to;
+impl std::str::FromStr for To {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains('/') { text.parse().map(Self::Peer) } else { Ok(Self::Cell(text.to_owned())) }
+    }
+}
+
+pub(super) fn send(args: Args, runtime: &Runtime) -> Result<u8, Failure> {
+    let deadline = args.deadline.map(Duration::from_millis);
+    match &args.to {
+        To::Cell(_) if args.raw => {
+            let message = "--raw is for messages to peers: expected /ip4/<address>/tcp/<port>/p2p/<peer id>/<name>";
+            Err(Failure { code: code::USAGE, message: message.into() })
+        }
+        To::Cell(cell) => node::ask(runtime, args.which, async |node| ask::ask(node, cell, deadline, &args.text).await),
+        To::Peer(target) => runtime.block_on(to_peer(target.clone(), &args, runtime.handle())),
+    }
+}
+
+async fn to_peer(Target { addr, peer, name }: Target, args: &Args, runtime: &Handle) -> Result<u8, Failure> {
     let platform = Platform::start(runtime.clone()).map_err(|error| Failure::new(code::HOST, &error))?;
     // A peer of its own for one message: it listens nowhere.
     let net = Net::start(ww_net::Config::default(), Identity::ephemeral(), &platform.arbiter())

@@ -6,7 +6,11 @@ use std::{
     process::Command,
 };
 
-use crate::{image::Image, server::serve};
+use crate::{
+    image::{Image, example, in_repository},
+    server::serve,
+    verbs::User,
+};
 
 /// js-libp2p sends 1,000 messages with 32 in flight to a cell in async mode, and compares every reply.
 ///
@@ -29,4 +33,39 @@ fn a_client_in_javascript_gets_every_reply() {
     assert!(sent.status.success(), "{}\n{out}\n{err}", sent.status);
     assert!(out.contains("1000 messages with 32 in flight: 1000 right, 0 wrong"), "{out}");
     server.stop().expect(143, "");
+}
+
+/// pycapnp starts a program over the control socket, follows its output, and learns its exit code.
+///
+/// `WW_TEST_PYCAPNP` is the directory in which `tests/set-up/pycapnp.sh` has installed it.
+#[test]
+fn a_client_in_python_starts_a_program_and_follows_it() {
+    let Some(library) = env::var_os("WW_TEST_PYCAPNP").filter(|path| !path.is_empty()) else {
+        assert_ne!(env::var("WW_TEST_REQUIRE_ALL").as_deref(), Ok("1"), "WW_TEST_PYCAPNP is not set");
+        // Past the capture of the test harness: whoever runs the tests should see what did not run.
+        return writeln!(io::stderr(), "left out: a client in Python (no pycapnp)").expect("stderr is open");
+    };
+    let (user, image) = (User::new(), Image::of("echo"));
+    let socket = user.directory().join("control.sock");
+    let address = format!("unix:{}", socket.display());
+    let _node = user.serve(&image, &["--async", "--control", &address]);
+    let run = |program: &std::path::Path| {
+        let ended = Command::new("python3")
+            .arg(in_repository("examples/clients/python/run.py"))
+            .arg(&address)
+            .arg(program)
+            .env("PYTHONPATH", &library)
+            .output()
+            .expect("python3 runs");
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        (ended.status.code(), text(&ended.stdout), text(&ended.stderr))
+    };
+    let (code, out, err) = run(&example("child-echo").join("bin/main.wasm"));
+    assert_eq!((code, &*out), (Some(0), "child-echo: hello from python\nexit code 0\n"), "{err}");
+    assert!(err.contains("cells before: 1") && err.contains("the node echoed"), "{err}");
+
+    let program = user.directory().join("exit.wasm");
+    std::fs::write(&program, wat::parse_str(crate::verbs::EXIT).expect("a program")).expect("written");
+    let (code, out, err) = run(&program);
+    assert_eq!((code, &*out), (Some(3), "outexit code 3\n"), "{err}");
 }

@@ -1,12 +1,13 @@
 //! The command as a process of its own.
 //!
 //! It inherits nothing but the cache of compiled programs, which all tests share; without a home, its identity is of
-//! one run. It listens on loopback only, unless a test says where. Every wait ends after [`PATIENCE`], and the
+//! one run. Its control socket is in a directory of its own, unless the test names one. It listens on loopback only, unless a test says where. Every wait ends after [`PATIENCE`], and the
 //! process ends with its test. Its image outlives it, or this does not compile.
 
 use std::{
     ffi::OsStr,
     fmt, fs,
+    fs::File,
     io::{Read, Write},
     marker::PhantomData,
     path::{Path, PathBuf},
@@ -32,6 +33,8 @@ pub(crate) struct Ww<'image> {
     command: Command,
     input: Input,
     reads_stdout: bool,
+    terminal: Option<(File, File)>,
+    runtime: Option<TempDir>,
     config: Option<TempDir>,
     image: PhantomData<&'image ()>,
 }
@@ -52,6 +55,7 @@ pub(crate) struct Running<'image> {
     stdout: Output,
     stderr: Output,
     _config: Option<TempDir>,
+    _runtime: Option<TempDir>,
     _image: PhantomData<&'image ()>,
 }
 
@@ -72,8 +76,17 @@ impl<'image> Ww<'image> {
     /// With these arguments.
     pub(crate) fn new<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ww"));
-        command.env_clear().env("XDG_CACHE_HOME", shared_cache()).args(args);
-        Self { command, input: Input::Empty, reads_stdout: true, config: None, image: PhantomData }
+        let runtime = tempfile::tempdir().expect("a directory");
+        command.env_clear().env("XDG_CACHE_HOME", shared_cache()).env("XDG_RUNTIME_DIR", runtime.path()).args(args);
+        Self {
+            command,
+            input: Input::Empty,
+            reads_stdout: true,
+            terminal: None,
+            runtime: Some(runtime),
+            config: None,
+            image: PhantomData,
+        }
     }
 
     /// `run` of an image, on a free port of loopback.
@@ -130,6 +143,13 @@ impl<'image> Ww<'image> {
         self
     }
 
+    /// With a terminal as its standard input and output: its inner end, and the outer one, which is read as standard
+    /// output.
+    pub(crate) fn terminal(mut self, inner: File, outer: File) -> Self {
+        self.terminal = Some((inner, outer));
+        self
+    }
+
     /// With a standard output that nobody reads but the test itself.
     pub(crate) fn unread_stdout(mut self) -> Self {
         self.reads_stdout = false;
@@ -139,13 +159,16 @@ impl<'image> Ww<'image> {
     /// Starts it.
     pub(crate) fn start(mut self) -> Running<'image> {
         let stdin = if matches!(self.input, Input::Empty) { Stdio::null() } else { Stdio::piped() };
-        let mut child = self
-            .command
-            .stdin(stdin)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the command starts");
+        let terminal = self.terminal.take();
+        let (stdin, stdout) = match &terminal {
+            Some((inner, _)) => {
+                let end = || Stdio::from(inner.try_clone().expect("another handle of the terminal"));
+                (end(), end())
+            }
+            None => (stdin, Stdio::piped()),
+        };
+        let mut child =
+            self.command.stdin(stdin).stdout(stdout).stderr(Stdio::piped()).spawn().expect("the command starts");
         let mut stdin = child.stdin.take();
         if let Input::Bytes(bytes) = self.input {
             let mut stdin = stdin.take().expect("a pipe");
@@ -153,13 +176,17 @@ impl<'image> Ww<'image> {
             thread::spawn(move || stdin.write_all(&bytes).unwrap_or_default());
         }
         let mut unread = child.stdout.take();
-        let stdout = match unread.take_if(|_| self.reads_stdout) {
-            Some(stdout) => Output::of(stdout),
-            None => Output::ended(),
+        // What the command still holds of the terminal would keep its outer end open.
+        self.command.stdin(Stdio::null()).stdout(Stdio::null());
+        let stdout = match (terminal, unread.take_if(|_| self.reads_stdout)) {
+            (Some((_, outer)), _) => Output::of(outer),
+            (None, Some(stdout)) => Output::of(stdout),
+            (None, None) => Output::ended(),
         };
         let stderr = Output::of(child.stderr.take().expect("a pipe"));
         let ended = watch(Pid::from_child(&child));
-        Running { child, ended, stdin, unread, stdout, stderr, _config: self.config, _image: PhantomData }
+        let (_config, _runtime) = (self.config, self.runtime);
+        Running { child, ended, stdin, unread, stdout, stderr, _config, _runtime, _image: PhantomData }
     }
 
     /// Runs it to its end.

@@ -20,6 +20,8 @@
 //! | `hostile` | peers that mean no good |
 //! | `foreign` | clients that are not ours |
 //! | `dialling` | guests that send messages to cells |
+//! | `control` | the control socket, and hostile clients beside well-behaved ones |
+//! | `verbs`, `top` | the verbs that ask a running node |
 //! | `recipes` | programs in other languages, as their recipes build them |
 //! | `neighbours` | cells that send messages to one another |
 //! | `shell` | the interactive image |
@@ -33,6 +35,7 @@ mod bad_images;
 mod children;
 mod client;
 mod command_line;
+mod control;
 mod debug_info;
 mod dialling;
 mod ends;
@@ -54,4 +57,6 @@ mod serving;
 mod shell;
 mod signals;
 mod streams;
+mod top;
 mod trees;
+mod verbs;

@@ -67,7 +67,8 @@ fn a_name_that_is_not_published_and_a_mode_that_is_not_exported_are_refused() {
     Ww::new(["send", &*target, "hello"]).end().expect(69, "").expect_stderr(&["refused (NoSuchCell)"]);
     let raw = Ww::new(["send", "--raw", &*target, "hello"]).end();
     raw.expect(69, "").expect_stderr(&["does not accept /ww/0.1.0/nobody"]);
-    Ww::new(["send", "echo", "hello"]).end().expect(64, "").expect_stderr(&["/p2p/<peer id>/<name>"]);
+    Ww::new(["send", "x/echo", "hello"]).end().expect(64, "").expect_stderr(&["/p2p/<peer id>/<name>"]);
+    Ww::new(["send", "--raw", "echo", "hello"]).end().expect(64, "").expect_stderr(&["/p2p/<peer id>/<name>"]);
 
     let no_poll = Image::of("exits");
     Ww::run(&no_poll).args(["--async"]).end().expect(126, "").expect_stderr(&["Async", "main (wasi:cli/run"]);

@@ -22,6 +22,7 @@ use ww_core::{
 };
 
 use crate::{
+    history::History,
     incarnation::Stop,
     lanes::Signals,
     loader::Files,
@@ -103,6 +104,7 @@ struct Inner {
     limits: Limits,
     started: SystemTime,
     slot: Slot,
+    history: History,
     exit: exit::Watch,
     /// Whether its instance is there, and serves the mailbox.
     serves: watch::Sender<bool>,
@@ -119,6 +121,7 @@ pub(crate) struct Parts {
     pub(crate) mode: Option<Mode>,
     pub(crate) limits: Limits,
     pub(crate) slot: Slot,
+    pub(crate) history: History,
     pub(crate) exit: exit::Watch,
     pub(crate) stop: Stop,
 }
@@ -157,10 +160,10 @@ impl Mode {
 }
 
 impl Cell {
-    pub(crate) fn new(Parts { id, name, mode, limits, slot, exit, stop }: Parts) -> Self {
+    pub(crate) fn new(Parts { id, name, mode, limits, slot, history, exit, stop }: Parts) -> Self {
         let (signals, meters, serves) = (Signals::default(), Meters::default(), watch::Sender::new(false));
         let started = SystemTime::now();
-        Self(Arc::new(Inner { id, name, mode, limits, started, slot, exit, serves, stop, signals, meters }))
+        Self(Arc::new(Inner { id, name, mode, limits, started, slot, history, exit, serves, stop, signals, meters }))
     }
 
     /// Identifies the cell.
@@ -196,6 +199,11 @@ impl Cell {
     /// What it has done and holds.
     pub fn meters(&self) -> &Meters {
         &self.0.meters
+    }
+
+    /// What it has reported on its standard error, as far as it is kept.
+    pub fn history(&self) -> &History {
+        &self.0.history
     }
 
     /// Learns of its end.

@@ -2,12 +2,15 @@
 //!
 //! It holds what lives. A cell enters it when it starts and leaves it when it ends; then the news travels in this order:
 //! whoever waits for an answer of the cell, its names, its monitors and links. Supervisors and whoever waits for the end
-//! come after that, and learn of it elsewhere.
+//! come after that, and learn of it elsewhere. The last that ended can still be asked for why, and for what they reported.
 //!
-//! Bounded by the cells that run, which their owners' limits bound, and by the registry's own bounds. Usable from any
-//! thread; the lock around links is held for moments, and carries their effects out in order.
+//! Bounded by the cells that run, which their owners' limits bound, by [`KEPT_ENDED`] and by the registry's own bounds.
+//! Usable from any thread; the lock around links is held for moments, and carries their effects out in order.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use dashmap::DashMap;
 use ww_core::{
@@ -22,6 +25,10 @@ use ww_core::{
 
 use crate::{cell::Cell, slot::Slot};
 
+/// Cells that have ended and can still be asked about: as many as one looks back at, and at most 4 MiB of what they
+/// reported.
+pub const KEPT_ENDED: usize = 64;
+
 /// The cells of a node. Clones are the same directory.
 #[derive(Clone, Debug, Default)]
 pub struct Directory(Arc<Inner>);
@@ -31,6 +38,8 @@ struct Inner {
     cell_ids: CellIds,
     ids: SlotIds,
     cells: DashMap<CellId, Cell>,
+    /// The last that ended, the oldest first.
+    ended: Mutex<VecDeque<Cell>>,
     slots: DashMap<SlotId, Slot>,
     names: Registry,
     links: Mutex<Links>,
@@ -46,6 +55,11 @@ impl Directory {
     /// The cell with an id, if it lives.
     pub fn cell(&self, id: CellId) -> Option<Cell> {
         self.0.cells.get(&id).map(|cell| cell.clone())
+    }
+
+    /// The cell with an id, if it lives, or is one of the last that ended.
+    pub fn cell_or_ended(&self, id: CellId) -> Option<Cell> {
+        self.cell(id).or_else(|| self.last_ended().iter().find(|cell| cell.id() == id).cloned())
     }
 
     /// The slot with an id, if it is there.
@@ -124,6 +138,12 @@ impl Directory {
 
     /// A cell has ended. Its slot is left to whoever owns it, unless `with_slot`.
     pub(crate) fn ended(&self, cell: &Cell, reason: &Reason, with_slot: bool) {
+        let mut last = self.last_ended();
+        if last.len() >= KEPT_ENDED {
+            last.pop_front();
+        }
+        last.push_back(cell.clone());
+        drop(last);
         self.0.cells.remove(&cell.id());
         self.0.names.occupy(cell.slot().id(), None);
         if with_slot {
@@ -234,6 +254,11 @@ impl Directory {
         for name in self.0.names.close(owner) {
             self.0.events.publish(Event::Unregistered { name });
         }
+    }
+
+    fn last_ended(&self) -> MutexGuard<'_, VecDeque<Cell>> {
+        // Nothing panics while the lock is held.
+        self.0.ended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn links(&self) -> MutexGuard<'_, Links> {

@@ -15,13 +15,13 @@ use crate::{
     pipe,
     program::Program,
     runtime::Runtime,
-    stdio::{Input, Output, Stderr},
+    stdio::{Input, Output},
 };
 
 impl Runtime {
     /// Serves a mailbox until the cell is stopped. Instances that run by then are stopped as well.
-    pub(crate) async fn serve_fresh(&self, cell: &Cell, program: Program, spec: Spec, stderr: Stderr) -> Reason {
-        let (stop, stderr) = (cell.stopping(), Output::from(stderr));
+    pub(crate) async fn serve_fresh(&self, cell: &Cell, program: Program, spec: Spec, stderr: Output) -> Reason {
+        let stop = cell.stopping();
         let lanes = Lanes { stop, signals: cell.signals(), mailbox: cell.serve() };
         let instances = spec.limits.instances.max(1);
         let free = Arc::new(Semaphore::new(instances as usize));

@@ -16,7 +16,7 @@
 //! | `incarnation` | one instance from start to exit reason |
 //! | `core_module` | what a core module needs before its first call |
 //! | `guest`, `limiter`, `preemption`, `patience`, `meters` | what belongs to one instance, what it may use and has used, how it yields |
-//! | `stdio`, `pipe`, `tail`, `wakers` | its standard streams |
+//! | `stdio`, `pipe`, `tail`, `history`, `wakers` | its standard streams |
 //! | `streams`, `loader`, `actor` | the `wetware:*` interfaces it can import |
 //! | `fault` | from an error of the engine to an exit reason |
 
@@ -32,6 +32,7 @@ mod fault;
 mod fixture;
 mod fresh;
 mod guest;
+pub mod history;
 mod incarnation;
 mod lanes;
 mod limiter;

@@ -25,7 +25,7 @@ use crate::{
     preemption::{SLICE_TICKS, Ticks},
     program::{Code, Program},
     runtime::Runtime,
-    stdio::{Input, Output, Stderr},
+    stdio::{Input, Output},
 };
 
 /// One live instance.
@@ -56,7 +56,7 @@ type Answer = Result<(), String>;
 
 impl Runtime {
     /// Serves a mailbox until the instance ends.
-    pub(crate) async fn serve_live(&self, cell: &Cell, program: Program, spec: Spec, stderr: Stderr) -> Reason {
+    pub(crate) async fn serve_live(&self, cell: &Cell, program: Program, spec: Spec, stderr: Output) -> Reason {
         let stop = cell.stopping();
         let sandbox = match self.sandbox(program.class()) {
             Ok(sandbox) => sandbox,
@@ -69,7 +69,7 @@ impl Runtime {
         let patience = Patience::default();
         let stdin = Input::patient(pipe::Reader::empty(), patience.clone());
         let stdout = Output::replies(patience.clone());
-        let start = self.start_of(cell, spec, (stdin.clone(), stdout.clone(), Output::from(stderr)), None);
+        let start = self.start_of(cell, spec, (stdin.clone(), stdout.clone(), stderr), None);
         let store = match incarnation::store(&sandbox, &program, start, stop.clone(), self.requeue.clone()) {
             Ok(store) => store,
             Err(error) => return Reason::host_fault(format_args!("{error:#}")),

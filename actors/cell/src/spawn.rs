@@ -10,6 +10,7 @@ use ww_core::{
 
 use crate::{
     cell::{Cell, Mode, NotExported, Parts, Refusal, Spec},
+    history::History,
     incarnation::{Start, Stop},
     message::Current,
     own::Own,
@@ -44,8 +45,9 @@ impl Runtime {
         stop: Stop,
     ) -> Result<Cell, Refusal> {
         let slot = self.named(self.directory().new_slot_not_served(), &spec)?;
-        let (cell, notifier) = self.new_cell(id, None, &spec, slot, stop);
-        let stdio = (Input::new(stdio.stdin), Output::new(stdio.stdout), stdio.stderr.into());
+        let (stderr, history) = Output::stderr(stdio.stderr);
+        let (cell, notifier) = self.new_cell(id, None, &spec, slot, history, stop);
+        let stdio = (Input::new(stdio.stdin), Output::new(stdio.stdout), stderr);
         let start = self.start_of(&cell, spec, stdio, None);
         let (runtime, stop) = (self.clone(), cell.stopping().clone());
         let running = async move { runtime.main(program, start, stop, None).await };
@@ -97,7 +99,8 @@ impl Runtime {
         stop: Stop,
     ) -> Cell {
         let mode = spec.mode;
-        let (cell, notifier) = self.new_cell(id, Some(mode), &spec, slot, stop);
+        let (stderr, history) = Output::stderr(stderr);
+        let (cell, notifier) = self.new_cell(id, Some(mode), &spec, slot, history, stop);
         let (runtime, served) = (self.clone(), cell.clone());
         let serving = async move {
             match mode {
@@ -120,11 +123,19 @@ impl Runtime {
         Ok(slot)
     }
 
-    fn new_cell(&self, id: CellId, mode: Option<Mode>, spec: &Spec, slot: Slot, stop: Stop) -> (Cell, exit::Notifier) {
+    fn new_cell(
+        &self,
+        id: CellId,
+        mode: Option<Mode>,
+        spec: &Spec,
+        slot: Slot,
+        history: History,
+        stop: Stop,
+    ) -> (Cell, exit::Notifier) {
         let (notifier, exit) = exit::channel();
         let (name, limits) = (spec.name.clone(), spec.limits.clone());
         slot.occupy(id);
-        let cell = Cell::new(Parts { id, name, mode, limits, slot, exit, stop });
+        let cell = Cell::new(Parts { id, name, mode, limits, slot, history, exit, stop });
         self.directory().started(&cell);
         (cell, notifier)
     }

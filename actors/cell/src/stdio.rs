@@ -10,6 +10,7 @@ use wasmtime_wasi::{
 };
 
 use crate::{
+    history::History,
     patience::Patience,
     pipe::{self, Closed},
     tail,
@@ -59,6 +60,8 @@ pub(crate) enum Output {
     /// To the pipe of the message in progress. What is written to a closed one is discarded: a peer that stops
     /// reading must not end a guest that others need.
     Reply(Armed<pipe::Writer>, Patience),
+    /// To a pipe, and into the history of the cell.
+    Kept(Armed<pipe::Writer>, History),
     Tail(tail::Writer),
 }
 
@@ -108,6 +111,20 @@ impl Output {
         Self::Reply(armed(writer), patience)
     }
 
+    /// The standard error of a cell, and what is kept of it.
+    pub(crate) fn stderr(stderr: Stderr) -> (Self, History) {
+        match stderr {
+            Stderr::Pipe(writer) => {
+                let history = History::default();
+                (Self::Kept(armed(writer), history.clone()), history)
+            }
+            Stderr::Tail(writer) => {
+                let history = writer.history().clone();
+                (Self::Tail(writer), history)
+            }
+        }
+    }
+
     /// Ends the stream with an error, so that nobody takes what was written for the whole.
     pub(crate) fn fail(&self, why: &str) {
         if let Self::Pipe(writer) | Self::Reply(writer, _) = self {
@@ -130,19 +147,14 @@ impl Output {
     pub(crate) async fn wait_write(&self, bytes: &[u8]) -> Result<(), Closed> {
         match self {
             Self::Pipe(writer) | Self::Reply(writer, _) => current(writer).write_all(bytes).await,
+            Self::Kept(writer, history) => {
+                history.record(bytes);
+                current(writer).write_all(bytes).await
+            }
             Self::Tail(writer) => {
                 writer.write(bytes);
                 Ok(())
             }
-        }
-    }
-}
-
-impl From<Stderr> for Output {
-    fn from(stderr: Stderr) -> Self {
-        match stderr {
-            Stderr::Pipe(writer) => Self::new(writer),
-            Stderr::Tail(writer) => Self::Tail(writer),
         }
     }
 }
@@ -179,7 +191,7 @@ impl InputStream for Input {
 impl Pollable for Output {
     async fn ready(&mut self) {
         match self {
-            Self::Pipe(writer) => current(writer).ready().await,
+            Self::Pipe(writer) | Self::Kept(writer, _) => current(writer).ready().await,
             Self::Reply(writer, patience) => {
                 let writer = current(writer);
                 if writer.room() == Ok(0) {
@@ -198,6 +210,13 @@ impl OutputStream for Output {
         let written = match self {
             Self::Pipe(writer) => current(writer).write_permitted(&bytes).map_err(stream_error)?,
             Self::Reply(writer, _) => current(writer).write_permitted(&bytes).unwrap_or(true),
+            Self::Kept(writer, history) => {
+                let written = current(writer).write_permitted(&bytes).map_err(stream_error)?;
+                if written {
+                    history.record(&bytes);
+                }
+                written
+            }
             Self::Tail(writer) => {
                 writer.write(&bytes);
                 true
@@ -213,7 +232,7 @@ impl OutputStream for Output {
 
     fn check_write(&mut self) -> StreamResult<usize> {
         match self {
-            Self::Pipe(writer) => current(writer).room().map_err(stream_error),
+            Self::Pipe(writer) | Self::Kept(writer, _) => current(writer).room().map_err(stream_error),
             Self::Reply(writer, _) => Ok(current(writer).room().unwrap_or(PERMIT)),
             Self::Tail(_) => Ok(PERMIT),
         }

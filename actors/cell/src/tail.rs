@@ -1,7 +1,7 @@
 //! A guest's standard error: a stream that never holds its writer up.
 //!
-//! The last [`CAPACITY`] bytes wait for a reader; older ones are dropped and counted. Every whole line
-//! also goes to the log, up to [`MAX_LINES`] a second.
+//! The last [`CAPACITY`] bytes wait for a reader; older ones are dropped and counted. They stay in the cell's
+//! [`History`], whether they were read or not. Every whole line also goes to the log, up to [`MAX_LINES`] a second.
 
 use std::{
     fmt,
@@ -11,13 +11,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use futures::ready;
 use ww_core::CellId;
 
-use crate::wakers::Wakers;
-
-/// Bytes that are kept for a reader: enough for the last screens of a log.
-pub const CAPACITY: usize = 64 * 1024;
+pub use crate::history::CAPACITY;
+use crate::history::History;
 
 /// Lines of one cell that reach the log in one second: more than a person reads, less than fills a disk in a day.
 pub const MAX_LINES: u32 = 1_000;
@@ -32,18 +31,28 @@ const WINDOW: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Writer(Arc<WriterEnd>);
 
-/// The reading end.
+/// The reading end. Clones share what is left to read.
 #[derive(Clone)]
-pub struct Reader(Arc<Mutex<State>>);
+pub struct Reader {
+    history: History,
+    read: Arc<Mutex<Read>>,
+}
 
-struct WriterEnd(Arc<Mutex<State>>);
+struct WriterEnd {
+    history: History,
+    lines: Mutex<Lines>,
+}
 
-struct State {
-    cell: CellId,
-    kept: BytesMut,
+/// How far the reading end has come.
+#[derive(Default)]
+struct Read {
+    position: u64,
     dropped: u64,
-    closed: bool,
-    waiting: Wakers,
+}
+
+/// What goes to the log.
+struct Lines {
+    cell: CellId,
     line: Vec<u8>,
     rate: Rate,
 }
@@ -88,27 +97,22 @@ impl Rate {
 
 /// Makes the standard error of a cell.
 pub fn tail(cell: CellId) -> (Writer, Reader) {
-    let state = Arc::new(Mutex::new(State {
-        cell,
-        kept: BytesMut::new(),
-        dropped: 0,
-        closed: false,
-        waiting: Wakers::default(),
-        line: Vec::new(),
-        rate: Rate::default(),
-    }));
-    (Writer(Arc::new(WriterEnd(Arc::clone(&state)))), Reader(state))
+    let history = History::default();
+    let lines = Mutex::new(Lines { cell, line: Vec::new(), rate: Rate::default() });
+    let writer = Writer(Arc::new(WriterEnd { history: history.clone(), lines }));
+    (writer, Reader { history, read: Arc::default() })
 }
 
 impl Writer {
     /// Takes all bytes at once.
     pub fn write(&self, bytes: &[u8]) {
-        let mut state = lock(&self.0.0);
-        state.keep(bytes);
-        state.log(bytes);
-        let waiting = state.waiting.take();
-        drop(state);
-        waiting.wake();
+        lock(&self.0.lines).log(bytes);
+        self.0.history.record(bytes);
+    }
+
+    /// What was written, for whoever looks.
+    pub(crate) fn history(&self) -> &History {
+        &self.0.history
     }
 }
 
@@ -116,37 +120,22 @@ impl Reader {
     /// Waits for at least one byte, and returns at most `max`; empty at the end. Cancel safe.
     pub async fn read(&self, max: usize) -> Bytes {
         poll_fn(|cx| {
-            let mut state = lock(&self.0);
-            if !state.kept.is_empty() {
-                let taken = state.kept.len().min(max);
-                return Poll::Ready(state.kept.split_to(taken).freeze());
-            }
-            if state.closed {
-                return Poll::Ready(Bytes::new());
-            }
-            let crowd = state.waiting.register(cx);
-            drop(state);
-            crowd.wake();
-            Poll::Pending
+            let mut read = lock(&self.read);
+            let part = ready!(self.history.poll_read(cx, &mut read.position, max));
+            read.dropped += part.lost;
+            Poll::Ready(part.bytes)
         })
         .await
     }
 
     /// Bytes that were dropped because nobody read them.
     pub fn dropped(&self) -> u64 {
-        lock(&self.0).dropped
+        let read = lock(&self.read);
+        read.dropped + self.history.start().saturating_sub(read.position)
     }
 }
 
-impl State {
-    fn keep(&mut self, bytes: &[u8]) {
-        let bytes = &bytes[bytes.len().saturating_sub(CAPACITY)..];
-        let excess = (self.kept.len() + bytes.len()).saturating_sub(CAPACITY);
-        self.dropped += excess as u64;
-        drop(self.kept.split_to(excess));
-        self.kept.extend_from_slice(bytes);
-    }
-
+impl Lines {
     fn log(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             if byte != b'\n' {
@@ -171,16 +160,13 @@ impl State {
 
 impl Drop for WriterEnd {
     fn drop(&mut self) {
-        let mut state = lock(&self.0);
-        if !state.line.is_empty() {
-            state.log_line();
+        let lines = self.lines.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if !lines.line.is_empty() {
+            lines.log_line();
         }
-        let cell = state.cell;
-        state.rate.tell(cell);
-        state.closed = true;
-        let waiting = state.waiting.take();
-        drop(state);
-        waiting.wake();
+        let cell = lines.cell;
+        lines.rate.tell(cell);
+        self.history.close();
     }
 }
 
@@ -196,7 +182,7 @@ impl fmt::Debug for Reader {
     }
 }
 
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+fn lock<T>(state: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing panics while the lock is held, so a poisoned state is whole.
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -191,14 +191,19 @@ impl Registry {
     /// Reads all names: for errors that a person sees, not for those of a guest or a peer, whom it would also tell
     /// names that they were not given.
     pub fn nearest(&self, wanted: &str) -> Option<Name> {
-        self.names
-            .iter()
-            .filter(|entry| entry.key().as_str().len().abs_diff(wanted.len()) <= MAX_EDITS)
-            .map(|entry| (edits(entry.key().as_str(), wanted), entry.key().clone()))
-            .filter(|(edits, _)| *edits <= MAX_EDITS)
-            .min()
-            .map(|(_, name)| name)
+        nearest(self.names.iter().map(|entry| entry.key().clone()), wanted)
     }
+}
+
+/// The name that looks most like `wanted`, if one does.
+pub fn nearest<N: AsRef<str> + Ord>(names: impl IntoIterator<Item = N>, wanted: &str) -> Option<N> {
+    names
+        .into_iter()
+        .filter(|name| name.as_ref().len().abs_diff(wanted.len()) <= MAX_EDITS)
+        .map(|name| (edits(name.as_ref(), wanted), name))
+        .filter(|(edits, _)| *edits <= MAX_EDITS)
+        .min()
+        .map(|(_, name)| name)
 }
 
 /// The edit distance of Levenshtein (1965), in bytes.

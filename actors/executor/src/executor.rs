@@ -326,7 +326,7 @@ impl Executor {
         }
     }
 
-    async fn send<M>(&self, message: M) -> Result<M::Result, SpawnError>
+    pub(crate) async fn send<M>(&self, message: M) -> Result<M::Result, SpawnError>
     where
         M: Message + Send + 'static,
         M::Result: Send,

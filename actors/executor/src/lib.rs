@@ -3,7 +3,7 @@
 //! | file | concept |
 //! |---|---|
 //! | `executor` | the handle through which cells and supervisors are started |
-//! | `starter` | the actor behind it, which owns all that runs |
+//! | `starter` | the actor behind it, which owns all that runs; a client from outside as an owner |
 //! | `tree` | who owns whom, within which limits, and in which order things end: pure, no threads |
 //! | `process` | a started cell as its owner sees it |
 //! | `blueprint` | what a tree of supervisors and cells is built from |
@@ -26,6 +26,7 @@ pub use blueprint::{Blueprint, CellBlueprint, ChildSpec, Supervision, cell, supe
 pub use clock::{Clock, SystemClock};
 pub use executor::{Executor, MAX_STARTING, Serving, SpawnError, Spec};
 pub use process::{Process, Streams};
+pub use starter::{Kind, Owned, Session};
 pub use supervisor::{CallError, Child, ChildInfo, ChildStatus, SupervisorHandle, Which};
 pub use tree::{Full, Owner};
 pub use vat::{Guest, GuestVat, Handed, Publish};

@@ -5,8 +5,10 @@
 //! are the starts under way for each owner, by [`MAX_STARTING`], and the cells by their owners' limits. No handler
 //! waits: a start compiles outside, and comes back.
 
+mod session;
+
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Weak},
 };
 
@@ -27,10 +29,14 @@ use crate::{
     tree::{Effect, Full, Owner, Tree},
 };
 
+pub use session::{Kind, Owned, Session};
+
 /// The actor behind the executor.
 #[derive(Default)]
 pub(crate) struct Starter {
     tree: Tree,
+    /// Clients among the owners.
+    sessions: HashSet<CellId>,
     /// How to end what runs.
     running: HashMap<CellId, Running>,
     /// Ends that are told of when nothing is left of what had an owner there.
@@ -334,6 +340,7 @@ impl Starter {
     fn leave(&mut self, id: CellId) -> Vec<Effect> {
         self.running.remove(&id);
         self.kept.remove(&id);
+        self.sessions.remove(&id);
         self.tree.ended(id)
     }
 
@@ -357,7 +364,8 @@ impl Starter {
                 }
             }
         }
-        if self.tree.is_empty() {
+        // A client that has started nothing holds nobody up.
+        if self.tree.len() == self.sessions.len() {
             for done in self.waiting_for_quiet.drain(..) {
                 // Whoever asked may have stopped waiting.
                 let _ = done.send(());

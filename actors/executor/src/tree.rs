@@ -164,9 +164,16 @@ impl Tree {
         self.stopping
     }
 
-    /// Nothing runs and nothing is about to.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.nodes.is_empty()
+    /// How many run, or are about to.
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// All of them with their owners, in the order of their start.
+    pub(crate) fn owners(&self) -> Vec<(CellId, Owner)> {
+        let mut owners: Vec<_> = self.nodes.iter().map(|(&id, node)| (id, node.owner)).collect();
+        owners.sort_by_key(|&(id, _)| id);
+        owners
     }
 
     /// A cell has ended, or was never started. Its children follow.
@@ -292,7 +299,7 @@ mod tests {
         let effects = tree.ended(id(1));
         assert_eq!(effects, [Effect::Stop(id(3))]);
         assert_eq!(settle(&mut tree, effects), [3, 2, 5, 4]);
-        assert!(tree.is_empty());
+        assert!(tree.len() == 0);
     }
 
     #[test]
@@ -324,7 +331,7 @@ mod tests {
         let effects = tree.stop();
         assert_eq!(reserve(&mut tree, Owner::Node, 9, Limits::default()), Err(Full::OwnerEnded));
         assert_eq!(settle(&mut tree, effects), [2, 1, 3]);
-        assert!(tree.is_empty());
+        assert!(tree.len() == 0);
     }
 
     #[test]

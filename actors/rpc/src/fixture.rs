@@ -15,7 +15,10 @@ use ww_core::{Grants, Limits, Platform, task};
 use ww_executor::{Executor, Guest, GuestVat, Handed, Owner, Process, Spec, Streams};
 use ww_schema::peer_capnp::{byte_stream, executor, host, process};
 
-use crate::{Dial, Dialled, Network, Outcome, Peer, Publication, Vats, host as server};
+use crate::{
+    Clients, Dial, Dialled, Network, Outcome, Peer, Publication, Vats, client::Connection, client::Local,
+    host as server,
+};
 
 /// Copies stdin to stdout until the end.
 pub(crate) const ECHO: &str = r#"(module
@@ -198,6 +201,21 @@ fn house() -> &'static House {
     &HOUSE
 }
 
+/// The executor of all tests.
+pub(crate) fn shared_executor() -> &'static Executor {
+    &house().executor
+}
+
+/// A client of the control socket.
+pub(crate) fn controller(stop: crate::StopNode) -> (Connection, Local) {
+    let (ours, theirs) = tokio::io::duplex(1 << 16);
+    let (network, ..) = network();
+    let vats = Vats::new(house().vats.clone(), Arc::new(network));
+    vats.serve_client(&house().executor, &Clients::default(), Limits::default(), stop, tokio::io::split(theirs));
+    let (reader, writer) = tokio::io::split(ours);
+    crate::client::connect(reader, writer)
+}
+
 fn network() -> (FakeNetwork, Asked, oneshot::Receiver<()>) {
     let (tx, rx) = oneshot::channel();
     let asked = Asked::default();
@@ -221,6 +239,11 @@ async fn guest(grants: Grants, limits: Limits) -> ((Process, Streams), Guest) {
     let cell = house().executor.run(Owner::Node, spec).await.expect("there is room");
     let guest = Guest { id: cell.0.id(), grants, files: None, handed: None };
     (cell, guest)
+}
+
+/// A program without any grant.
+pub(crate) fn spec_of(wat: &str) -> Spec {
+    spec(wat, Grants::none())
 }
 
 fn spec(wat: &str, grants: Grants) -> Spec {

@@ -16,7 +16,7 @@ use crate::{
 /// Addresses that one call may bring: more than any peer has.
 const MAX_ADDRS: u32 = 64;
 
-struct Server(Context);
+pub(crate) struct Server(Context);
 
 /// The `Host` of one cell.
 pub(crate) fn client(context: Context) -> host::Client {
@@ -24,6 +24,10 @@ pub(crate) fn client(context: Context) -> host::Client {
 }
 
 impl Server {
+    pub(crate) fn new(context: Context) -> Self {
+        Self(context)
+    }
+
     fn require(&self, method: HostMethod) -> Result<(), Error> {
         if self.0.guest.grants.host.contains(&method) { Ok(()) } else { Err(denied(method)) }
     }

@@ -3,6 +3,8 @@
 //! | file | concept |
 //! |---|---|
 //! | `vats` | the arbiter on which all vats of a node live, and how a connection becomes one |
+//! | `clients`, `local`, `admin` | the clients of the control socket, and what they get |
+//! | `client` | the other end of that socket |
 //! | `context` | what the servers of one cell share |
 //! | `host`, `executor`, `program`, `process`, `exchange`, `byte_stream`, `supervisor`, `watching` | one server per interface |
 //! | `spec`, `exit_reason` | specs of cells and supervisors as they are read, exit reasons as they are written |
@@ -12,15 +14,21 @@
 //!
 //! Capabilities are `!Send`: they never leave the arbiter. Everything that they reach beyond it is a handle.
 
+mod admin;
 mod byte_stream;
+pub mod client;
+mod clients;
 mod context;
 mod exchange;
 mod executor;
 mod exit_reason;
 #[cfg(test)]
 mod fixture;
+#[doc(hidden)]
+pub mod fuzz;
 mod host;
 mod load;
+mod local;
 mod network;
 mod process;
 mod program;
@@ -32,5 +40,7 @@ mod vats;
 mod watched;
 mod watching;
 
+pub use admin::StopNode;
+pub use clients::{Clients, MAX_CLIENTS};
 pub use network::{Dial, Dialled, Network, Outcome, Peer, Publication};
 pub use vats::Vats;

@@ -8,6 +8,10 @@ use std::{
     collections::{HashMap, VecDeque},
     pin::Pin,
     rc::{Rc, Weak},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -34,6 +38,8 @@ type Message = message::Builder<message::HeapAllocator>;
 pub(crate) struct Load {
     state: RefCell<State>,
     received: Cell<usize>,
+    /// Whether a whole message has come.
+    heard: Arc<AtomicBool>,
     /// Bytes were written, so that answers may have left.
     progress: Notify,
 }
@@ -57,7 +63,13 @@ pub(crate) struct Metered<S> {
 impl Load {
     /// Bytes that were read since the last look: those of the message that was received.
     pub(crate) fn take_received(&self) -> usize {
+        self.heard.store(true, Ordering::Relaxed);
         self.received.take()
+    }
+
+    /// Whether a whole message has come, for whoever looks.
+    pub(crate) fn heard(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.heard)
     }
 
     /// A call of this many bytes begins.
@@ -96,6 +108,21 @@ impl Load {
         state.drop_written();
         state.answers.push_back((Rc::downgrade(message), bytes));
         state.answer_bytes += bytes;
+    }
+
+    /// Waits until no call is under way and every answer has left.
+    pub(crate) async fn idle(&self) {
+        loop {
+            let progress = self.progress.notified();
+            {
+                let mut state = self.state.borrow_mut();
+                state.drop_written();
+                if state.calls.is_empty() && state.answers.is_empty() {
+                    return;
+                }
+            }
+            progress.await;
+        }
     }
 
     /// Waits until the client has read enough of its answers.

@@ -1,22 +1,19 @@
 //! The server of `Process`: one incarnation of a cell.
 
-use std::{
-    rc::Rc,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use capnp::Error;
 use tokio::sync::Mutex;
-use ww_cell::{Directory, Mode, message::Sender, pipe, tail};
-use ww_core::{CellId, exit, limits::DEFAULT_DEADLINE, registry::Owner};
+use ww_cell::{Directory, pipe, tail};
+use ww_core::{CellId, exit, limits::DEFAULT_DEADLINE};
 use ww_executor::{Process, Streams};
 use ww_schema::peer_capnp::process;
 
 use crate::{
+    admin::status,
     byte_stream::{self, End},
     context::Context,
-    exit_reason, shelf, watching,
+    shelf, watching,
 };
 
 /// The process ends when the last capability that leads to it is dropped, this one or one of its streams, unless it is
@@ -126,7 +123,7 @@ impl process::Server for Server {
         drop(params);
         let cell = self.process.cell();
         let mut envelope = cell.envelope(Some(timeout));
-        envelope.sender = Sender::Cell(self.context.guest.id);
+        envelope.sender = self.context.sender();
         let reply = cell.ask(envelope, message).await.map_err(|failure| Error::failed(failure.to_string()))?;
         results.get().set_reply(&reply);
         Ok(())
@@ -142,31 +139,7 @@ impl process::Server for Server {
         _: process::StatusParams,
         mut results: process::StatusResults,
     ) -> Result<(), Error> {
-        let cell = self.process.cell();
-        let names = self.directory().names();
-        let owners = [Owner::Slot(cell.slot().id()), Owner::Cell(cell.id())];
-        let names: Vec<_> = owners.into_iter().flat_map(|owner| names.names_of(owner)).collect();
-        let mut status = results.get().init_status();
-        status.set_cell(cell.id().get());
-        let mut list = status.reborrow().init_names(u32::try_from(names.len()).unwrap_or(u32::MAX));
-        for (index, name) in (0..).zip(&names) {
-            list.set(index, name.as_str());
-        }
-        status.set_async(cell.mode() == Some(Mode::Async));
-        let started = cell.started().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        status.set_started_at(u64::try_from(started.as_millis()).unwrap_or(u64::MAX));
-        let (depth, dropped) = cell.mailbox();
-        status.set_memory(cell.meters().memory());
-        status.set_mailbox_depth(u32::try_from(depth).unwrap_or(u32::MAX));
-        status.set_messages(cell.meters().answered());
-        status.set_dropped(dropped);
-        status.set_cpu(cell.meters().cpu());
-        status.set_restarts(cell.slot().incarnations().saturating_sub(1));
-        let state = status.init_state();
-        match self.exit.reason() {
-            None => { state }.set_running(()),
-            Some(ended) => exit_reason::set(state.init_ended(), &ended),
-        }
+        status::set(results.get().init_status(), self.directory(), self.process.cell());
         Ok(())
     }
 

@@ -3,6 +3,9 @@
 //! All of them live on one arbiter, so that a capability that one cell serves can be handed to another.
 //! Each vat is a task of that arbiter, owned by its cell: it ends when the guest closes its connection or
 //! ends, and with it everything that the guest held. A vat that fails is logged, and harms no other.
+//!
+//! A client of the control socket has a vat as well. It owns what it starts, as a cell does, and that ends with its
+//! connection.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -10,21 +13,25 @@ use actix::ArbiterHandle;
 use capnp::message::ReaderOptions;
 use capnp_rpc::{RpcSystem, rpc_twoparty_capnp::Side, twoparty};
 use futures::io::{BufReader, BufWriter};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::compat::{TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
-use ww_core::task;
+use ww_core::{Grants, Limits, task};
 use ww_executor::{Executor, Guest, GuestVat};
 use ww_schema::peer_capnp;
 
 use crate::{
+    admin::StopNode,
+    clients::Clients,
     context::Context,
     host,
     load::{Load, Metered},
+    local,
     network::Network,
     watched,
 };
 
 /// Words of 8 bytes that one message of a guest may have: 64 MiB, room for the largest program and what is around it.
-const MAX_MESSAGE_WORDS: usize = 8 << 20;
+pub(crate) const MAX_MESSAGE_WORDS: usize = 8 << 20;
 
 /// Levels of pointers in one message: as deep as any schema here goes, with room.
 const MAX_NESTING: i32 = 32;
@@ -40,6 +47,44 @@ impl Vats {
     /// Vats that live on `arbiter` and whose `Host` speaks for `network`.
     pub fn new(arbiter: ArbiterHandle, network: Arc<dyn Network>) -> Self {
         Self { arbiter, network }
+    }
+
+    /// Serves a client of the control socket until it closes its connection. What it starts gets at most `limits`, and
+    /// ends with the connection. One for whom there is no place among `clients` is sent away.
+    pub fn serve_client(
+        &self,
+        executor: &Executor,
+        clients: &Clients,
+        limits: Limits,
+        stop: StopNode,
+        (reader, writer): (impl AsyncRead + Send + Unpin + 'static, impl AsyncWrite + Send + Unpin + 'static),
+    ) {
+        let (network, executor, clients) = (Arc::clone(&self.network), executor.clone(), clients.clone());
+        let vats = self.arbiter.clone();
+        let served = self.arbiter.spawn_fn(move || {
+            let serving = async move {
+                let load = Rc::new(Load::default());
+                let Some(place) = clients.admit(load.heard()) else {
+                    tracing::warn!("a client was sent away: there are as many as there may be");
+                    return;
+                };
+                let Ok(session) = executor.open_session(limits.clone()).await else { return };
+                let guest = Guest { id: session.id(), grants: Grants::all(), files: None, handed: None };
+                let client = session.id();
+                let context = Context::new(guest, network, executor, vats).of_client(limits);
+                tracing::debug!(%client, "a client connected");
+                let bootstrap = local::client(context, stop).client;
+                tokio::select! {
+                    () = drive(reader, writer, bootstrap, client.get(), Rc::clone(&load)) => tracing::debug!(%client, "a client left"),
+                    why = place.lost(&load) => tracing::debug!(%client, why, "a client was sent away"),
+                }
+            };
+            // Ends with the connection.
+            drop(task::spawn_local(task::Kind::detached("vat", "a client"), serving));
+        });
+        if !served {
+            tracing::debug!("no vat for a client: the node is stopping");
+        }
     }
 }
 
@@ -59,18 +104,28 @@ impl GuestVat for Vats {
     }
 }
 
-/// Drives one vat until the connection ends.
+/// Drives the vat of a guest until the connection ends.
 async fn serve(connection: ww_cell::Duplex, bootstrap: peer_capnp::host::Client, cell: u64) {
-    let load = Rc::new(Load::default());
+    drive(connection.from_guest, connection.to_guest, bootstrap.client, cell, Rc::default()).await;
+}
+
+/// Drives one vat until the connection ends.
+pub(crate) async fn drive(
+    reader: impl AsyncRead + Unpin + 'static,
+    writer: impl AsyncWrite + Unpin + 'static,
+    bootstrap: capnp::capability::Client,
+    cell: u64,
+    load: Rc<Load>,
+) {
     let metered = Rc::clone(&load);
     // Outside the buffer, so that what is read is what belongs to a message.
-    let reader = Metered { stream: BufReader::new(connection.from_guest.compat()), load: metered };
+    let reader = Metered { stream: BufReader::new(reader.compat()), load: metered };
     let metered = Rc::clone(&load);
-    let writer = Metered { stream: BufWriter::new(connection.to_guest.compat_write()), load: metered };
+    let writer = Metered { stream: BufWriter::new(writer.compat_write()), load: metered };
     let mut options = ReaderOptions::new();
     options.traversal_limit_in_words(Some(MAX_MESSAGE_WORDS)).nesting_limit(MAX_NESTING);
     let network = twoparty::VatNetwork::new(reader, writer, Side::Server, options);
-    let system = RpcSystem::new(Box::new(watched::Network::new(network, cell, load)), Some(bootstrap.client));
+    let system = RpcSystem::new(Box::new(watched::Network::new(network, cell, load)), Some(bootstrap));
     match system.await {
         Ok(()) => tracing::trace!(cell, "a vat ended"),
         Err(error) => tracing::debug!(cell, %error, "a vat ended with an error"),

@@ -1,0 +1,207 @@
+//! The clients of a node's control socket: how many there may be, and who has to make room.
+//!
+//! A client that has not said anything yet is the first to go when all places are taken, and goes by itself after
+//! [`HELLO`]: connections that do nothing keep nobody out.
+//!
+//! When the node stops, clients that wait for an answer get it: the end of the last cell is news as well.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, watch},
+    time::{sleep, timeout},
+};
+
+use crate::load::Load;
+
+/// Clients at once: many times the windows that a person has open, and few enough file descriptors.
+pub const MAX_CLIENTS: usize = 256;
+
+/// How long a client may take for its first message: it sends one as soon as it is connected.
+pub(crate) const HELLO: Duration = Duration::from_secs(10);
+
+/// How long a client is served at least when the node stops, so that what follows from the last ends gets out.
+const LINGER: Duration = Duration::from_millis(50);
+
+/// How long a client may take for its last answers when the node stops.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// The clients of one node. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Clients(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    table: Mutex<Table>,
+    closing: watch::Sender<bool>,
+    left: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    next: u64,
+    /// By the order in which they came.
+    places: BTreeMap<u64, Seat>,
+}
+
+#[derive(Clone, Debug)]
+struct Seat {
+    /// Whether it has sent a whole message.
+    heard: Arc<AtomicBool>,
+    leave: Arc<Notify>,
+}
+
+/// The place of one client, free when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    clients: Clients,
+    number: u64,
+    seat: Seat,
+}
+
+impl Clients {
+    /// A place for a client that sets `heard` with its first message; `None` where all are taken by clients that have
+    /// said something.
+    pub(crate) fn admit(&self, heard: Arc<AtomicBool>) -> Option<Place> {
+        if *self.0.closing.borrow() {
+            return None;
+        }
+        let mut table = self.lock();
+        if table.places.len() >= MAX_CLIENTS {
+            let silent = table.places.iter().find(|(_, seat)| !seat.heard.load(Ordering::Relaxed));
+            let silent = silent.map(|(&number, _)| number)?;
+            if let Some(seat) = table.places.remove(&silent) {
+                seat.leave.notify_one();
+            }
+        }
+        let number = table.next;
+        table.next += 1;
+        let seat = Seat { heard, leave: Arc::default() };
+        table.places.insert(number, seat.clone());
+        drop(table);
+        Some(Place { clients: self.clone(), number, seat })
+    }
+
+    /// Admits nobody any more, and waits until all have left, at most for [`FAREWELL`] and a little more.
+    pub async fn close(&self) {
+        self.0.closing.send_replace(true);
+        let all = async {
+            loop {
+                let left = self.0.left.notified();
+                if self.lock().places.is_empty() {
+                    return;
+                }
+                left.await;
+            }
+        };
+        if timeout(2 * FAREWELL, all).await.is_err() {
+            tracing::warn!("clients of the control socket did not leave in time");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        // Nothing panics while the lock is held.
+        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Returns when the client has to go, with the reason: another one needs the place, it was silent for too long, or
+    /// the node stops.
+    pub(crate) async fn lost(&self, load: &Load) -> &'static str {
+        tokio::select! {
+            why = self.silent() => why,
+            () = self.closed(load) => "the node stops",
+        }
+    }
+
+    /// The node stops, and the client has all its answers.
+    async fn closed(&self, load: &Load) {
+        let mut closing = self.clients.0.closing.subscribe();
+        // The sender lives as long as this.
+        let _ = closing.wait_for(|closing| *closing).await;
+        sleep(LINGER).await;
+        let _ = timeout(FAREWELL, load.idle()).await;
+    }
+
+    async fn silent(&self) -> &'static str {
+        tokio::select! {
+            () = self.seat.leave.notified() => return "others need its place, and it has said nothing",
+            () = sleep(HELLO) => {}
+        }
+        if self.seat.heard.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        "it has said nothing for too long"
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.clients.lock().places.remove(&self.number);
+        self.clients.0.left.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn heard(heard: bool) -> Arc<AtomicBool> {
+        Arc::new(AtomicBool::new(heard))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_that_said_nothing_makes_room() {
+        let clients = Clients::default();
+        let mut places = vec![clients.admit(heard(true)).expect("room")];
+        places.extend((1..MAX_CLIENTS).map(|_| clients.admit(heard(false)).expect("room")));
+        let newcomer = clients.admit(heard(true)).expect("somebody makes room");
+        assert!(places[1].lost(&Load::default()).now_or_never().is_some_and(|why| why.contains("others")));
+        assert!(places[0].lost(&Load::default()).now_or_never().is_none());
+        assert!(places[2].lost(&Load::default()).now_or_never().is_none());
+        // Leaving a second time takes nobody's place.
+        places.truncate(1);
+        assert_eq!(clients.lock().places.len(), 2);
+        drop((places, newcomer));
+        assert!(clients.lock().places.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clients_that_have_said_something_keep_their_places() {
+        let clients = Clients::default();
+        let places: Vec<_> = (0..MAX_CLIENTS).map(|_| clients.admit(heard(true)).expect("room")).collect();
+        assert!(clients.admit(heard(false)).is_none());
+        drop(places);
+        let silent = clients.admit(heard(false)).expect("room again");
+        assert!(silent.lost(&Load::default()).await.contains("too long"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_gets_its_answers_before_the_node_stops() {
+        let clients = Clients::default();
+        let (place, load) = (clients.admit(heard(true)).expect("room"), Load::default());
+        load.begin(1, 8).expect("room");
+        let mut closing = Box::pin(clients.close());
+        assert!(closing.as_mut().now_or_never().is_none());
+        assert!(clients.admit(heard(true)).is_none(), "nobody comes any more");
+        {
+            let mut lost = Box::pin(place.lost(&load));
+            assert!(timeout(2 * LINGER, lost.as_mut()).await.is_err(), "an answer is missing");
+            assert_eq!(lost.await, "the node stops", "nobody is waited for any longer");
+        }
+        load.end(1);
+        assert_eq!(place.lost(&load).await, "the node stops");
+        drop(place);
+        closing.await;
+    }
+}

@@ -1,0 +1,59 @@
+//! `ww id`: who a node is.
+
+use serde::Serialize;
+use ww_net::{Multiaddr, PeerId};
+
+use super::{
+    Failure, code,
+    node::{Node, Which, unavailable},
+};
+
+/// Print the peer id of a running node, and the addresses on which it listens
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    pub(super) which: Which,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Identity {
+    peer: String,
+    addrs: Vec<String>,
+}
+
+pub(super) async fn id(node: Node, json: bool) -> Result<u8, Failure> {
+    let (peer, addrs) = node
+        .answer(async {
+            let id = node.local.host.id_request().send().promise.await?;
+            let addrs = node.local.host.addrs_request().send().promise.await?;
+            Ok((id.get()?.get_peer_id()?.to_vec(), binary(addrs.get()?.get_addrs()?)?))
+        })
+        .await?;
+    let peer = peer_id(&peer)?;
+    let addrs = addrs.into_iter().map(|addr| Ok(format!("{}/p2p/{peer}", multiaddr(addr)?)));
+    let identity = Identity { peer: peer.to_string(), addrs: addrs.collect::<Result<_, Failure>>()? };
+    if json {
+        super::print_json(&identity)?;
+    } else {
+        let lines = std::iter::once(identity.peer).chain(identity.addrs);
+        super::print(&lines.map(|line| line + "\n").collect::<String>())?;
+    }
+    Ok(code::OK)
+}
+
+/// Reads a list of binary addresses.
+pub(super) fn binary(list: capnp::data_list::Reader<'_>) -> Result<Vec<Vec<u8>>, capnp::Error> {
+    list.iter().map(|addr| addr.map(<[u8]>::to_vec)).collect()
+}
+
+pub(super) fn peer_id(bytes: &[u8]) -> Result<PeerId, Failure> {
+    PeerId::from_bytes(bytes).map_err(|error| unavailable(format!("the node names a peer without a valid id: {error}")))
+}
+
+pub(super) fn multiaddr(bytes: Vec<u8>) -> Result<Multiaddr, Failure> {
+    Multiaddr::try_from(bytes).map_err(|error| unavailable(format!("the node names an address that is none: {error}")))
+}

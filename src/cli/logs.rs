@@ -1,0 +1,51 @@
+//! `ww logs`: what a cell has reported.
+
+use std::io::IsTerminal;
+
+use tokio::io::{AsyncWriteExt, stdout};
+use ww_rpc::client;
+
+use super::{
+    Failure, code,
+    node::{Node, Which},
+    status::printable,
+};
+
+/// Print what is kept of a cell's standard error
+///
+/// The last 64 KiB are kept, also of the last cells that ended. On a terminal, control characters are left out.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    pub(super) which: Which,
+
+    /// Go on with what comes, until the cell ends
+    #[arg(short, long)]
+    pub(super) follow: bool,
+
+    /// A name, or an id of `ww ps`
+    pub(super) cell: String,
+}
+
+pub(super) async fn logs(node: Node, cell: &str, follow: bool) -> Result<u8, Failure> {
+    let (sink, mut incoming) = client::sink();
+    let mut request = node.local.admin.logs_request();
+    request.get().set_cell(node.find(cell).await?);
+    request.get().set_follow(follow);
+    request.get().set_sink(sink);
+    // Held until the end: without it nothing more comes.
+    let _subscription = node.answer(async { request.send().promise.await?.get()?.get_subscription() }).await?;
+    let (mut out, terminal) = (stdout(), std::io::stdout().is_terminal());
+    while let Some(bytes) = incoming.next().await {
+        let written = async {
+            if terminal {
+                out.write_all(printable(&String::from_utf8_lossy(&bytes)).as_bytes()).await?;
+            } else {
+                out.write_all(&bytes).await?;
+            }
+            out.flush().await
+        };
+        written.await.map_err(|error| Failure::new(code::HOST, &error))?;
+    }
+    Ok(code::OK)
+}

@@ -1,0 +1,211 @@
+//! A running node, as the verbs that ask one see it: found, connected to, and asked.
+
+use std::{io, time::Duration};
+
+use capnp::{Error, ErrorKind};
+use clap::Args;
+use tokio::{
+    net::{TcpStream, UnixStream},
+    runtime::Runtime,
+    task::LocalSet,
+    time::timeout,
+};
+use ww_core::registry;
+use ww_rpc::client::{self, Connection, Local};
+use ww_schema::{cell_capnp::status, peer_capnp::process};
+
+use super::{Failure, code, status::Status};
+use crate::control::{
+    Address,
+    directory::{self, Found},
+};
+
+/// How long a node may take for an answer that needs nobody else.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Names that a message lists.
+const MAX_NAMES: usize = 10;
+
+/// Which node is asked.
+#[derive(Args, Debug)]
+pub(super) struct Which {
+    /// Control socket of the node: unix:PATH or tcp:127.0.0.1:PORT [default: that of this user's only node]
+    #[arg(long, value_name = "ADDR")]
+    pub(super) node: Option<Address>,
+}
+
+/// A connection to a node. What was started over it ends with it.
+pub(super) struct Node {
+    pub(super) local: Local,
+    pub(super) address: Address,
+    _connection: Connection,
+}
+
+/// Runs a verb that asks a node.
+pub(super) fn ask(
+    runtime: &Runtime,
+    which: Which,
+    verb: impl AsyncFnOnce(Node) -> Result<u8, Failure>,
+) -> Result<u8, Failure> {
+    LocalSet::new().block_on(runtime, async { verb(Node::connect(which.node).await?).await })
+}
+
+/// What a failed call means.
+pub(super) fn call_failure(error: &Error) -> Failure {
+    match error.kind {
+        ErrorKind::Disconnected => unavailable("the node has closed the connection: has it ended?".into()),
+        _ => unavailable(error.extra.strip_prefix("remote exception: ").unwrap_or(&error.extra).to_owned()),
+    }
+}
+
+pub(super) fn unavailable(message: String) -> Failure {
+    Failure { code: code::UNAVAILABLE, message }
+}
+
+/// The sockets of this user's nodes that answer, and those that cannot be reached.
+pub(super) async fn nodes() -> io::Result<(Vec<(Address, UnixStream)>, Vec<(Address, io::Error)>)> {
+    let (mut answer, mut unreachable) = (Vec::new(), Vec::new());
+    for path in directory::sockets(&directory::path())? {
+        match directory::find(&path).await {
+            Found::Node(stream) => answer.push((Address::Unix(path), stream)),
+            Found::Unreachable(error) => unreachable.push((Address::Unix(path), error)),
+            Found::Nobody => {}
+        }
+    }
+    Ok((answer, unreachable))
+}
+
+fn denied(address: &str) -> Failure {
+    let message = format!("no permission for {address}: a node answers the user that runs it alone");
+    Failure { code: code::NO_PERMISSION, message }
+}
+
+fn unreachable(address: &Address, error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => denied(&address.to_string()),
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            unavailable(format!("no node is running at {address}: {error}"))
+        }
+        _ => unavailable(format!("the node at {address} cannot be reached: {error}")),
+    }
+}
+
+/// Finds this user's only node.
+async fn only() -> Result<(Address, UnixStream), Failure> {
+    let directory = directory::path();
+    let (mut answer, mut failed) = nodes().await.map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => denied(&directory.display().to_string()),
+        _ => unavailable(format!("cannot look for nodes in {}: {error}", directory.display())),
+    })?;
+    match (answer.len(), failed.pop()) {
+        (1, _) => Ok(answer.remove(0)),
+        (0, Some((address, error))) => Err(unreachable(&address, &error)),
+        (0, None) => Err(unavailable(format!(
+            "no node of this user is running (looked in {}): start one with `ww run IMAGE`, or name one with --node",
+            directory.display()
+        ))),
+        _ => {
+            let list: String = answer.iter().map(|(address, _)| format!("\n  --node {address}")).collect();
+            Err(Failure { code: code::USAGE, message: format!("several nodes are running, choose one:{list}") })
+        }
+    }
+}
+
+impl Node {
+    async fn connect(address: Option<Address>) -> Result<Self, Failure> {
+        let (address, (connection, local)) = match address {
+            None => {
+                let (address, stream) = only().await?;
+                let (reader, writer) = stream.into_split();
+                (address, client::connect(reader, writer))
+            }
+            Some(Address::Unix(path)) => {
+                let address = Address::Unix(path.clone());
+                let stream = UnixStream::connect(path).await.map_err(|error| unreachable(&address, &error))?;
+                let (reader, writer) = stream.into_split();
+                (address, client::connect(reader, writer))
+            }
+            Some(Address::Tcp(addr)) => {
+                let address = Address::Tcp(addr);
+                let stream = TcpStream::connect(addr).await.map_err(|error| unreachable(&address, &error))?;
+                let (reader, writer) = stream.into_split();
+                (address, client::connect(reader, writer))
+            }
+        };
+        Ok(Self { local, address, _connection: connection })
+    }
+
+    /// Waits for an answer that the node can give at once.
+    pub(super) async fn answer<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Failure> {
+        match timeout(PATIENCE, call).await {
+            Ok(answer) => answer.map_err(|error| call_failure(&error)),
+            Err(_) => Err(unavailable(format!("the node at {} does not answer within {PATIENCE:?}", self.address))),
+        }
+    }
+
+    /// All cells that live.
+    pub(super) async fn cells(&self) -> Result<Vec<Status>, Failure> {
+        self.answer(async {
+            let answer = self.local.admin.list_request().send().promise.await?;
+            let cells = answer.get()?.get_cells()?;
+            cells.iter().map(Status::read).collect()
+        })
+        .await
+    }
+
+    /// The id of a cell that is given by its id or one of its names. One that has ended is found by its id.
+    pub(super) async fn find(&self, cell: &str) -> Result<u64, Failure> {
+        if let Ok(id) = cell.parse() {
+            return Ok(id);
+        }
+        let cells = self.cells().await?;
+        if let Some(found) = cells.iter().find(|status| status.names.iter().any(|name| name == cell)) {
+            return Ok(found.id);
+        }
+        let names: Vec<&str> = cells.iter().flat_map(|status| &status.names).map(String::as_str).collect();
+        let hint = match registry::nearest(names.iter().copied(), cell) {
+            Some(near) => format!("; did you mean {near}?"),
+            None if names.is_empty() => "; no cell has a name: give an id of `ww ps`".to_owned(),
+            None if names.len() > MAX_NAMES => {
+                format!("; names are {} and {} more", names[..MAX_NAMES].join(", "), names.len() - MAX_NAMES)
+            }
+            None => format!("; names are {}", names.join(", ")),
+        };
+        Err(unavailable(format!("no such cell: {cell}{hint}")))
+    }
+
+    /// A cell as a process that ends nothing when it is dropped.
+    pub(super) async fn process(&self, cell: &str) -> Result<process::Client, Failure> {
+        let mut request = self.local.admin.process_request();
+        request.get().set_cell(self.find(cell).await?);
+        self.answer(async { request.send().promise.await?.get()?.get_process() }).await
+    }
+}
+
+impl Status {
+    /// Reads what a node says of a cell.
+    pub(super) fn read(status: status::Reader<'_>) -> Result<Self, Error> {
+        let names = status.get_names()?.iter().map(|name| Ok(name?.to_string()?)).collect::<Result<_, Error>>()?;
+        let (code, ended) = match status.get_state().which()? {
+            status::state::Running(()) => (None, None),
+            status::state::Ended(reason) => {
+                let reason = reason?;
+                (Some(reason.get_code()), Some(reason.get_text()?.to_string()?))
+            }
+        };
+        Ok(Self {
+            id: status.get_cell(),
+            names,
+            live: status.get_async(),
+            started_ms: status.get_started_at(),
+            memory: status.get_memory(),
+            mailbox: status.get_mailbox_depth(),
+            messages: status.get_messages(),
+            dropped: status.get_dropped(),
+            cpu_us: status.get_cpu(),
+            restarts: status.get_restarts(),
+            code,
+            ended,
+        })
+    }
+}

@@ -1,0 +1,44 @@
+//! `ww ps`: the cells of a node.
+
+use super::{
+    Failure, code,
+    node::{Node, Which},
+    status::{self, Status, table},
+};
+
+/// List the cells of a running node
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    pub(super) which: Which,
+
+    /// Print JSON: an array with an object for each cell
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+const HEAD: [&str; 8] = ["CELL", "NAME", "ASYNC", "AGE", "CPU", "MEMORY", "MAILBOX", "MESSAGES"];
+
+pub(super) async fn ps(node: Node, json: bool) -> Result<u8, Failure> {
+    let cells = node.cells().await?;
+    if json {
+        super::print_json(&cells)?;
+    } else {
+        let rows: Vec<_> = cells.iter().map(row).collect();
+        super::print(&table(HEAD, &["NAME", "ASYNC"], &rows))?;
+    }
+    Ok(code::OK)
+}
+
+fn row(cell: &Status) -> [String; 8] {
+    [
+        cell.id.to_string(),
+        cell.name(),
+        if cell.live { "yes" } else { "no" }.to_owned(),
+        status::duration(cell.age()),
+        status::computing(cell.cpu_us),
+        status::bytes(cell.memory),
+        cell.mailbox.to_string(),
+        cell.messages.to_string(),
+    ]
+}
