@@ -1,7 +1,7 @@
 //! Cells: WebAssembly instances with limits, stdio and typed exit reasons.
 //!
-//! A [`Runtime`] compiles bytes into a [`Program`] and runs it as an [`Incarnation`]: one instance that
-//! lives until its [exit reason](ww_core::exit::Reason) is known. Read the files in this order:
+//! A [`Runtime`] compiles bytes into a [`Program`] and runs it as a [`Cell`], which lives in a [`Slot`] until its
+//! [exit reason](ww_core::exit::Reason) is known. Read the files in this order:
 //!
 //! | file | concept |
 //! |---|---|
