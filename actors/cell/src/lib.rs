@@ -1,6 +1,6 @@
 //! Cells: WebAssembly instances with limits, stdio and typed exit reasons.
 //!
-//! A [`Runtime`] compiles bytes into a [`Program`] and runs it as an [`Incarnation`]: one instance that
+//! A [`Runtime`] compiles bytes into a [`Program`] and runs it as an incarnation: one instance that
 //! lives until its [exit reason](ww_core::exit::Reason) is known. Read the files in this order:
 //!
 //! | file | concept |
