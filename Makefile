@@ -1,12 +1,12 @@
 # `make run` boots the first image, `make test` runs every test; both do the set-up that is missing.
 
 .PHONY: run test bench soak lint guests test-guests images schema deny clean set-up-targets \
-        pid0 child-echo shell echo
+        pid0 child-echo shell echo tree
 
 WASI2 := wasm32-wasip2
 WASI1 := wasm32-wasip1
 GUESTS := guests/target/$(WASI2)/release
-IMAGES := pid0 child-echo shell echo
+IMAGES := pid0 child-echo shell echo tree
 CARGO_GUESTS = cd guests && cargo build --locked --quiet --release
 
 run: images
@@ -16,13 +16,13 @@ test: guests test-guests images
 	tests/run.sh
 
 # One guest alone. pid0 carries child-echo inside it, and the shell's image has it to run.
-child-echo shell echo: set-up-targets
+child-echo shell echo tree: set-up-targets
 	$(CARGO_GUESTS) --target $(WASI2) -p $@
 
 pid0: child-echo
 	$(CARGO_GUESTS) --target $(WASI2) -p $@
 
-guests: pid0 child-echo shell echo
+guests: pid0 child-echo shell echo tree
 
 # Guests that only tests run: one for each way to end, and one without the SDK for preview 1.
 test-guests: set-up-targets

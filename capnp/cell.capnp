@@ -50,7 +50,8 @@ struct Spec {
   # Registered for the cell as long as its slot lives; empty for none.
 
   publish @6 :Bool;
-  # Accept streams of peers for that name. Only the image's own cell can be published so far.
+  # Let peers send messages to the cell under its name, until its slot ends. The caller needs the grant
+  # `wetware:peer/publish`.
 
   allow @7 :List(Data);
   # The peers that may call it; empty for all.
@@ -132,6 +133,7 @@ struct Grant {
   #   wetware:loader/loader      the files of the caller's image
   #   wetware:peer/host          the methods of `Host` and `Executor` that the caller has, as the child's own: what it
   #                              starts belongs to the child
+  #   wetware:peer/publish       publishing the cells that it spawns
 
   name @0 :Text;
   cap @1 :Capability;

@@ -1,17 +1,27 @@
 //! The network as the capability servers see it: bytes in, bytes out.
 
+use std::time::Duration;
+
 use futures::future::BoxFuture;
 use tokio::runtime::Handle;
-use ww_net::{Multiaddr, Net, PeerId};
-use ww_rpc::{Dial, Dialled, Network, Peer};
+use ww_cell::Slot;
+use ww_net::{Audience, Multiaddr, Net, PeerId};
+use ww_rpc::{Dial, Dialled, Network, Peer, Publication};
 
-use crate::{calls::Calls, dial};
+use crate::{
+    Published,
+    calls::{Callee, Calls},
+    dial,
+    gate::Gate,
+};
 
 /// The swarm behind `Host`, and the cells of this node that can be called.
 pub(crate) struct Swarm {
     pub(crate) net: Net,
     pub(crate) calls: Calls,
     pub(crate) runtime: Handle,
+    /// How long peers may be silent in the middle of a message.
+    pub(crate) patience: Duration,
 }
 
 fn bytes(addrs: Vec<Multiaddr>) -> Vec<Vec<u8>> {
@@ -40,6 +50,20 @@ impl Network for Swarm {
                 .map_err(|error| format!("not a peer id: {error}; expected the bytes as libp2p serialises them"))?;
             self.net.connect(peer_id, dial::addrs(addrs)?).await.map_err(|error| error.to_string())
         })
+    }
+
+    fn publish(&self, publication: Publication, slot: &Slot) -> Result<(), String> {
+        let Publication { name, allow, at_once, deadline } = publication;
+        let parse = |bytes: &Vec<u8>| {
+            PeerId::from_bytes(bytes)
+                .map_err(|error| format!("allow: not a peer id: {error}; expected the bytes as libp2p serialises them"))
+        };
+        let audience: Audience = allow.iter().map(parse).collect::<Result<_, _>>()?;
+        let gate = Gate::new(usize::try_from(at_once).unwrap_or(usize::MAX));
+        let callee = Callee { slot: slot.clone(), gate, audience, patience: self.patience, deadline };
+        let published = Published::start(&self.net, &self.calls, name, callee, &self.runtime);
+        published.map_err(|error| error.to_string())?.until_the_end(&self.runtime);
+        Ok(())
     }
 
     fn dial(&self, dial: Dial) -> BoxFuture<'_, Result<Dialled, String>> {

@@ -107,7 +107,8 @@ impl Node {
         let net = Net::start(net_config(&config), identity, &platform.arbiter()).await?;
         let sandbox = Runtime::start(sandbox_config(&config), runtime)?;
         let calls = Calls::default();
-        let swarm = Swarm { net: net.clone(), calls: calls.clone(), runtime: platform.runtime().clone() };
+        let patience = config.peer_timeout;
+        let swarm = Swarm { net: net.clone(), calls: calls.clone(), runtime: platform.runtime().clone(), patience };
         let vats = Vats::new(platform.arbiter(), Arc::new(swarm));
         let executor = Executor::start(&platform.arbiter(), sandbox, Arc::new(vats.clone()));
         let accepting = calls.start(&net, config.peer_timeout, platform.runtime())?;
@@ -220,6 +221,7 @@ impl Node {
             wasm: image.wasm,
             program: None,
             handed: None,
+            publish: None,
         })
     }
 

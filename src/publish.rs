@@ -6,7 +6,7 @@
 use std::fmt;
 
 use tokio::runtime::Handle;
-use ww_cell::message::Sender;
+use ww_cell::{Slot, message::Sender};
 use ww_core::{
     Name,
     task::{self, Task},
@@ -25,6 +25,7 @@ pub struct Published {
     calls: Calls,
     accepting: Task<()>,
     gate: Gate,
+    slot: Slot,
 }
 
 impl Published {
@@ -37,7 +38,7 @@ impl Published {
         on: &Handle,
     ) -> Result<Self, AcceptError> {
         let incoming = net.accept_from(callee.audience.clone(), Protocol::from(name.clone()))?;
-        let gate = callee.gate.clone();
+        let (gate, slot) = (callee.gate.clone(), callee.slot.clone());
         calls.insert(name.clone(), callee.clone());
         let accepting = {
             let (calls, name, runtime) = (calls.clone(), name.clone(), on.clone());
@@ -52,7 +53,17 @@ impl Published {
             }
         };
         let accepting = task::spawn(on, task::Kind::owned("publish", &name), accepting);
-        Ok(Self { name, calls: calls.clone(), accepting, gate })
+        Ok(Self { name, calls: calls.clone(), accepting, gate, slot })
+    }
+
+    /// Leaves the name to the slot, with whose end it is free again.
+    pub(crate) fn until_the_end(self, on: &Handle) {
+        let (slot, kind) = (self.slot.clone(), task::Kind::detached("published", &self.name));
+        // Ends with the slot.
+        drop(task::spawn(on, kind, async move {
+            slot.exit().wait().await;
+            drop(self);
+        }));
     }
 
     /// Takes the name back, and waits until what is served now has been answered. Dropping the future breaks it off.

@@ -10,7 +10,7 @@ use crate::{
 /// Calls a macro with every guest program.
 macro_rules! for_each_guest {
     ($do:ident) => {
-        $do! { actor bad_import caller child_echo echo exits neighbour pid0 preview1 shell }
+        $do! { actor bad_import caller child_echo echo exits neighbour pid0 preview1 shell tree }
     };
 }
 
@@ -49,7 +49,7 @@ fn the_list_of_guests_is_complete() {
 
 #[test]
 fn the_examples_are_the_guests() {
-    for name in ["pid0", "child-echo", "shell", "echo"] {
+    for name in ["pid0", "child-echo", "shell", "echo", "tree"] {
         let example = in_repository("examples/images").join(name).join("bin/main.wasm");
         let same = fs::read(&example).is_ok_and(|program| program == guest(name));
         assert!(same, "{} is not the guest as it is built now: run `make images`", example.display());
@@ -78,6 +78,12 @@ fn echo() {
     for input in ["", "one line\n", "no newline"] {
         Ww::run(&Image::of("echo")).stdin(input).end().expect(0, input);
     }
+}
+
+#[test]
+fn tree() {
+    let without = Image::of("tree").manifest("[grants]\nloader = false\n");
+    Ww::run(&without).end().expect(1, "").expect_stderr(&["bin/main.wasm: denied"]);
 }
 
 #[test]

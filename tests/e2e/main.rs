@@ -13,6 +13,7 @@
 //! | `authority` | environment, grants and limits: nothing that was not given |
 //! | `children` | programs that start programs |
 //! | `actors` | guests that live on between messages, through the library |
+//! | `trees` | trees of supervisors and cells |
 //! | `server`, `client`, `serving` | cells that peers send messages to |
 //! | `publishing` | names, audiences, and how many messages at a time |
 //! | `load` | many messages, large ones, and replies that break off |
@@ -57,4 +58,5 @@ mod shell;
 mod signals;
 mod streams;
 mod top;
+mod trees;
 mod verbs;

@@ -77,6 +77,8 @@ pub struct Grants {
     pub process: bool,
     /// Whether it may write to the node's log: `wetware:cell/log`.
     pub log: bool,
+    /// Whether it may let peers send messages to cells that it spawns.
+    pub publish: bool,
 }
 
 impl HostMethod {
@@ -107,6 +109,7 @@ impl Grants {
             registry: true,
             process: true,
             log: true,
+            publish: true,
         }
     }
 

@@ -25,7 +25,7 @@ use crate::{
     starter::{StartCell, Started, Starter, StopAll, WhenQuiet},
     supervisor,
     tree::{Full, Owner},
-    vat::{Guest, GuestVat, Handed},
+    vat::{Guest, GuestVat, Handed, Publish},
 };
 
 /// Starts of one owner that may wait for their program to be compiled; the first of them is compiling.
@@ -54,6 +54,8 @@ pub struct Spec {
     pub files: Option<Arc<dyn Files>>,
     /// What whoever serves its connection keeps for it: the capabilities that it was handed.
     pub handed: Option<Handed>,
+    /// Lets peers send messages to it, if it serves messages.
+    pub publish: Option<Publish>,
 }
 
 /// How a cell serves its messages.
@@ -88,6 +90,9 @@ pub enum SpawnError {
     /// The program cannot be run once: it has no `main`.
     #[error("the program exports no main: expected wasi:cli/run or _start, found {0}")]
     NoMain(Exports),
+    /// Peers cannot be let in under its name.
+    #[error("it cannot be published: {0}")]
+    NotPublished(String),
     /// A limit of an owner is reached.
     #[error(transparent)]
     Full(#[from] Full),
@@ -277,6 +282,7 @@ impl Executor {
         stop: Stop,
     ) -> Result<Cell, SpawnError> {
         let files = spec.files.clone().filter(|_| spec.grants.loader);
+        let publish = spec.publish.clone();
         let guest = Guest { id, grants: spec.grants.clone(), files: files.clone(), handed: spec.handed.clone() };
         let executor = self.clone();
         let connect: Connect = Arc::new(move |connection| executor.0.vat.serve(&executor, guest.clone(), connection));
@@ -305,7 +311,16 @@ impl Executor {
                         let started = self.0.runtime.spawn_in(slot, id, program, spec, stderr, stop);
                         Ok(started.map_err(Refusal::from)?)
                     }
-                    None => Ok(self.0.runtime.spawn(id, program, spec, stderr, stop)?),
+                    None => {
+                        let cell = self.0.runtime.spawn(id, program, spec, stderr, stop)?;
+                        match publish.map_or(Ok(()), |publish| publish(cell.slot())) {
+                            Ok(()) => Ok(cell),
+                            Err(why) => {
+                                cell.stop(Reason::start_failed(&why));
+                                Err(SpawnError::NotPublished(why))
+                            }
+                        }
+                    }
                 }
             }
         }

@@ -29,4 +29,4 @@ pub use process::{Process, Streams};
 pub use starter::{Kind, Owned, Session};
 pub use supervisor::{CallError, Child, ChildInfo, ChildStatus, SupervisorHandle, Which};
 pub use tree::{Full, Owner};
-pub use vat::{Guest, GuestVat, Handed};
+pub use vat::{Guest, GuestVat, Handed, Publish};

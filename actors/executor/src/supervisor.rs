@@ -359,6 +359,10 @@ impl Driver {
                 return Err(SpawnError::Refused(error.into()));
             }
         }
+        if let Some(Err(why)) = cell.spec.publish.as_ref().map(|publish| publish(&slot)) {
+            directory.remove_slot(&slot, &Reason::start_failed(&why));
+            return Err(SpawnError::NotPublished(why));
+        }
         Ok(Place { id: slot.id(), slot: Some(slot), last: None })
     }
 

@@ -2,7 +2,7 @@
 
 use std::{any::Any, fmt, sync::Arc};
 
-use ww_cell::{Duplex, Files};
+use ww_cell::{Duplex, Files, Slot};
 use ww_core::{CellId, Grants};
 
 use crate::Executor;
@@ -28,6 +28,9 @@ impl fmt::Debug for Guest {
         f.debug_struct("Guest").field("id", &self.id).field("grants", &self.grants).finish_non_exhaustive()
     }
 }
+
+/// Lets peers send messages to a new slot until it ends. The error says why that is not possible.
+pub type Publish = Arc<dyn Fn(&Slot) -> Result<(), String> + Send + Sync>;
 
 /// Serves the connections of guests to their node.
 pub trait GuestVat: Send + Sync + 'static {

@@ -31,6 +31,7 @@
 //! registry = true
 //! process = true
 //! log = true
+//! publish = true                   # cells that it spawns
 //! ```
 //!
 //! A key that nothing reads is an error, so that a misspelt limit is not a missing one.
@@ -123,6 +124,7 @@ struct GrantTable {
     registry: Option<bool>,
     process: Option<bool>,
     log: Option<bool>,
+    publish: Option<bool>,
 }
 
 /// All cells, none, or those with these names.
@@ -160,6 +162,7 @@ impl Manifest {
             registry: self.grants.registry.unwrap_or(all.registry),
             process: self.grants.process.unwrap_or(all.process),
             log: self.grants.log.unwrap_or(all.log),
+            publish: self.grants.publish.unwrap_or(all.publish),
         }
     }
 }

@@ -48,6 +48,7 @@ impl Server {
             program: None,
             files: None,
             handed: self.0.guest.handed.clone(),
+            publish: None,
         })
     }
 }

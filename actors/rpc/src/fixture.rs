@@ -15,7 +15,10 @@ use ww_core::{Grants, Limits, Platform, task};
 use ww_executor::{Executor, Guest, GuestVat, Handed, Owner, Process, Spec, Streams};
 use ww_schema::peer_capnp::{byte_stream, executor, host, process};
 
-use crate::{Clients, Dial, Dialled, Network, Outcome, Peer, Vats, client::Connection, client::Local, host as server};
+use crate::{
+    Clients, Dial, Dialled, Network, Outcome, Peer, Publication, Vats, client::Connection, client::Local,
+    host as server,
+};
 
 /// Copies stdin to stdout until the end.
 pub(crate) const ECHO: &str = r#"(module
@@ -129,6 +132,11 @@ impl Network for FakeNetwork {
             tokio::task::yield_now().await;
             if peer_id == b"friend" { Ok(()) } else { Err("nobody answers at any address".into()) }
         })
+    }
+
+    /// Anything but `taken` can be published.
+    fn publish(&self, publication: Publication, _: &ww_cell::Slot) -> Result<(), String> {
+        if publication.name.as_str() == "taken" { Err("the name is taken".into()) } else { Ok(()) }
     }
 
     /// The cell `echo` of `friend` answers with the request, in capitals; any other name ends with the reason that it

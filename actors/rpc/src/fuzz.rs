@@ -7,11 +7,11 @@ use std::{
 
 use futures::future::BoxFuture;
 use tokio::{io::sink, task::LocalSet};
-use ww_cell::{Config, Runtime};
+use ww_cell::{Config, Runtime, Slot};
 use ww_core::{Grants, Limits, Platform};
 use ww_executor::{Executor, Guest};
 
-use crate::{Dial, Dialled, Network, Peer, Vats, context::Context, load::Load, local, vats::drive};
+use crate::{Dial, Dialled, Network, Peer, Publication, Vats, context::Context, load::Load, local, vats::drive};
 
 /// A network in which there is nobody.
 struct Nobody;
@@ -31,6 +31,10 @@ impl Network for Nobody {
 
     fn connect(&self, _: Vec<u8>, _: Vec<Vec<u8>>) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async { Err("nobody is there".into()) })
+    }
+
+    fn publish(&self, _: Publication, _: &Slot) -> Result<(), String> {
+        Err("nobody is there".into())
     }
 
     fn dial(&self, _: Dial) -> BoxFuture<'_, Result<Dialled, String>> {

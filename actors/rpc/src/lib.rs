@@ -42,5 +42,5 @@ mod watching;
 
 pub use admin::StopNode;
 pub use clients::{Clients, MAX_CLIENTS};
-pub use network::{Dial, Dialled, Network, Outcome, Peer};
+pub use network::{Dial, Dialled, Network, Outcome, Peer, Publication};
 pub use vats::Vats;

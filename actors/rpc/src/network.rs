@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use ww_cell::pipe;
+use ww_cell::{Slot, pipe};
 use ww_core::{CellId, Name, exit::Reason, task::Task};
 
 /// A peer that the node is connected to.
@@ -27,6 +27,19 @@ pub struct Dial {
     /// The name of the cell there.
     pub name: Name,
     /// How long the whole exchange may take from now on; `None` for as long as it takes.
+    pub deadline: Option<Duration>,
+}
+
+/// How peers reach a cell that another cell spawned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// Under which name.
+    pub name: Name,
+    /// The peers that may, as libp2p serialises their ids; empty for all.
+    pub allow: Vec<Vec<u8>>,
+    /// Messages that it serves at once.
+    pub at_once: u32,
+    /// How long it has for one.
     pub deadline: Option<Duration>,
 }
 
@@ -71,4 +84,7 @@ pub trait Network: Send + Sync + 'static {
 
     /// Opens one message to a cell. Everything comes from a guest. The error is a text for it.
     fn dial(&self, dial: Dial) -> BoxFuture<'_, Result<Dialled, String>>;
+
+    /// Lets peers send messages to a slot until it ends. Everything comes from a guest. The error is a text for it.
+    fn publish(&self, publication: Publication, slot: &Slot) -> Result<(), String>;
 }

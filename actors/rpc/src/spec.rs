@@ -12,17 +12,21 @@ use ww_core::{
     mailbox::{DEFAULT_CAPACITY, MAX_CAPACITY, Overflow},
     supervisor::{AutoShutdown, Backoff, ChildId, Kind, Options, Restart, Shutdown, Strategy},
 };
-use ww_executor::{Blueprint, CellBlueprint, ChildSpec, Handed, Serving, Spec, Supervision};
+use ww_executor::{Blueprint, CellBlueprint, ChildSpec, Handed, Publish, Serving, Spec, Supervision};
 use ww_schema::{
     cell_capnp::{self, mailbox},
     supervision_capnp::{child_spec, options},
 };
 
 use crate::{
-    context::Context,
+    context::{Context, denied},
     executor::{MAX_PROGRAM, MAX_STRINGS, texts, variable},
+    network::Publication,
     shelf::{self, Key, MAX_GRANTS},
 };
+
+/// Peers that one spec may name: each is looked at for every stream.
+const MAX_ALLOWED: usize = 1_024;
 
 /// Before the name of the one cell that a child may send messages to.
 const MAIL_TO: &str = "wetware:cell/mail/";
@@ -33,9 +37,6 @@ fn refused(why: impl std::fmt::Display) -> Error {
 
 /// The spec of a cell that serves messages.
 pub(crate) async fn cell(context: &Context, spec: cell_capnp::spec::Reader<'_>) -> Result<(Spec, Serving), Error> {
-    if spec.get_publish() || !spec.get_allow()?.is_empty() {
-        return Err(refused("publish: only the image's own cell can be published, with `ww run --publish`"));
-    }
     let (wasm, program) = match spec.get_program().which()? {
         cell_capnp::spec::program::Wasm(wasm) => (program_bytes(wasm?)?, None),
         cell_capnp::spec::program::Loaded(client) => {
@@ -54,6 +55,14 @@ pub(crate) async fn cell(context: &Context, spec: cell_capnp::spec::Reader<'_>) 
     let (grants, handed) = grants(context, spec.get_grants()?)?;
     let spec_name = names.first().map_or_else(|| format!("child of {}", context.guest.id), ToString::to_string);
     let serving = serving(spec.get_async(), spec.get_mailbox()?)?;
+    let limits = limits(&parent, spec.get_limits()?)?;
+    let publish = if spec.get_publish() {
+        Some(publish(context, names.first(), spec.get_allow()?, serving.mode, &limits)?)
+    } else if spec.get_allow()?.is_empty() {
+        None
+    } else {
+        return Err(refused("allow: names peers that may call the cell, but it is not to be published"));
+    };
     let spec = Spec {
         name: spec_name,
         names,
@@ -61,12 +70,35 @@ pub(crate) async fn cell(context: &Context, spec: cell_capnp::spec::Reader<'_>) 
         program,
         args,
         env,
-        limits: Some(limits(&parent, spec.get_limits()?)?),
+        limits: Some(limits),
         files: context.guest.files.clone().filter(|_| grants.loader),
         grants,
         handed,
+        publish,
     };
     Ok((spec, serving))
+}
+
+/// What lets peers send messages to a new cell.
+fn publish(
+    context: &Context,
+    name: Option<&Name>,
+    allow: capnp::data_list::Reader<'_>,
+    mode: Mode,
+    limits: &Limits,
+) -> Result<Publish, Error> {
+    if !context.guest.grants.publish {
+        return Err(denied("publishing cells"));
+    }
+    let name = name.cloned().ok_or_else(|| refused("publish: the spec has no name that peers could use"))?;
+    if allow.len() as usize > MAX_ALLOWED {
+        return Err(refused(format_args!("{} peers: at most {MAX_ALLOWED} can be named", allow.len())));
+    }
+    let allow = allow.iter().map(|peer| peer.map(<[u8]>::to_vec)).collect::<Result<_, _>>()?;
+    let at_once = if mode == Mode::Sync { limits.instances } else { 1 };
+    let publication = Publication { name, allow, at_once, deadline: limits.deadline };
+    let network = Arc::clone(&context.network);
+    Ok(Arc::new(move |slot| network.publish(publication.clone(), slot)))
 }
 
 /// A program's bytes, if they are not too many.
@@ -170,6 +202,10 @@ fn reserved(child: &mut Grants, parent: &Grants, name: &str) -> Result<(), Error
         "wetware:cell/log" => {
             child.log = true;
             parent.log
+        }
+        "wetware:peer/publish" => {
+            child.publish = true;
+            parent.publish
         }
         "wetware:loader/loader" => {
             child.loader = true;

@@ -23,6 +23,11 @@ bindings! {
         pub_export_macro: true,
         default_bindings_module: "ww_guest::bindings::handler",
     }
+    imports {
+        inline: "package wetware:guest; world imports-guest { include wetware:cell/actor-imports@0.1.0; }",
+        path: ["../../wit/deps/cli.wit", "../../wit/cell.wit"],
+        generate_all,
+    }
     loader {
         path: "../../wit/loader.wit",
         world: "loader-guest",

@@ -18,15 +18,17 @@
 //! | [`cell!`] | entry points: `main` for a run, `poll` and `handle` for messages |
 //! | [`exit`](mod@exit) | ending with a code |
 //! | [`log`] | lines on standard error, filtered by `WW_LOG` |
+//! | [`actor`] | messages to other cells, names, links and monitors, the node's log |
 //! | [`loader`] | files of the cell's own image |
 //! | [`executor`] | running one future to its end |
 //! | [`stream`] | asynchronous standard input, and any other `wasi:io` stream |
 //! | [`time`] | sleeping without blocking |
-//! | [`rpc`] | the node's capabilities: `Host`, `Executor`, `Process`, `Exchange`, `ByteStream` (feature `rpc`) |
+//! | [`rpc`] | the node's capabilities: `Host`, `Executor`, `Process`, `Supervisor`, `Exchange` and others (feature `rpc`) |
 //!
 //! A component imports only what its code reaches: a cell that touches nothing but its standard streams
 //! imports nothing but WASI, and runs wherever WASI 0.2 does.
 
+pub mod actor;
 #[doc(hidden)]
 pub mod bindings;
 pub mod entry;

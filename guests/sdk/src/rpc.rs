@@ -13,8 +13,8 @@
 //! }
 //! ```
 //!
-//! [`Executor`], [`Process`], [`Exchange`] and [`ByteStream`] wrap the calls that nearly every cell makes; each gives
-//! its generated client back for the others. All else is the generated code of
+//! [`Executor`], [`Process`], [`Supervisor`], [`Exchange`] and [`ByteStream`] wrap the calls that nearly every cell makes;
+//! each gives its generated client back for the others. All else is the generated code of
 //! [`peer_capnp`](crate::peer_capnp) and its neighbours.
 
 use std::{
@@ -22,7 +22,7 @@ use std::{
     pin::pin,
 };
 
-use capnp::message::ReaderOptions;
+use capnp::{capability::FromClientHook, message::ReaderOptions};
 use capnp_rpc::{RpcSystem, rpc_twoparty_capnp::Side, twoparty::VatNetwork};
 use futures::{
     FutureExt,
@@ -35,6 +35,8 @@ pub use byte_stream::ByteStream;
 pub use exchange::{Exchange, Outcome};
 pub use executor::Executor;
 pub use process::Process;
+pub use spec::{Cell, Child as ChildSpec, Program, Supervision};
+pub use supervisor::{Child, State, Supervisor};
 
 use crate::{bindings::streams::wetware::streams::streams::create_connection, executor::block_on, stream};
 
@@ -43,6 +45,8 @@ mod byte_stream;
 mod exchange;
 mod executor;
 mod process;
+mod spec;
+mod supervisor;
 
 /// Buffer of each direction of the connection, in bytes: a call costs a few host calls instead of one
 /// for each part of its message.
@@ -71,6 +75,17 @@ where
     let reader = stream::Reader::new(connection.get_input_stream());
     let writer = stream::Writer::new(connection.get_output_stream());
     block_on(converse(reader, writer, app))
+}
+
+/// A capability that the cell was handed under a name.
+///
+/// # Errors
+///
+/// Where nothing was handed over under that name.
+pub async fn granted<C: FromClientHook>(host: &host::Client, name: &str) -> Result<C, capnp::Error> {
+    let mut request = host.grant_request();
+    request.get().set_name(name);
+    request.send().promise.await?.get()?.get_cap().get_as_capability()
 }
 
 /// A whole conversation over a connection, from the bootstrap to the disconnection.

@@ -6,6 +6,7 @@ use wasmparser::{Parser, Payload};
 
 const ACTOR: &str = "wetware:cell/actor";
 const HANDLER: &str = "wetware:cell/handler";
+const MAIL: &str = "wetware:cell/mail";
 const IMPORTS: [&str; 5] =
     ["wetware:cell/log", "wetware:cell/mail", "wetware:cell/process", "wetware:cell/registry", "wetware:cell/self"];
 const LOADER: &str = "wetware:loader/loader";
@@ -47,11 +48,12 @@ fn world(guest: &str) -> World {
 
 #[test]
 fn guests_import_what_they_use_and_export_what_they_can_do() {
-    let table: [(&str, &[&str], &[&str]); 9] = [
+    let table: [(&str, &[&str], &[&str]); 10] = [
         ("echo", &[STREAMS], &[RUN, ACTOR, HANDLER]),
         ("child-echo", &[STREAMS], &[RUN]),
         ("pid0", &[STREAMS], &[RUN]),
         ("shell", &[LOADER, STREAMS], &[RUN]),
+        ("tree", &[MAIL, LOADER, STREAMS], &[RUN, HANDLER]),
         ("exits", &[], &[RUN]),
         ("actor", &[], &[ACTOR, HANDLER]),
         ("neighbour", &IMPORTS, &[HANDLER]),

@@ -32,6 +32,7 @@ self = true
 registry = false
 process = false
 log = true
+publish = false
 "#;
 
 #[test]
@@ -68,6 +69,7 @@ fn every_key_is_read() {
         registry: false,
         process: false,
         log: true,
+        publish: false,
     };
     assert_eq!(manifest.grants(), grants);
 }

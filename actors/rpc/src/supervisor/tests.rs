@@ -188,7 +188,7 @@ fn a_cell_ends_with_the_last_reference_unless_it_is_detached() {
 fn nothing_is_handed_out_that_the_caller_does_not_have() {
     local(async {
         let some = Reach::Names(["store".parse().expect("a name")].into());
-        let grants = Grants { registry: false, loader: false, mail: some, ..Grants::all() };
+        let grants = Grants { registry: false, loader: false, publish: false, mail: some, ..Grants::all() };
         let session = limited_session(grants, Limits { children: 8, ..Limits::default() }).await;
         let executor = session.executor();
         let with = async |name: &str| {
@@ -206,9 +206,13 @@ fn nothing_is_handed_out_that_the_caller_does_not_have() {
             let error = with(name).await.expect_err("it means nothing");
             assert!(error.extra.contains("no capability"), "{error}");
         }
-        let refused: [(&str, Fill); 6] = [
+        let refused: [(&str, Fill); 7] = [
             ("`children` is 9, but at most 8", |spec| spec.init_limits().set_children(9)),
-            ("publish", |mut spec| spec.set_publish(true)),
+            ("denied: publishing", |mut spec| {
+                spec.set_name("echo");
+                spec.set_publish(true);
+            }),
+            ("allow", |mut spec| spec.reborrow().init_allow(1).set(0, b"friend")),
             ("restart", |mut spec| spec.set_restart(cell_capnp::Restart::Permanent)),
             ("is not a name", |mut spec| spec.set_name("No Name")),
             ("mailbox", |spec| spec.init_mailbox().set_capacity(1 << 20)),
@@ -218,6 +222,27 @@ fn nothing_is_handed_out_that_the_caller_does_not_have() {
             let error = spawn(&executor, fill).await.map(drop).expect_err(why);
             assert!(error.extra.contains(why) || error.extra.contains("cannot run"), "{why}: {error}");
         }
+    });
+}
+
+#[test]
+fn a_cell_is_published_until_its_slot_ends_or_not_started() {
+    local(async {
+        let session = session(Grants::all()).await;
+        let executor = session.executor();
+        let publish = async |name: &'static str| {
+            let fill = |mut spec: cell_capnp::spec::Builder<'_>| {
+                spec.set_name(name);
+                spec.set_publish(true);
+                spec.init_allow(1).set(0, b"friend");
+            };
+            spawn(&executor, fill).await.map(drop)
+        };
+        publish("free").await.expect("the name is free on the network");
+        let error = publish("taken").await.expect_err("it is not");
+        assert!(error.extra.contains("it cannot be published: the name is taken"), "{error}");
+        let error = publish("").await.expect_err("no name");
+        assert!(error.extra.contains("has no name"), "{error}");
     });
 }
 

@@ -3,7 +3,7 @@
 use capnp::Error;
 use ww_schema::peer_capnp::{executor, host};
 
-use super::Process;
+use super::{Cell, Process, Program, Supervision, Supervisor};
 
 /// Starts cells on behalf of the caller.
 #[derive(Clone)]
@@ -15,6 +15,39 @@ impl Executor {
     /// The executor of a node. Takes no time: a host that refuses it fails the first call to it.
     pub fn of(host: &host::Client) -> Self {
         host.executor_request().send().pipeline.get_executor().into()
+    }
+
+    /// Compiles a program, to start many cells from it.
+    ///
+    /// # Errors
+    ///
+    /// Where the caller may not, or the program is too large or cannot be compiled.
+    pub async fn load(&self, wasm: &[u8]) -> Result<Program, Error> {
+        let mut request = self.client.load_request();
+        request.get().set_wasm(wasm);
+        Ok(Program::Loaded(request.send().promise.await?.get()?.get_program()?))
+    }
+
+    /// Starts a cell without a supervisor. It ends with the last reference to its [`Process`], unless it is detached.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be started, or would get more than the caller has.
+    pub async fn spawn(&self, cell: &Cell) -> Result<Process, Error> {
+        let mut request = self.client.spawn_request();
+        cell.write(request.get().init_spec());
+        Ok(request.send().promise.await?.get()?.get_process()?.into())
+    }
+
+    /// Starts a supervisor, and waits until its first children have started. It ends with the caller at the latest.
+    ///
+    /// # Errors
+    ///
+    /// Where the spec contradicts itself, a first child cannot be started, or would get more than the caller has.
+    pub async fn supervisor(&self, supervision: &Supervision) -> Result<Supervisor, Error> {
+        let mut request = self.client.supervisor_request();
+        supervision.write(request.get().init_options());
+        Ok(request.send().promise.await?.get()?.get_supervisor()?.into())
     }
 
     /// Runs the `main` of a program once, with the caller's own `Host`.

@@ -1,9 +1,11 @@
 //! A cell that was started.
 
+use std::time::Duration;
+
 use capnp::Error;
 use ww_schema::peer_capnp::process;
 
-use super::ByteStream;
+use super::{ByteStream, spec::milliseconds};
 
 /// One incarnation of a cell. The last reference to an unsupervised one ends it.
 #[derive(Clone)]
@@ -35,6 +37,41 @@ impl Process {
     pub async fn wait(&self) -> Result<i32, Error> {
         let response = self.client.wait_request().send().promise.await?;
         Ok(response.get()?.get_exit_code())
+    }
+
+    /// Sends a message to its mailbox and waits for the reply, at most `within`; without it as long as the node does
+    /// unless told otherwise.
+    ///
+    /// # Errors
+    ///
+    /// Where the message is not answered: the text says why.
+    pub async fn send(&self, message: impl AsRef<[u8]>, within: Option<Duration>) -> Result<Vec<u8>, Error> {
+        let mut request = self.client.send_request();
+        request.get().set_message(message.as_ref());
+        request.get().set_deadline(within.map_or(0, milliseconds));
+        Ok(request.send().promise.await?.get()?.get_reply()?.to_vec())
+    }
+
+    /// Links it and another process: an abnormal end of one ends the other, unless it traps exits.
+    ///
+    /// # Errors
+    ///
+    /// Where one of them has too many links.
+    pub async fn link(&self, other: &Self) -> Result<(), Error> {
+        let mut request = self.client.link_request();
+        request.get().set_other(other.client.clone());
+        request.send().promise.await.map(drop)
+    }
+
+    /// Takes a link back.
+    ///
+    /// # Errors
+    ///
+    /// Where the connection is broken.
+    pub async fn unlink(&self, other: &Self) -> Result<(), Error> {
+        let mut request = self.client.unlink_request();
+        request.get().set_other(other.client.clone());
+        request.send().promise.await.map(drop)
     }
 
     /// Ends it with the reason `killed`; returns when it has ended.
