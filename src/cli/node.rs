@@ -209,3 +209,22 @@ impl Status {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_cannot_reach_a_node_is_told_why() {
+        let address: Address = "unix:/run/ww/1.sock".parse().expect("an address");
+        for (kind, code, part) in [
+            (io::ErrorKind::PermissionDenied, code::NO_PERMISSION, "no permission for unix:/run/ww/1.sock"),
+            (io::ErrorKind::ConnectionRefused, code::UNAVAILABLE, "no node is running at unix:/run/ww/1.sock"),
+            (io::ErrorKind::NotFound, code::UNAVAILABLE, "no node is running"),
+            (io::ErrorKind::TimedOut, code::UNAVAILABLE, "cannot be reached"),
+        ] {
+            let failure = unreachable(&address, &kind.into());
+            assert!(failure.code == code && failure.message.contains(part), "{failure:?}");
+        }
+    }
+}

@@ -89,7 +89,7 @@ impl Clients {
         Some(Place { clients: self.clone(), number, seat })
     }
 
-    /// Admits nobody any more, and waits until all have left, for a moment at most.
+    /// Admits nobody any more, and waits until all have left, at most for two seconds.
     pub async fn close(&self) {
         self.0.closing.send_replace(true);
         let all = async {

@@ -1,6 +1,6 @@
-//! The server of `Exchange`: one message of a guest on its way to a cell.
+//! The server of `Exchange`: one message of a guest or a client on its way to a cell.
 
-use std::{rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use capnp::Error;
 use futures::{
@@ -8,11 +8,13 @@ use futures::{
     future::{LocalBoxFuture, Shared},
 };
 use tokio::sync::{Mutex, OwnedSemaphorePermit};
-use ww_cell::pipe;
+use ww_cell::{Cell, Failure, pipe};
+use ww_core::{mailbox::Refused, task};
 use ww_schema::cell_capnp::exchange;
 
 use crate::{
     byte_stream::{self, End},
+    context::{Context, MAX_DIALS},
     exit_reason,
     network::{Dialled, Outcome},
 };
@@ -38,6 +40,44 @@ pub(crate) fn client(dialled: Dialled, place: OwnedSemaphorePermit) -> exchange:
         outcome: outcome.boxed_local().shared(),
         _place: place,
     })))
+}
+
+/// Opens one message to a cell of this node.
+///
+/// # Errors
+///
+/// Where as many are under way as may be.
+pub(crate) fn open(context: &Context, cell: &Cell, deadline: Option<Duration>) -> Result<exchange::Client, Error> {
+    let Ok(place) = Arc::clone(&context.dials).try_acquire_owned() else {
+        let why =
+            format!("{MAX_DIALS} messages are under way, as many as one client may have: wait for one, and drop it");
+        return Err(Error::overloaded(why));
+    };
+    let (request, read_request) = pipe::pipe(pipe::CAPACITY);
+    let (write_reply, reply) = pipe::pipe(pipe::CAPACITY);
+    let mut envelope = cell.envelope(deadline);
+    envelope.sender = context.sender();
+    let cell = cell.clone();
+    let sent = async move { outcome(cell.process_message(envelope, read_request, write_reply).await) };
+    let outcome = task::spawn_local(task::Kind::owned("message", context.guest.id), sent);
+    Ok(client(Dialled { request, reply, outcome }, place))
+}
+
+/// How long a call may take that says so in milliseconds; 0 says nothing.
+pub(crate) fn deadline(millis: u32) -> Option<Duration> {
+    (millis > 0).then(|| Duration::from_millis(millis.into()))
+}
+
+/// What became of a message.
+fn outcome(answered: Result<(), Failure>) -> Outcome {
+    match answered {
+        Ok(()) => Outcome::Ok,
+        Err(Failure::Guest(error)) => Outcome::Failed(error.to_string()),
+        Err(Failure::Ended(reason) | Failure::Refused(Refused::Ended(reason))) => Outcome::Ended(reason),
+        Err(Failure::Refused(Refused::Full | Refused::Dropped)) => Outcome::Refused("busy: its mailbox is full".into()),
+        Err(error @ Failure::Timeout) => Outcome::Refused(format!("timeout: {error}")),
+        Err(error) => Outcome::Refused(error.to_string()),
+    }
 }
 
 impl Drop for Message {

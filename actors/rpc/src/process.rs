@@ -13,7 +13,7 @@ use crate::{
     admin::status,
     byte_stream::{self, End},
     context::Context,
-    shelf, watching,
+    exchange, shelf, watching,
 };
 
 /// The process ends when the last capability that leads to it is dropped, this one or one of its streams, unless it is
@@ -126,6 +126,12 @@ impl process::Server for Server {
         envelope.sender = self.context.sender();
         let reply = cell.ask(envelope, message).await.map_err(|failure| Error::failed(failure.to_string()))?;
         results.get().set_reply(&reply);
+        Ok(())
+    }
+
+    async fn open(self: Rc<Self>, params: process::OpenParams, mut results: process::OpenResults) -> Result<(), Error> {
+        let deadline = exchange::deadline(params.get()?.get_deadline());
+        results.get().set_exchange(exchange::open(&self.context, self.process.cell(), deadline)?);
         Ok(())
     }
 

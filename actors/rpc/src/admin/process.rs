@@ -2,19 +2,18 @@
 //!
 //! The standard streams belong to whoever started the cell: here they are an error.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::rc::Rc;
 
 use bytes::Bytes;
 use capnp::Error;
-use ww_cell::{Cell, Failure, pipe};
-use ww_core::{exit::Reason, mailbox::Refused, task};
+use ww_cell::Cell;
+use ww_core::exit::Reason;
 use ww_schema::peer_capnp::process;
 
 use super::status;
 use crate::{
-    context::{Context, MAX_DIALS},
-    exchange,
-    network::{Dialled, Outcome},
+    context::Context,
+    exchange::{self, deadline},
 };
 
 struct Server {
@@ -31,22 +30,6 @@ fn not_yours() -> Error {
     Error::failed(
         "the standard streams of a cell belong to whoever started it: for its standard error use Admin.logs".into(),
     )
-}
-
-fn deadline(millis: u32) -> Option<Duration> {
-    (millis > 0).then(|| Duration::from_millis(millis.into()))
-}
-
-/// What became of a message.
-fn outcome(answered: Result<(), Failure>) -> Outcome {
-    match answered {
-        Ok(()) => Outcome::Ok,
-        Err(Failure::Guest(error)) => Outcome::Failed(error.to_string()),
-        Err(Failure::Ended(reason) | Failure::Refused(Refused::Ended(reason))) => Outcome::Ended(reason),
-        Err(Failure::Refused(Refused::Full | Refused::Dropped)) => Outcome::Refused("busy: its mailbox is full".into()),
-        Err(error @ Failure::Timeout) => Outcome::Refused(format!("timeout: {error}")),
-        Err(error) => Outcome::Refused(error.to_string()),
-    }
 }
 
 impl process::Server for Server {
@@ -79,17 +62,8 @@ impl process::Server for Server {
     }
 
     async fn open(self: Rc<Self>, params: process::OpenParams, mut results: process::OpenResults) -> Result<(), Error> {
-        let Ok(place) = Arc::clone(&self.context.dials).try_acquire_owned() else {
-            let why = format!("{MAX_DIALS} messages of this client are under way: wait for one of them, and drop it");
-            return Err(Error::overloaded(why));
-        };
-        let (request, read_request) = pipe::pipe(pipe::CAPACITY);
-        let (write_reply, reply) = pipe::pipe(pipe::CAPACITY);
-        let (cell, envelope) = (self.cell.clone(), self.cell.envelope(deadline(params.get()?.get_deadline())));
-        let kind = task::Kind::owned("message", format_args!("client {}", self.context.guest.id));
-        let sent = async move { outcome(cell.process_message(envelope, read_request, write_reply).await) };
-        let outcome = task::spawn_local(kind, sent);
-        results.get().set_exchange(exchange::client(Dialled { request, reply, outcome }, place));
+        let exchange = exchange::open(&self.context, &self.cell, deadline(params.get()?.get_deadline()))?;
+        results.get().set_exchange(exchange);
         Ok(())
     }
 

@@ -10,14 +10,16 @@ use ww_core::{Name, events::Event, exit::Reason};
 use ww_executor::{Owner, Process, Streams};
 use ww_schema::{
     admin_capnp::{event, listener},
-    cell_capnp::status,
+    cell_capnp::{exchange::outcome, status},
     peer_capnp::process,
 };
 
 use super::*;
 use crate::{
     client::{Connection, Local, sink},
-    fixture::{COMPLAIN, ECHO, SPIN, controller, local, run, shared_executor, soon, spec_of, wasm},
+    fixture::{
+        ACTOR, COMPLAIN, ECHO, SPIN, close, controller, local, read, run, shared_executor, soon, spec_of, wasm, write,
+    },
 };
 
 /// Events that wait for a test: more than any of them causes.
@@ -221,6 +223,54 @@ fn what_a_client_started_ends_with_its_connection() {
         for cell in mine {
             soon(cell.exit().wait()).await;
         }
+    });
+}
+
+/// What one message through a pair of streams is answered with, and what became of it.
+async fn talk(process: &process::Client, message: &[u8]) -> (Vec<u8>, &'static str) {
+    let opened = soon(process.open_request().send().promise).await.expect("room for a message");
+    let exchange = opened.get().and_then(|opened| opened.get_exchange()).expect("an exchange");
+    let body = exchange.request_request().send().pipeline.get_stream();
+    let reply = exchange.reply_request().send().pipeline.get_stream();
+    // One that has ended reads nothing.
+    if write(&body, message).await.is_ok() {
+        close(&body).await.expect("open");
+    }
+    let mut all = Vec::new();
+    while let Ok(bytes) = read(&reply, 1_000).await
+        && !bytes.is_empty()
+    {
+        all.extend_from_slice(&bytes);
+    }
+    let answer = soon(exchange.outcome_request().send().promise).await.expect("an outcome");
+    let outcome = answer.get().and_then(|answer| answer.get_outcome()).expect("an outcome");
+    let word = match outcome.which().expect("one that is known") {
+        outcome::Ok(()) => "ok",
+        outcome::Failed(_) => "failed",
+        outcome::Ended(_) => "ended",
+        outcome::Refused(_) => "refused",
+    };
+    (all, word)
+}
+
+#[test]
+fn a_client_spawns_a_cell_and_talks_to_it_in_both_ways() {
+    local(async {
+        let (_connection, client) = connect();
+        let executor = client.host.executor_request().send().pipeline.get_executor();
+        let mut request = executor.spawn_request();
+        let mut spec = request.get().init_spec();
+        spec.reborrow().init_program().set_wasm(&wasm(ACTOR));
+        spec.set_async(true);
+        let spawned = soon(request.send().promise).await.expect("a cell");
+        let own = spawned.get().and_then(|spawned| spawned.get_process()).expect("a process");
+        assert_eq!(talk(&own, b"hello").await, (b"hello".to_vec(), "ok"));
+        let status = soon(own.status_request().send().promise).await.expect("a status");
+        let id = status.get().and_then(|answer| answer.get_status()).expect("a status").get_cell();
+        let process = process_of(&client, id).await.expect("the same cell");
+        assert_eq!(talk(&process, b"n").await, (b"2".to_vec(), "ok"));
+        assert_eq!(talk(&process, b"t").await.1, "ended");
+        assert_eq!(talk(&own, b"hello").await.1, "ended", "it does not begin anew");
     });
 }
 

@@ -249,14 +249,11 @@ fn each_grant_grants_one_method() {
 fn methods_that_do_not_exist_yet_are_unimplemented() {
     local(async {
         let session = session(Grants::all()).await;
-        let executor = session.executor();
-        let process = run(&executor, &wasm(ECHO), &[], &[]).process;
         let host = &session.host;
         let errors = [
             soon(host.registry_request().send().promise).await.map(drop),
             soon(host.nodes_request().send().promise).await.map(drop),
             soon(host.narrow_request().send().promise).await.map(drop),
-            soon(process.open_request().send().promise).await.map(drop),
         ];
         for error in errors {
             assert_eq!(error.expect_err("unimplemented").kind, ErrorKind::Unimplemented);
