@@ -19,6 +19,7 @@ use ww_image::{Image, LoadError, Loader, LoaderConfig};
 use ww_net::{AcceptError, Audience, Identity, Net, identity};
 use ww_rpc::Vats;
 
+use crate::supervised::Supervised;
 use crate::{
     Config, Published,
     calls::{Callee, Calls},
@@ -140,6 +141,18 @@ impl Node {
     pub async fn serve(&self, image: Image, boot: Boot, serving: Serving) -> Result<Process, BootError> {
         let spec = self.spec(image, boot, Some(DEFAULT_DEADLINE))?;
         Ok(self.executor.spawn(Owner::Node, spec, serving).await?)
+    }
+
+    /// Starts an image's own cell under a supervisor that never gives up: it serves messages until it ends for good, as its
+    /// image says, or the node stops.
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::serve`].
+    pub async fn supervise(&self, image: Image, boot: Boot, serving: Serving) -> Result<Supervised, BootError> {
+        let restart = image.manifest.cell.restart;
+        let spec = self.spec(image, boot, Some(DEFAULT_DEADLINE))?;
+        Ok(Supervised::start(&self.executor, spec, serving, restart).await?)
     }
 
     /// Accepts messages of peers for a cell under a name: raw streams on `/ww/0.1.0/<name>` and calls on
