@@ -11,8 +11,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
+use ww_cell::Failure;
+use ww_core::exit::Reason;
 use ww_net::PeerId;
+
+use crate::{poison::Poison, serve::NotServed};
 
 /// Messages that wait for a cell besides those that it serves.
 pub const WAITING: usize = 64;
@@ -29,6 +33,7 @@ struct Inner {
     /// Messages that the cell serves at once.
     at_once: usize,
     state: Mutex<State>,
+    poison: Poison,
     /// The cell may be free.
     free: Notify,
     /// A large message has left.
@@ -71,7 +76,7 @@ impl Gate {
     /// The gate of a cell that serves `at_once` messages at the same time.
     pub(crate) fn new(at_once: usize) -> Self {
         let (state, free, large, empty) = Default::default();
-        Self(Arc::new(Inner { at_once: at_once.max(1), state, free, large, empty }))
+        Self(Arc::new(Inner { at_once: at_once.max(1), state, poison: Poison::default(), free, large, empty }))
     }
 
     /// How many messages the cell serves at the same time.
@@ -82,6 +87,22 @@ impl Gate {
     /// Whether both are the same.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Whether a peer is kept out, because its messages ended the cell.
+    pub(crate) fn refuses(&self, peer: &PeerId) -> bool {
+        self.0.poison.refuses(peer, Instant::now())
+    }
+
+    /// What became of a message of a peer: if it ended the cell, the peer is kept out for a while.
+    pub(crate) fn judge(&self, peer: PeerId, served: &Result<(), NotServed>) {
+        if let Err(NotServed::Failed(Failure::Ended(
+            Reason::Trap(_) | Reason::Limit(_) | Reason::Exit(_) | Reason::HostFault(_),
+        ))) = served
+        {
+            tracing::debug!(%peer, "a message of a peer ended the cell: it is kept out for a while");
+            self.0.poison.blame(peer, Instant::now());
+        }
     }
 
     /// A place for a message of a peer that is whole; `None` where too many wait.

@@ -34,14 +34,17 @@ mod dial;
 pub mod gate;
 mod network;
 mod node;
+mod poison;
 mod publish;
 pub mod serve;
 pub mod serving;
+mod supervised;
 pub mod terminal;
 
 pub use config::Config;
 pub use node::{Boot, BootError, Node, StartError, StopRequests};
 pub use publish::Published;
+pub use supervised::{BACKOFF, Supervised};
 pub use ww_cell as cell;
 pub use ww_core::{CellId, Grants, Limits, Name, exit};
 pub use ww_core::{grants, mailbox};

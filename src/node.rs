@@ -25,6 +25,7 @@ use crate::{
     control::{Address, Listening, OpenError, Service},
     gate::Gate,
     network::Swarm,
+    supervised::Supervised,
 };
 
 /// One node: one identity, one sandbox, one tree of cells.
@@ -171,6 +172,18 @@ impl Node {
     pub async fn serve(&self, image: Image, boot: Boot, serving: Serving) -> Result<Process, BootError> {
         let spec = self.spec(image, boot, Some(DEFAULT_DEADLINE))?;
         Ok(self.executor.spawn(Owner::Node, spec, serving).await?)
+    }
+
+    /// Starts an image's own cell under a supervisor that never gives up: it serves messages until it ends for good, as its
+    /// image says, or the node stops.
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::serve`].
+    pub async fn supervise(&self, image: Image, boot: Boot, serving: Serving) -> Result<Supervised, BootError> {
+        let restart = image.manifest.cell.restart;
+        let spec = self.spec(image, boot, Some(DEFAULT_DEADLINE))?;
+        Ok(Supervised::start(&self.executor, spec, serving, restart).await?)
     }
 
     /// Accepts messages of peers for a cell under a name: raw streams on `/ww/0.1.0/<name>` and calls on

@@ -114,7 +114,9 @@ pub(crate) async fn admitted(
     let mut reading = std::pin::pin!(request::read(&pace, Bytes::new(from), request, stage));
     let _pass = admit(gate, peer, watch, reading.as_mut()).await?;
     pace.begin();
-    Ok(answer(slot, &pace, held, envelope, guest_request, reading, to).await?)
+    let served = answer(slot, &pace, held, envelope, guest_request, reading, to).await.map_err(NotServed::from);
+    gate.judge(peer, &served);
+    served
 }
 
 /// A place for a message inside the gate, by what is there of it.
@@ -124,6 +126,9 @@ async fn admit(
     mut stage: request::Watch,
     reading: impl Future<Output = ()>,
 ) -> Result<Pass, NotServed> {
+    if gate.refuses(&peer) {
+        return Err(NotServed::Busy);
+    }
     let entering = async {
         let mut now = request::at_least(&mut stage, Stage::Begun).await;
         if now == Stage::Begun {

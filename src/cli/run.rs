@@ -10,6 +10,7 @@ use ww_image::{Loader, LoaderConfig};
 use ww_net::{Multiaddr, PeerId};
 
 use super::{Failure, code, signals::Signals};
+use crate::Supervised;
 use crate::{
     Boot, BootError, Config, Node, Process, Published, StartError,
     control::{Control, OpenError},
@@ -117,9 +118,7 @@ pub(super) async fn run(args: Args, runtime: &Handle) -> Result<u8, Failure> {
     };
     let code = match ended {
         Ok(Booted::Running(name, process, terminal)) => supervise(&mut signals, drain, &name, process, terminal).await,
-        Ok(Booted::Serving(name, process, published)) => {
-            Ok(serve(&mut signals, drain, &name, process, published).await)
-        }
+        Ok(Booted::Serving(name, cell, published)) => Ok(serve(&mut signals, drain, &name, cell, published).await),
         Ok(Booted::Stopped(code)) => Ok(code),
         Err(failure) => Err(failure),
     };
@@ -135,7 +134,7 @@ pub(super) async fn run(args: Args, runtime: &Handle) -> Result<u8, Failure> {
 
 enum Booted {
     Running(String, Process, Terminal),
-    Serving(String, Process, Option<Published>),
+    Serving(String, Supervised, Option<Published>),
     Stopped(u8),
 }
 
@@ -153,11 +152,11 @@ async fn boot(node: &Node, args: Args, runtime: &Handle) -> Result<Booted, Failu
             [] => serving::audience(&image.manifest).map_err(|message| Failure { code: code::IMAGE, message })?,
             peers => peers.iter().copied().collect(),
         };
-        let served = node.serve(image, boot, serving).await;
-        let process = served.map_err(|error| boot_failure(&args.image, &error))?;
-        let published = publish.then(|| node.publish(name.clone(), process.cell(), audience));
+        let served = node.supervise(image, boot, serving).await;
+        let cell = served.map_err(|error| boot_failure(&args.image, &error))?;
+        let published = publish.then(|| node.publish(name.clone(), cell.cell(), audience));
         let published = published.transpose().map_err(|error| Failure::new(code::UNAVAILABLE, &error))?;
-        return Ok(Booted::Serving(name.to_string(), process, published));
+        return Ok(Booted::Serving(name.to_string(), cell, published));
     }
     let (stdio, ends) = terminal::pipes();
     let process = node.boot(image, boot, stdio).await.map_err(|error| boot_failure(&args.image, &error))?;
@@ -218,12 +217,12 @@ async fn serve(
     signals: &mut Signals,
     drain: Duration,
     name: &str,
-    process: Process,
+    cell: Supervised,
     published: Option<Published>,
 ) -> u8 {
     tracing::info!(name, published = published.is_some(), "the cell serves messages");
     let code = tokio::select! {
-        reason = process.exit().wait() => {
+        reason = cell.exit().wait() => {
             tell(name, &reason);
             reason.code()
         }

@@ -45,6 +45,7 @@ where
             }
         }
     };
+    gate.judge(peer, &served);
     if let Err(error) = to.finish(status(&served)).await {
         tracing::debug!(%error, "a caller does not learn what became of its message");
     }

@@ -46,7 +46,7 @@ fn a_guest_sends_while_it_receives() {
 
 #[test]
 fn a_guest_learns_what_became_of_its_message() {
-    let (echo, actor) = (Image::of("echo"), Image::of("actor"));
+    let (echo, actor) = (Image::of("echo"), Image::of("actor").manifest("[cell]\nrestart = \"temporary\"\n"));
     let server = serve(&actor, "actor", &["--async"]);
     let send = |to: &str, message: &str| -> Ended { client(&echo, to).stdin(message).end() };
     let target = server.target();

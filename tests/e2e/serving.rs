@@ -33,7 +33,7 @@ fn one_component_echoes_to_peers_in_both_modes() {
 
 #[test]
 fn a_call_tells_what_became_of_the_message() {
-    let image = Image::of("actor").manifest("[cell]\nasync = true\npublish = true\n");
+    let image = Image::of("actor").manifest("[cell]\nasync = true\npublish = true\nrestart = \"temporary\"\n");
     let server = serve(&image, "actor", &[]);
     for count in ["1", "2", "3"] {
         server.send("count\n").expect(0, count);
@@ -48,8 +48,21 @@ fn a_call_tells_what_became_of_the_message() {
 }
 
 #[test]
-fn a_raw_reply_of_a_failed_message_is_empty_and_never_torn() {
+fn no_number_of_messages_that_end_a_cell_end_it_for_good() {
     let image = Image::of("actor");
+    let server = serve(&image, "actor", &["--async"]);
+    server.send("count\n").expect(0, "1");
+    for bad in ["trap\n", "panic\n", "exit 7\n", "exit 0\n", "trap\n", "trap\n"] {
+        let ended = server.send(bad).code;
+        assert!([134, 7, 1].contains(&ended), "{bad}: {ended}");
+    }
+    server.send("count\n").expect(0, "1");
+    server.stop().expect(143, "");
+}
+
+#[test]
+fn a_raw_reply_of_a_failed_message_is_empty_and_never_torn() {
+    let image = Image::of("actor").manifest("[cell]\nrestart = \"temporary\"\n");
     let server = serve(&image, "actor", &["--async"]);
     let target = server.targets().next().expect("an address");
     let send = |message: &str| Ww::new(["send", "--raw", &*target, message]).end();

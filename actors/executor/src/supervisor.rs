@@ -73,6 +73,8 @@ struct Place {
     slot: Option<Slot>,
     /// The last that was started, as callers know the child while it is restarted.
     last: Option<Incarnation>,
+    /// Why nobody lives there, if nobody is coming.
+    vacated: Option<Reason>,
 }
 
 /// One life of a child.
@@ -309,8 +311,11 @@ impl Driver {
                 }
             }
             Effect::Vacated { slot, reason, kept: true } => {
-                if let Some(slot) = self.places.get(&slot).and_then(|place| place.slot.as_ref()) {
-                    slot.close(&reason);
+                if let Some(place) = self.places.get_mut(&slot) {
+                    if let Some(slot) = &place.slot {
+                        slot.close(&reason);
+                    }
+                    place.vacated = Some(reason);
                 }
             }
             Effect::Vacated { slot, reason, kept: false } => {
@@ -363,7 +368,7 @@ impl Driver {
             directory.remove_slot(&slot, &Reason::start_failed(&why));
             return Err(SpawnError::NotPublished(why));
         }
-        Ok(Place { id: slot.id(), slot: Some(slot), last: None })
+        Ok(Place { id: slot.id(), slot: Some(slot), last: None, vacated: None })
     }
 
     /// Starts as many of the cells that wait as may start at the same time.
@@ -442,7 +447,8 @@ impl Driver {
     ) -> Result<(), SpawnError> {
         let shared = self.executor.upgrade().ok_or(SpawnError::Stopped)?;
         let handle = create(&shared, &supervision, Some(ctx.address().recipient()))?;
-        let place = self.places.entry(slot).or_insert(Place { id: handle.slot(), slot: None, last: None });
+        let place =
+            self.places.entry(slot).or_insert(Place { id: handle.slot(), slot: None, last: None, vacated: None });
         place.id = handle.slot();
         self.ids.insert(handle.id(), incarnation);
         self.lives.insert(incarnation, Life { slot, state: State::Joining(handle.clone(), None) });
@@ -499,6 +505,7 @@ impl Driver {
         }
         if let Some(place) = self.places.get_mut(&life.slot) {
             place.last = Some(incarnation);
+            place.vacated = None;
         }
         self.drive(Event::Started(incarnation), ctx);
     }
@@ -632,7 +639,7 @@ impl Driver {
     /// The machine has ended, after all its children: names, events, then the news.
     fn done(&mut self, reason: &Reason, ctx: &mut Context<Self>) {
         for place in std::mem::take(&mut self.places).into_values() {
-            self.remove(&place, reason);
+            self.remove(&place, place.vacated.as_ref().unwrap_or(reason));
         }
         self.ready = None;
         if let Some(shared) = self.executor.upgrade() {

@@ -6,6 +6,7 @@
 //! async = true                     # one live instance, called once per message
 //! publish = true                   # peers may open streams to it
 //! allow = ["12D3KooW…"]            # only these; all, if it is left out or empty
+//! restart = "permanent"            # or transient, temporary
 //! mailbox = 256                    # messages that may wait
 //! overflow = "wait"                # what becomes of one more: or "reject", or "drop-oldest"
 //!
@@ -49,6 +50,7 @@ use ww_core::{
     grants::{ExecutorMethod, HostMethod, Reach},
     limits::Narrowing,
     mailbox::Overflow,
+    supervisor::Restart,
 };
 
 use crate::units;
@@ -98,6 +100,9 @@ pub struct Cell {
     pub mailbox: Option<NonZeroU32>,
     /// What becomes of one more.
     pub overflow: Option<Overflow>,
+    /// When it is started again, if it serves messages; always, unless this says otherwise.
+    #[serde(default)]
+    pub restart: Restart,
 }
 
 /// A text that is no manifest.

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use serde::Deserialize;
 use thiserror::Error;
 
 use crate::exit::Reason;
@@ -22,7 +23,8 @@ pub const WORKER_SHUTDOWN: Duration = Duration::from_secs(5);
 pub struct ChildId(Arc<str>);
 
 /// When a child that has ended is started again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Restart {
     /// Always.
     #[default]

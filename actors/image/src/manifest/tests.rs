@@ -1,3 +1,5 @@
+use ww_core::supervisor::Restart;
+
 use super::*;
 
 const EVERYTHING: &str = r#"
@@ -8,6 +10,7 @@ publish = true
 allow = ["one", "other"]
 mailbox = 3
 overflow = "drop-oldest"
+restart = "transient"
 
 [limits]
 memory = "64MiB"
@@ -45,6 +48,7 @@ fn every_key_is_read() {
         allow: vec!["one".to_owned(), "other".to_owned()],
         mailbox: NonZeroU32::new(3),
         overflow: Some(Overflow::DropOldest),
+        restart: Restart::Transient,
     };
     assert_eq!(manifest.cell, cell);
     let limits = Narrowing {
@@ -97,7 +101,7 @@ fn an_error_says_where_and_what_would_have_been_right() {
         ("[cell]\n\noverflow = 'lose'", 3, "unknown variant `lose`, expected one of `wait`, `reject`, `drop-oldest`"),
         ("[cell]\nallow = 'me'", 2, "expected a sequence"),
         ("[limits]\ninstances = 0", 2, "nonzero"),
-        ("[cell]\nrestart = 'permanent'", 2, "unknown key `restart`"),
+        ("[cell]\nrestart = 'often'", 2, "unknown variant `often`"),
         ("[limit]", 1, "unknown key `limit`, expected one of `cell`, `limits`, `env`, `grants`"),
         ("top = 1", 1, "unknown key `top`"),
         (
