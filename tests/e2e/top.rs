@@ -8,7 +8,10 @@ use rustix::{
     termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize},
 };
 
-use crate::{image::Image, verbs::User};
+use crate::{
+    image::Image,
+    verbs::{ONCE, User},
+};
 
 /// Both ends of a terminal: the inner one, for a program, and the outer one, where a person would sit.
 fn terminal(rows: u16, columns: u16) -> (File, File) {
@@ -24,7 +27,7 @@ fn terminal(rows: u16, columns: u16) -> (File, File) {
 
 #[test]
 fn a_live_screen_shows_sorts_kills_and_leaves_the_terminal_as_it_was() {
-    let (user, image) = (User::new(), Image::of("echo"));
+    let (user, image) = (User::new(), Image::of("echo").manifest(ONCE));
     let node = user.serve(&image, &["--async", "--name", "echo"]);
     let (inner, mut outer) = terminal(12, 100);
     let before = tcgetattr(&outer).expect("modes").local_modes;
@@ -48,7 +51,7 @@ fn a_live_screen_shows_sorts_kills_and_leaves_the_terminal_as_it_was() {
 
     outer.write_all(b"\x1b[Bim").expect("typed");
     outer.write_all(b"k").expect("typed");
-    top.wait_for_stdout("cell 1 was killed");
+    top.wait_for_stdout("cell 2 was killed");
     node.end().expect(137, "");
     // The node is gone, and with it the screen.
     let end = top.end();

@@ -36,6 +36,9 @@ pub(crate) const EXIT: &str = r#"(module
         (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))
         (call $exit (i32.const 3))))"#;
 
+/// What an image says whose cell is not started again.
+pub(crate) const ONCE: &str = "[cell]\nrestart = \"temporary\"\n";
+
 /// The interface of `Process`, whose method 3 is `wait`, as the log names it.
 const WAIT: u64 = <process::Client as HasTypeId>::TYPE_ID;
 
@@ -94,20 +97,21 @@ fn cells_are_listed_drawn_and_inspected() {
     assert!(lines.next().is_some_and(|head| {
         head.split_whitespace().eq(["CELL", "NAME", "ASYNC", "AGE", "CPU", "MEMORY", "MAILBOX", "MESSAGES"])
     }));
-    assert!(lines.next().is_some_and(|line| line.split_whitespace().take(3).eq(["1", "echo", "yes"])), "{list}");
+    assert!(lines.next().is_some_and(|line| line.split_whitespace().take(3).eq(["2", "echo", "yes"])), "{list}");
     assert_eq!(lines.next(), None);
 
     let list = json(&user.prints(&["ps", "--json"]));
-    assert_eq!((&list[0]["cell"], &list[0]["names"][0], &list[0]["async"]), (&1.into(), &"echo".into(), &true.into()));
+    assert_eq!((&list[0]["cell"], &list[0]["names"][0], &list[0]["async"]), (&2.into(), &"echo".into(), &true.into()));
     assert!(list[0]["memory"].as_u64().is_some_and(|bytes| bytes > 0) && list[0]["ended"].is_null(), "{list}");
 
     let tree = user.prints(&["tree"]);
-    assert!(tree.starts_with("node unix:") && tree.contains("├── 1 echo\n└── "), "{tree}");
+    assert!(tree.starts_with("node unix:") && tree.contains("├── 1 supervisor\n│   └── 2 echo\n└── "), "{tree}");
     assert!(tree.ends_with(" client\n"), "whoever asks is a client: {tree}");
     let tree = json(&user.prints(&["tree", "--json"]));
-    assert_eq!((&tree["cell"], &tree["children"][0]["label"]), (&0.into(), &"echo".into()));
+    let supervised = &tree["children"][0]["children"][0]["label"];
+    assert_eq!((&tree["cell"], supervised), (&0.into(), &"echo".into()));
 
-    for cell in ["echo", "1"] {
+    for cell in ["echo", "2"] {
         let inspected = user.prints(&["inspect", cell]);
         for part in ["names: echo", "state: running", "mode: async", "memory: 64.0MiB", "deadline: 30000ms"] {
             assert!(inspected.contains(part), "{inspected}");
@@ -140,10 +144,10 @@ fn nodes_know_who_they_are_and_whom_they_are_connected_to() {
 
 #[test]
 fn messages_reach_a_cell_of_the_node() {
-    let (user, image) = (User::new(), Image::of("actor"));
+    let (user, image) = (User::new(), Image::of("actor").manifest(ONCE));
     let node = user.serve(&image, &["--async", "--name", "actor"]);
     user.ask(&["send", "actor", "count\n"]).expect(0, "1");
-    user.ask(&["send", "1", "count\n"]).expect(0, "2");
+    user.ask(&["send", "2", "count\n"]).expect(0, "2");
     user.verb(&["send", "actor"]).stdin("count\n").end().expect(0, "3");
     let failed = user.ask(&["send", "actor", "error\nnot today"]);
     failed.expect(1, "").expect_stderr(&["the cell could not answer: not today"]);
@@ -158,7 +162,7 @@ fn messages_reach_a_cell_of_the_node() {
 
 #[test]
 fn a_cell_is_killed_and_waited_for() {
-    let (user, image) = (User::new(), Image::of("echo"));
+    let (user, image) = (User::new(), Image::of("echo").manifest(ONCE));
     let node = user.run(&image, &["--async", "--name", "echo"]).env("RUST_LOG", "ww=info,ww::rpc=trace");
     let mut node = node.start();
     node.wait_for_stderr("the cell serves messages");
@@ -167,7 +171,7 @@ fn a_cell_is_killed_and_waited_for() {
     let spawned = user.verb(&["spawn"]).args([&program]).end();
     spawned.expect(3, "out");
     // It has ended, and is still known.
-    let id = (2..100).map(|id: u64| id.to_string()).find(|id| user.ask(&["inspect", id]).code == 0).expect("a cell");
+    let id = (3..100).map(|id: u64| id.to_string()).find(|id| user.ask(&["inspect", id]).code == 0).expect("a cell");
     user.ask(&["wait", &id]).expect(3, "");
     assert!(user.prints(&["inspect", &id]).contains("state: ended with 3: exit(3)"));
     user.ask(&["kill", "ehco"]).expect(69, "").expect_stderr(&["did you mean echo?"]);
