@@ -51,4 +51,5 @@ pub use ww_core::{grants, mailbox};
 pub use ww_executor as executor;
 pub use ww_executor::{Executor, Owner, Process, Serving, SpawnError, Spec};
 pub use ww_image::{Image, LoadError};
+pub use ww_net as net;
 pub use ww_net::{Audience, PeerId};

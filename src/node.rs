@@ -102,10 +102,26 @@ impl Node {
     ///
     /// Where a thread, the identity or an address cannot be had. What was started is stopped.
     pub async fn start(config: Config, runtime: runtime::Handle) -> Result<Self, StartError> {
-        let loader = Loader::new(LoaderConfig { ipfs_url: config.ipfs_url.clone(), ..LoaderConfig::default() })?;
         let identity = identity(&config)?;
-        let platform = Platform::start(runtime.clone())?;
+        let platform = Platform::start(runtime)?;
         let net = Net::start(net_config(&config), identity, &platform.arbiter()).await?;
+        Self::around(config, platform, net).await
+    }
+
+    /// Starts a node in a swarm of the program's own: see [`Net::in_swarm`]. Its identity, its addresses and its dials are
+    /// the program's; what the configuration says of them means nothing here.
+    ///
+    /// # Errors
+    ///
+    /// Where a thread cannot be had, or the swarm has ended. What was started is stopped.
+    pub async fn start_in(config: Config, runtime: runtime::Handle, net: Net) -> Result<Self, StartError> {
+        let platform = Platform::start(runtime)?;
+        Self::around(config, platform, net).await
+    }
+
+    async fn around(config: Config, platform: Platform, net: Net) -> Result<Self, StartError> {
+        let loader = Loader::new(LoaderConfig { ipfs_url: config.ipfs_url.clone(), ..LoaderConfig::default() })?;
+        let runtime = platform.runtime().clone();
         let sandbox = Runtime::start(sandbox_config(&config), runtime)?;
         let calls = Calls::default();
         let patience = config.peer_timeout;

@@ -42,6 +42,12 @@ pub enum ConnectError {
         /// Who was to be reached.
         peer: PeerId,
     },
+    /// The swarm is the program's, and so are its dials.
+    #[error("the peer {peer} is not connected: the program that this node lives in dials, the node does not")]
+    NotConnected {
+        /// Who was to be reached.
+        peer: PeerId,
+    },
     /// More addresses were given than are tried.
     #[error("{given} addresses of the peer {peer} were given: at most {MAX_ADDRS} are tried, give the likeliest ones")]
     TooManyAddresses {

@@ -36,6 +36,7 @@ pub use identity::Identity;
 pub use libp2p::{Multiaddr, PeerId, multiaddr};
 pub use net::{Net, PeerInfo};
 pub use streams::{
+    behaviour::Behaviour,
     ledger::StreamCounts,
     open::OpenError,
     protocol::Protocol,

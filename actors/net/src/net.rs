@@ -14,7 +14,7 @@ use crate::{
     StreamCounts,
     config::LISTEN_TIMEOUT,
     dials,
-    streams::{self, Streams},
+    streams::{self, Streams, behaviour::Behaviour},
     swarm::{Admitted, Connect, Launched, ListAddrs, ListPeers, Stop, Swarm},
 };
 
@@ -40,7 +40,8 @@ struct Inner {
     dial_timeout: Duration,
     open_timeout: Duration,
     streams: Streams,
-    actor: Addr<Swarm>,
+    /// `None` where the swarm is the program's.
+    actor: Option<Addr<Swarm>>,
     room: Arc<Semaphore>,
     closed: watch::Receiver<()>,
 }
@@ -75,7 +76,8 @@ impl Net {
         let launched = timeout(LISTEN_TIMEOUT, rx).await.map_err(|_| StartError::Unresponsive)?;
         let Launched { addr, ready, closed } = launched.map_err(|_| StartError::Ended)??;
         let room = Arc::new(Semaphore::new(MAX_REQUESTS));
-        let net = Self(Arc::new(Inner { peer_id, dial_timeout, open_timeout, streams, actor: addr, room, closed }));
+        let net =
+            Self(Arc::new(Inner { peer_id, dial_timeout, open_timeout, streams, actor: Some(addr), room, closed }));
         let outcome = match timeout(LISTEN_TIMEOUT, ready).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(StartError::Ended),
@@ -90,19 +92,39 @@ impl Net {
         }
     }
 
+    /// The network of a node in a swarm of the program's own, whose id is `peer_id`. What is returned besides belongs into
+    /// that swarm's behaviour, and the network ends with it.
+    ///
+    /// The program listens and dials. The node accepts streams and opens them, on the connections that there are, within
+    /// [`Config::streams`] and [`Config::open_timeout`]; the rest of the configuration means nothing here. How many
+    /// connections there may be, and how many streams on each, is for the program to bound.
+    pub fn in_swarm(peer_id: PeerId, config: &Config) -> (Self, Behaviour) {
+        let streams = Streams::new(config.streams);
+        let (behaviour, closed) = Behaviour::new(streams.clone(), config.open_timeout).watched();
+        let (dial_timeout, open_timeout) = (config.dial_timeout, config.open_timeout);
+        let room = Arc::new(Semaphore::new(MAX_REQUESTS));
+        let net = Self(Arc::new(Inner { peer_id, dial_timeout, open_timeout, streams, actor: None, room, closed }));
+        (net, behaviour)
+    }
+
     /// The name of this node on the network.
     pub fn peer_id(&self) -> PeerId {
         self.0.peer_id
     }
 
     /// The addresses that are listened on now, one for each interface and transport, without the peer id; none once
-    /// the network has stopped.
+    /// the network has stopped, and none that a program's own swarm listens on.
     pub async fn addrs(&self) -> Vec<Multiaddr> {
         self.ask(ListAddrs).await.unwrap_or_else(|Gone| Vec::new())
     }
 
-    /// The peers that are connected now, ordered by id; none once the network has stopped.
+    /// The peers that are connected now, ordered by id; none once the network has stopped. Of the connections in a
+    /// program's own swarm no addresses are known.
     pub async fn peers(&self) -> Vec<PeerInfo> {
+        if self.0.actor.is_none() {
+            let peers = self.0.streams.connections().peers().into_iter();
+            return peers.map(|peer_id| PeerInfo { peer_id, addrs: Vec::new() }).collect();
+        }
         self.ask(ListPeers).await.unwrap_or_else(|Gone| Vec::new())
     }
 
@@ -126,6 +148,10 @@ impl Net {
             return Ok(());
         }
         let addrs = dials::checked(peer_id, addrs)?;
+        if self.0.actor.is_none() {
+            let connected = self.0.streams.connections().get(&peer_id).is_some();
+            return if connected { Ok(()) } else { Err(ConnectError::NotConnected { peer: peer_id }) };
+        }
         let connect = async {
             let connecting =
                 self.ask(Connect { peer: peer_id, addrs }).await.map_err(|Gone| ConnectError::Stopped)??;
@@ -188,6 +214,10 @@ impl Net {
     ///
     /// Cancel safe: the network stops all the same.
     pub async fn stop(&self) {
+        if self.0.actor.is_none() {
+            // The swarm goes on without this node.
+            return self.0.streams.close();
+        }
         if self.ask(Stop).await.is_err() {
             tracing::debug!("the network has stopped already");
         }
@@ -207,8 +237,9 @@ impl Net {
         M::Result: Send,
         Swarm: Handler<Admitted<M>>,
     {
+        let actor = self.0.actor.as_ref().ok_or(Gone)?;
         let permit = Arc::clone(&self.0.room).acquire_owned().await.map_err(|_| Gone)?;
-        self.0.actor.send(Admitted { message, _permit: permit }).await.map_err(|_| Gone)
+        actor.send(Admitted { message, _permit: permit }).await.map_err(|_| Gone)
     }
 }
 

@@ -70,7 +70,7 @@ impl Streams {
         &self.0.published
     }
 
-    fn connections(&self) -> &Connections {
+    pub(crate) fn connections(&self) -> &Connections {
         &self.0.connections
     }
 
@@ -94,7 +94,7 @@ impl Streams {
     }
 
     /// Ends every wait: the network has stopped.
-    fn close(&self) {
+    pub(crate) fn close(&self) {
         self.0.published.close();
         self.0.connections.close();
     }

@@ -3,6 +3,7 @@
 
 use std::{
     convert::Infallible,
+    fmt,
     task::{Context, Poll},
     time::Duration,
 };
@@ -16,17 +17,30 @@ use libp2p::{
     },
 };
 
+use tokio::sync::watch;
+
 use super::{Streams, handler::Handler};
 
-/// The behaviour. Dropped with the swarm, it ends every wait.
-pub(crate) struct Behaviour {
+/// The node's share in a swarm: its streams, on every connection. Dropped with the swarm, it ends every wait.
+///
+/// For a swarm of the program's own, made by [`Net::in_swarm`](crate::Net::in_swarm).
+pub struct Behaviour {
     streams: Streams,
     open_timeout: Duration,
+    /// Its end is the end of the network.
+    _open: Option<watch::Sender<()>>,
 }
 
 impl Behaviour {
     pub(crate) fn new(streams: Streams, open_timeout: Duration) -> Self {
-        Self { streams, open_timeout }
+        Self { streams, open_timeout, _open: None }
+    }
+
+    /// The end of the returned receiver's sender is the end of the behaviour.
+    pub(crate) fn watched(mut self) -> (Self, watch::Receiver<()>) {
+        let (tx, rx) = watch::channel(());
+        self._open = Some(tx);
+        (self, rx)
     }
 
     fn handler(&self, peer: PeerId, id: ConnectionId) -> Handler {
@@ -67,6 +81,12 @@ impl NetworkBehaviour for Behaviour {
 
     fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
         Poll::Pending
+    }
+}
+
+impl fmt::Debug for Behaviour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Behaviour(..)")
     }
 }
 

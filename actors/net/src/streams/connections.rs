@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{ledger::Place, open::OpenError, protocol::Protocol, stream::Stream};
 
 /// Asks for a stream. Dropped without an answer, the connection has ended.
-pub(crate) struct Request {
+pub struct Request {
     pub(crate) protocol: Protocol,
     pub(crate) place: Place,
     pub(crate) answer: oneshot::Sender<Result<Stream, OpenError>>,
@@ -62,6 +62,13 @@ impl Connections {
     /// The way to a connection of a peer: the newest, which has been seen to work last.
     pub(crate) fn get(&self, peer: &PeerId) -> Option<mpsc::Sender<Request>> {
         self.lock().peers.get(peer).and_then(|connections| connections.last()).map(|(_, tx)| tx.clone())
+    }
+
+    /// The peers that there is a connection to, ordered by id.
+    pub(crate) fn peers(&self) -> Vec<PeerId> {
+        let mut peers: Vec<PeerId> = self.lock().peers.keys().copied().collect();
+        peers.sort_unstable();
+        peers
     }
 
     /// Takes every connection off the list, for good.

@@ -35,7 +35,7 @@ use super::{
 };
 
 /// Serves one connection. Dropped with it, and every request that it has not answered.
-pub(crate) struct Handler {
+pub struct Handler {
     streams: Streams,
     peer: PeerId,
     requests: Requests,
@@ -127,7 +127,7 @@ impl ConnectionHandler for Handler {
 }
 
 /// What a peer may ask for, as libp2p wants to know it.
-pub(crate) struct Offered(Offers);
+pub struct Offered(Offers);
 
 impl UpgradeInfo for Offered {
     type Info = Offer;
@@ -140,7 +140,7 @@ impl UpgradeInfo for Offered {
 
 /// One entry of the list: costs no copy of a name.
 #[derive(Clone)]
-pub(crate) struct Offer {
+pub struct Offer {
     offers: Offers,
     at: usize,
 }

@@ -79,7 +79,7 @@ pub(crate) type Offers = Arc<[Offer]>;
 
 /// One protocol that is accepted.
 #[derive(Clone)]
-pub(crate) struct Offer {
+pub struct Offer {
     /// Its name on the wire.
     pub(crate) wire: StreamProtocol,
     /// What the name means.
