@@ -51,7 +51,13 @@ struct State {
     large: HashSet<PeerId>,
     /// Messages that wait until the cell is free.
     outside: usize,
+    /// Messages that are done with the cell, or will be, and whose senders are still to be told.
+    telling: usize,
 }
+
+/// The sender of a message is still to be told what became of it. Dropped when that is done.
+#[derive(Debug)]
+pub(crate) struct Telling(Gate);
 
 /// The place of one message inside. Dropping it gives it back.
 #[derive(Debug)]
@@ -156,12 +162,18 @@ impl Gate {
         state.inside > self.0.at_once || state.outside > 0
     }
 
-    /// Waits until nothing is inside. Cancel safe.
+    /// Notes that a sender is to be told of its message, also when it has left the gate.
+    pub(crate) fn telling(&self) -> Telling {
+        self.lock().telling += 1;
+        Telling(self.clone())
+    }
+
+    /// Waits until nothing is inside, and everybody was told. Cancel safe.
     pub(crate) async fn drained(&self) {
         loop {
             let mut empty = std::pin::pin!(self.0.empty.notified());
             empty.as_mut().enable();
-            if self.lock().inside == 0 {
+            if self.lock().is_empty() {
                 return;
             }
             empty.await;
@@ -188,6 +200,24 @@ impl Gate {
     }
 }
 
+impl State {
+    fn is_empty(&self) -> bool {
+        self.inside == 0 && self.telling == 0
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.telling -= 1;
+        let empty = state.is_empty();
+        drop(state);
+        if empty {
+            self.0.0.empty.notify_waiters();
+        }
+    }
+}
+
 impl Drop for Pass {
     fn drop(&mut self) {
         let gate = &self.gate;
@@ -199,7 +229,7 @@ impl Drop for Pass {
                 inside.remove();
             }
         }
-        let (free, empty) = (state.inside < gate.0.at_once, state.inside == 0);
+        let (free, empty) = (state.inside < gate.0.at_once, state.is_empty());
         drop(state);
         if free {
             gate.0.free.notify_one();
@@ -238,7 +268,10 @@ mod tests {
             inside.pop();
             assert!(gate.enter(peer).is_some());
             assert!(gate.drained().now_or_never().is_none());
+            let telling = gate.telling();
             inside.clear();
+            assert!(gate.drained().now_or_never().is_none(), "somebody is to be told");
+            drop(telling);
             assert!(gate.drained().now_or_never().is_some());
         }
     }

@@ -35,14 +35,17 @@ where
     let pace = Pace::new(patience, Some(gate)).for_deadline(deadline);
     let (stage, watch) = request::stage();
     let mut reading = std::pin::pin!(request::read(&pace, from, request, stage));
-    let served = match admit(gate, peer, watch, reading.as_mut()).await {
-        Err(error) => Err(error),
+    // A node that stops waits until the status is written; the cell serves others meanwhile.
+    let (served, _telling) = match admit(gate, peer, watch, reading.as_mut()).await {
+        Err(error) => (Err(error), None),
         Ok(_pass) => {
             pace.begin();
-            tokio::select! {
+            let telling = gate.telling();
+            let served = tokio::select! {
                 served = answer(slot, &pace, envelope, guest_request, &mut to) => served.map_err(NotServed::from),
                 () = reading => unreachable!("it pends after its end"),
-            }
+            };
+            (served, Some(telling))
         }
     };
     gate.judge(peer, &served);

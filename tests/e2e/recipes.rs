@@ -15,6 +15,7 @@ use crate::{
     harness::{Ended, Ww},
     image::{Image, in_repository},
     server::{Server, serve},
+    verbs::ONCE,
 };
 
 /// The programs of the recipes, each for both modes.
@@ -36,7 +37,9 @@ fn built(test: &str) -> Option<PathBuf> {
 
 fn image(built: &Path, program: &str) -> Image {
     let path = built.join(program).with_extension("wasm");
-    Image::new(fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+    let program = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    // Ends are what is looked at.
+    Image::new(program).manifest(ONCE)
 }
 
 /// Sends a message that may be too long for a command line.
