@@ -17,7 +17,7 @@ use ww_net::{
 use crate::{
     client::{Client, platform, soon},
     image::Image,
-    server::{Server, serve_with},
+    server::{self, Server, serve_with},
 };
 
 /// How long the node has patience with a silent peer, in its configuration: longer than a busy machine is silent.
@@ -269,4 +269,36 @@ async fn exactly_64_messages_wait_for_a_cell_and_the_next_is_told() {
     tokio::join!(others, rest);
     other.net.stop().await;
     client.net.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_whose_messages_end_the_cell_is_kept_out_and_nobody_else() {
+    /// More than any supervisor bears by default within five seconds.
+    const POISON: usize = 6;
+    let platform = platform();
+    let image = Image::of("actor");
+    let server = server::serve(&image, "actor", &["--async"]);
+    let place = server.places().next().expect("a place");
+    let (enemy, honest) = (Client::new(&platform, place.clone()).await, Client::new(&platform, place).await);
+    let count = async || honest.call("actor", b"count\n").await;
+    assert!(matches!(count().await, (reply, Ok(Status::Ok)) if reply == b"1"));
+    let (mut ended, mut refused) = (0, 0);
+    while ended < POISON {
+        match enemy.call("actor", b"trap\n").await.1 {
+            Ok(Status::Exit { code: 134, .. }) => {
+                ended += 1;
+                // Everybody else has a new incarnation at once, which has seen nothing yet.
+                let answered = count().await;
+                assert!(matches!(&answered, (reply, Ok(Status::Ok)) if reply == b"1"), "{answered:?}");
+            }
+            Ok(Status::Refused { reason: Reason::Busy, .. }) => refused += 1,
+            other => panic!("not to be expected: {other:?}"),
+        }
+    }
+    assert!(refused > 0, "it was kept out between its messages");
+    assert!(matches!(count().await, (reply, Ok(Status::Ok)) if reply == b"2"), "the cell lives on");
+    server.stop().expect(143, "");
+    for client in [enemy, honest] {
+        client.net.stop().await;
+    }
 }
