@@ -3,6 +3,7 @@
 //! Every function looks at the grants of the cell first. What a right program may meet is an error in the function's
 //! result, `denied` among them; nothing here traps.
 
+mod error;
 mod identity;
 mod log;
 mod mail;
@@ -13,8 +14,6 @@ use wasmtime::component::Linker;
 
 use crate::guest::Guest;
 
-pub(crate) use log::Lines;
-
 /// Links all of `wetware:cell`.
 pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     identity::add_to_linker(linker)?;
@@ -23,6 +22,3 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
     process::add_to_linker(linker)?;
     log::add_to_linker(linker)
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,18 +1,18 @@
 //! What the host functions of one instance know: whose instance it is, what it may do, and who its neighbours are.
 
-use std::time::Duration;
+use std::{sync::Mutex, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::Instant;
 use ww_core::{CellId, Grants, Name, SlotId, grants::Reach, mailbox::Refused};
 
 use crate::{
-    actor::Lines,
     cell::{Cell, Mode},
     directory::Directory,
     message::{Chain, Current, Envelope, Failure, Sender},
     meters::Meters,
     slot::Slot,
+    tail::Rate,
 };
 
 /// Slots that are followed from one that waits to the next: deeper than any graph of calls that ends.
@@ -27,7 +27,8 @@ pub(crate) struct Own {
     pub(crate) cell: Cell,
     pub(crate) grants: Grants,
     pub(crate) directory: Directory,
-    pub(crate) lines: Lines,
+    /// Bounds its lines in the log.
+    pub(crate) lines: Mutex<Rate>,
 }
 
 /// To whom a message goes.
@@ -53,7 +54,7 @@ impl From<Failure> for Undelivered {
 
 impl Own {
     pub(crate) fn new(cell: &Cell, grants: Grants, directory: Directory) -> Self {
-        Self { cell: cell.clone(), grants, directory, lines: Lines::default() }
+        Self { cell: cell.clone(), grants, directory, lines: Mutex::default() }
     }
 
     pub(crate) fn id(&self) -> CellId {

@@ -4,18 +4,11 @@ use tokio::time::Instant;
 use wasmtime::component::{ComponentType, Lift, Linker, Lower};
 use ww_core::{exit::Reason, links::Signal};
 
+use super::error::Denied;
 use crate::{
     guest::Guest,
     message::{Current, Sender},
 };
-
-#[derive(Clone, Copy, ComponentType, Lift, Lower)]
-#[component(enum)]
-#[repr(u8)]
-enum Error {
-    #[component(name = "denied")]
-    Denied,
-}
 
 #[derive(ComponentType, Lift, Lower)]
 #[component(variant)]
@@ -104,16 +97,16 @@ pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
     let mut instance = linker.instance("wetware:cell/self@0.1.0")?;
     instance.func_wrap("id", |store, (): ()| {
         let own = &store.data().own;
-        Ok((if own.grants.identity { Ok(own.id().get()) } else { Err(Error::Denied) },))
+        Ok((if own.grants.identity { Ok(own.id().get()) } else { Err(Denied::Denied) },))
     })?;
     instance.func_wrap("name", |store, (): ()| {
         let own = &store.data().own;
-        Ok((if own.grants.identity { Ok(own.cell.name().to_owned()) } else { Err(Error::Denied) },))
+        Ok((if own.grants.identity { Ok(own.cell.name().to_owned()) } else { Err(Denied::Denied) },))
     })?;
     instance.func_wrap("current", |store, (): ()| {
         let guest = store.data();
         let granted = guest.own.grants.identity;
-        Ok((if granted { Ok(guest.current.as_ref().map(Envelope::of)) } else { Err(Error::Denied) },))
+        Ok((if granted { Ok(guest.current.as_ref().map(Envelope::of)) } else { Err(Denied::Denied) },))
     })
 }
 

@@ -1,25 +1,14 @@
 //! `wetware:cell/log`: lines in the log of the node.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 
-use wasmtime::component::{ComponentType, Lift, Linker, Lower};
+use wasmtime::component::{ComponentType, Lift, Linker};
 
-use crate::{guest::Guest, tail::Rate};
+use super::error::Denied;
+use crate::guest::Guest;
 
 /// Bytes of one line with its fields; the rest is cut off.
 const MAX_LINE: usize = 4 * 1024;
-
-/// The lines of one instance, of which too many are dropped.
-#[derive(Debug, Default)]
-pub(crate) struct Lines(Mutex<Rate>);
-
-#[derive(Clone, Copy, ComponentType, Lift, Lower)]
-#[component(enum)]
-#[repr(u8)]
-enum Error {
-    #[component(name = "denied")]
-    Denied,
-}
 
 #[derive(Clone, Copy, ComponentType, Lift)]
 #[component(enum)]
@@ -47,12 +36,12 @@ pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
     })
 }
 
-fn log(guest: &Guest, level: Level, message: &str, fields: &Fields) -> Result<(), Error> {
+fn log(guest: &Guest, level: Level, message: &str, fields: &Fields) -> Result<(), Denied> {
     let own = &guest.own;
     if !own.grants.log {
-        return Err(Error::Denied);
+        return Err(Denied::Denied);
     }
-    let admitted = own.lines.0.lock().unwrap_or_else(PoisonError::into_inner).admit(own.id());
+    let admitted = own.lines.lock().unwrap_or_else(PoisonError::into_inner).admit(own.id());
     if !admitted {
         return Ok(());
     }

@@ -1,6 +1,6 @@
 //! `wetware:cell/process`: links, monitors and exit signals between cells.
 
-use wasmtime::component::{ComponentType, Lift, Linker, Lower};
+use wasmtime::component::{ComponentType, Lift, Linker};
 use wasmtime_wasi::I32Exit;
 use ww_core::{
     CellId,
@@ -8,16 +8,8 @@ use ww_core::{
     links::{Exit, Monitor},
 };
 
+use super::error::Error;
 use crate::{cell::Mode, guest::Guest};
-
-#[derive(Clone, Debug, PartialEq, ComponentType, Lift, Lower)]
-#[component(variant)]
-enum Error {
-    #[component(name = "denied")]
-    Denied,
-    #[component(name = "refused")]
-    Refused(String),
-}
 
 #[derive(Clone, Copy, Debug, ComponentType, Lift)]
 #[component(enum)]
@@ -87,10 +79,4 @@ fn granted(guest: &Guest) -> Result<(), Error> {
 
 fn live(guest: &Guest) -> Result<(), Error> {
     if guest.own.cell.mode() == Some(Mode::Async) { Ok(()) } else { Err(Error::refused(ONLY_ASYNC)) }
-}
-
-impl Error {
-    fn refused(why: impl std::fmt::Display) -> Self {
-        Self::Refused(why.to_string())
-    }
 }

@@ -1,18 +1,10 @@
 //! `wetware:cell/registry`: names of cells.
 
-use wasmtime::component::{ComponentType, Lift, Linker, Lower};
+use wasmtime::component::Linker;
 use ww_core::Name;
 
+use super::error::Error;
 use crate::guest::Guest;
-
-#[derive(Clone, Debug, PartialEq, ComponentType, Lift, Lower)]
-#[component(variant)]
-enum Error {
-    #[component(name = "denied")]
-    Denied,
-    #[component(name = "refused")]
-    Refused(String),
-}
 
 pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     let mut instance = linker.instance("wetware:cell/registry@0.1.0")?;
@@ -41,10 +33,4 @@ fn granted(guest: &Guest, name: String) -> Result<Name, Error> {
         return Err(Error::Denied);
     }
     Name::new(name).map_err(Error::refused)
-}
-
-impl Error {
-    fn refused(why: impl std::fmt::Display) -> Self {
-        Self::Refused(why.to_string())
-    }
 }
