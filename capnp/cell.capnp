@@ -127,7 +127,7 @@ struct Grant {
   #   wetware:cell/self          its own id and name, and the envelopes of its messages
   #   wetware:cell/mail          messages to the cells that the caller can send to
   #   wetware:cell/mail/<name>   messages to the cell with this name, any number of times
-  #   wetware:cell/registry      names
+  #   wetware:cell/registry      names, and `Host.registry` if the caller has it
   #   wetware:cell/process       links, monitors, exit signals
   #   wetware:cell/log           the node's log
   #   wetware:loader/loader      the files of the caller's image

@@ -70,7 +70,16 @@ fn new(process: Process, streams: Standard, context: &Context) -> process::Clien
     shelf::new_process(Server { process: Rc::new(process), exit, streams, context: context.clone() })
 }
 
+/// Ordinals of methods.
+const LINK: u16 = 9;
+const UNLINK: u16 = 10;
+
 impl Server {
+    /// Identifies the cell.
+    pub(crate) fn id(&self) -> CellId {
+        self.process.id()
+    }
+
     fn streams(&self) -> Result<&Ends, Error> {
         let why = match &self.streams {
             Standard::Own(ends) => return Ok(ends),
@@ -89,11 +98,11 @@ impl Server {
     }
 
     /// The cell that another `Process` of this node stands for.
-    async fn other(other: process::Client) -> Result<CellId, Error> {
-        let other = shelf::process_of(other).await;
-        other
-            .map(|other| other.process.id())
-            .ok_or_else(|| Error::failed("the other is no process of this node".into()))
+    async fn other(other: process::Client, method: u16) -> Result<CellId, Error> {
+        let other = shelf::process_of(other, method).await;
+        other.map(|other| other.id()).ok_or_else(|| {
+            Error::failed("the other is no process of this node, or was narrowed so that it cannot be linked".into())
+        })
     }
 }
 
@@ -179,12 +188,12 @@ impl process::Server for Server {
     }
 
     async fn link(self: Rc<Self>, params: process::LinkParams, _: process::LinkResults) -> Result<(), Error> {
-        let other = Self::other(params.get()?.get_other()?).await?;
+        let other = Self::other(params.get()?.get_other()?, LINK).await?;
         self.directory().link(self.process.id(), other).map_err(|refused| Error::failed(refused.to_string()))
     }
 
     async fn unlink(self: Rc<Self>, params: process::UnlinkParams, _: process::UnlinkResults) -> Result<(), Error> {
-        let other = Self::other(params.get()?.get_other()?).await?;
+        let other = Self::other(params.get()?.get_other()?, UNLINK).await?;
         self.directory().unlink(self.process.id(), other);
         Ok(())
     }
