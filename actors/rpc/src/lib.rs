@@ -38,6 +38,8 @@ mod registry;
 mod shelf;
 mod spec;
 mod supervisor;
+#[cfg(test)]
+mod table;
 mod traced;
 mod vats;
 mod watched;
