@@ -8,9 +8,10 @@ use ww_core::{exit::Reason, task};
 
 use crate::{
     cell::{Cell, Spec},
-    incarnation::Stop,
+    incarnation::{Start, Stop},
     lanes::{Lanes, Next},
     message::{Body, Current, Failure, Message, collect},
+    own::Own,
     patience::Patience,
     pipe,
     program::Program,
@@ -26,6 +27,7 @@ impl Runtime {
         let instances = spec.limits.instances.max(1);
         let free = Arc::new(Semaphore::new(instances as usize));
         let running = Stop::default();
+        let own = self.own(cell, spec);
         let reason = loop {
             let permit = tokio::select! {
                 biased;
@@ -38,11 +40,11 @@ impl Runtime {
                 Ok(Next::Signal(_)) => continue,
                 Err(reason) => break reason,
             };
-            let (runtime, cell, program, spec) = (self.clone(), cell.clone(), program.clone(), spec.clone());
+            let (runtime, program, own) = (self.clone(), program.clone(), Arc::clone(&own));
             let (stderr, running) = (stderr.clone(), running.clone());
             // Ends with its `main`, its limits, or the cell's stop.
             drop(task::spawn(&self.handle, task::Kind::detached("instance", cell.id()), async move {
-                runtime.serve_once(&cell, program, spec, stderr, message, running).await;
+                runtime.serve_once(program, own, stderr, message, running).await;
                 drop(permit);
             }));
         };
@@ -54,15 +56,7 @@ impl Runtime {
         reason
     }
 
-    async fn serve_once(
-        &self,
-        cell: &Cell,
-        program: Program,
-        spec: Spec,
-        stderr: Output,
-        message: Message,
-        stop: Stop,
-    ) {
+    async fn serve_once(&self, program: Program, own: Arc<Own>, stderr: Output, message: Message, stop: Stop) {
         let (envelope, body, done) = message.begin();
         let (stdin, stdout, whole) = match body {
             Body::Stream { request, reply } => (request, reply, None),
@@ -75,7 +69,8 @@ impl Runtime {
         let stdout = Output::for_reply(stdout, patience.clone());
         let stdio = (Input::patient(stdin, patience.clone()), stdout.clone(), stderr);
         let message = envelope.id;
-        let start = self.start_of(cell, spec, stdio, Some(Current { envelope, signal: None }));
+        let cell = own.cell.clone();
+        let start = Start { own, stdio, current: Some(Current { envelope, signal: None }) };
         let running = async {
             let reason = self.main(program, start, stop, Some(&patience)).await;
             let answer = match &reason {
