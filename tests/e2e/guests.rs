@@ -10,7 +10,7 @@ use crate::{
 /// Calls a macro with every guest program.
 macro_rules! for_each_guest {
     ($do:ident) => {
-        $do! { actor bad_import caller child_echo echo exits neighbour pid0 preview1 shell tree }
+        $do! { actor bad_import caller child_echo echo exits mirror mite neighbour pid0 preview1 shell tree }
     };
 }
 
@@ -137,6 +137,17 @@ fn actor() {
     ended
         .expect(126, "")
         .expect_stderr(&["exports no main", "poll (wetware:cell/actor), handle (wetware:cell/handler)"]);
+}
+
+#[test]
+fn mirror() {
+    Ww::run(&Image::of("mirror")).stdin("itself").end().expect(0, "itself");
+}
+
+#[test]
+fn mite() {
+    let small = Image::of("mite").manifest("[limits]\nmemory = \"1MiB\"\n");
+    Ww::run(&small).stdin("itself").end().expect(0, "itself");
 }
 
 #[test]

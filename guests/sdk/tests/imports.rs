@@ -48,7 +48,7 @@ fn world(guest: &str) -> World {
 
 #[test]
 fn guests_import_what_they_use_and_export_what_they_can_do() {
-    let table: [(&str, &[&str], &[&str]); 10] = [
+    let table: [(&str, &[&str], &[&str]); 12] = [
         ("echo", &[STREAMS], &[RUN, ACTOR, HANDLER]),
         ("child-echo", &[STREAMS], &[RUN]),
         ("pid0", &[STREAMS], &[RUN]),
@@ -56,6 +56,8 @@ fn guests_import_what_they_use_and_export_what_they_can_do() {
         ("tree", &[MAIL, LOADER, STREAMS], &[RUN, HANDLER]),
         ("exits", &[], &[RUN]),
         ("actor", &[], &[ACTOR, HANDLER]),
+        ("mirror", &[], &[RUN, ACTOR]),
+        ("mite", &[], &[RUN, HANDLER]),
         ("neighbour", &IMPORTS, &[HANDLER]),
         ("caller", &[LOADER, STREAMS], &[RUN]),
         ("bad-import", &[NONSENSE], &[RUN]),

@@ -1,0 +1,69 @@
+//! What the node costs, each row against a floor that is measured in the same run.
+//!
+//! `cargo bench --workspace --bench bench` runs every row, `… -- spawn ask` runs two of them, `make bench` and
+//! `make bench BENCH=spawn` do the same. As a test, that is without `--bench`, each row runs for a moment only and nothing
+//! is written: what is shown then is that it works.
+//!
+//! The harness is the project's own. A ratio on a shared machine means something only if both sides see the same machine,
+//! so that short batches of the floor and of the node alternate; neither criterion nor divan interleaves two functions.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `harness` | one operation, timed in batches beside another; records, the table and `summary.json` |
+//! | `floor` | the bare engine: the same guests without the node |
+//! | `node` | the node's side of the rows: programs and cells |
+//! | `rows` | one file per row |
+
+mod floor;
+mod harness;
+mod node;
+mod rows;
+
+use std::process::ExitCode;
+
+use harness::{Plan, report};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
+    let flag = |name: &str| arguments.iter().any(|argument| argument == name);
+    let wanted: Vec<&str> =
+        arguments.iter().map(String::as_str).filter(|argument| !argument.starts_with('-')).collect();
+    // Cargo says `--bench` when it benches, and nothing when it tests.
+    let test = !flag("--bench");
+    if flag("--list") {
+        rows::ALL.iter().for_each(|row| println!("{}: {}", row.name, if test { "test" } else { "benchmark" }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if flag("--check") {
+        return report::check();
+    }
+    let plan = if test || flag("--smoke") { Plan::smoke() } else { Plan::full() };
+    let is_wanted = |row: &&rows::Row| wanted.is_empty() || wanted.contains(&row.name);
+    let chosen: Vec<&rows::Row> = rows::ALL.iter().filter(is_wanted).collect();
+    // A test run that looks for other tests finds none here.
+    if chosen.is_empty() && !test {
+        let known: Vec<&str> = rows::ALL.iter().map(|row| row.name).collect();
+        anyhow::bail!("no such benchmark: {}; there are {}", wanted.join(" "), known.join(" "));
+    }
+    let mut records = Vec::new();
+    for row in chosen {
+        eprintln!("{}: {}", row.name, row.about);
+        let measured = (row.run)(&plan).map_err(|error| error.context(row.name))?;
+        records.extend(measured);
+    }
+    report::print(&records);
+    if !plan.is_smoke() {
+        report::write(records)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,61 @@
+//! The node's side: programs and cells.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use ww::{
+    CellId,
+    cell::{self, Cell, Cells, Class, Mode, Program, Runtime, Spec, Stderr, Stop, tail},
+};
+
+use crate::floor::Settings;
+
+/// Cells of each class. Both sides make an engine of the same size, and mappings are shared: see `capacity` of `ww-cell`.
+const CELLS: Cells = Cells { standard: 1_024, small: 2_048 };
+
+/// A sandbox, and the settings that its engines were made with.
+pub(crate) struct Sandbox {
+    pub(crate) runtime: Runtime,
+    pub(crate) settings: Settings,
+}
+
+impl Sandbox {
+    /// On the current threads.
+    pub(crate) fn start() -> Result<Self> {
+        let settings = Settings::default();
+        let config = cell::Config { cells: CELLS, customise: Some(settings.watch()), ..cell::Config::default() };
+        let runtime = Runtime::start(config, Handle::current())?;
+        Ok(Self { runtime, settings })
+    }
+
+    /// A guest, compiled.
+    pub(crate) async fn load(&self, name: &str, class: Class) -> Result<Program> {
+        Ok(self.runtime.load(guest(name)?, class).await?)
+    }
+
+    /// A cell that serves messages.
+    pub(crate) fn cell(&self, program: &Program, spec: Spec) -> Result<Cell> {
+        let stderr = Stderr::Tail(tail::tail(CellId::new(1)).0);
+        let id = self.runtime.directory().next_id();
+        Ok(self.runtime.spawn(id, program.clone(), spec, stderr, Stop::default())?)
+    }
+}
+
+/// A cell in this mode, with the defaults of everything else.
+pub(crate) fn spec(mode: Mode) -> Spec {
+    Spec { mode, ..Spec::default() }
+}
+
+/// The bytes of a guest.
+pub(crate) fn guest(name: &str) -> Result<Bytes> {
+    let path = guest_path(name);
+    let wasm = std::fs::read(&path);
+    Ok(wasm.with_context(|| format!("{}: run `make guests test-guests` first", path.display()))?.into())
+}
+
+/// Where a guest lies.
+pub(crate) fn guest_path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("guests/target/wasm32-wasip2/release/{name}.wasm"))
+}
