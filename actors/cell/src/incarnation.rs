@@ -106,7 +106,13 @@ impl Stop {
 
 impl Runtime {
     /// Runs `main` within the calling task. With a `patience`, its deadline waits for the peer of its streams.
-    pub(crate) async fn main(&self, program: Program, start: Start, stop: Stop, patience: Option<&Patience>) -> Reason {
+    pub(crate) async fn main(
+        &self,
+        program: &Program,
+        start: Start,
+        stop: &Stop,
+        patience: Option<&Patience>,
+    ) -> Reason {
         if !program.exports().run {
             return Reason::start_failed(format_args!(
                 "the program exports no main: expected wasi:cli/run or _start, found {}",
@@ -126,7 +132,7 @@ impl Runtime {
         }
         let own = Arc::clone(&start.own);
         let deadline = own.cell.limits().deadline;
-        let mut store = match store(&sandbox, &program, start, stop.clone(), self.requeue.clone()) {
+        let mut store = match store(&sandbox, program, start, stop.clone(), self.requeue.clone()) {
             Ok(store) => store,
             Err(error) => return Reason::host_fault(format_args!("{error:#}")),
         };
@@ -136,7 +142,7 @@ impl Runtime {
                 None => expired(deadline).await,
             }
         };
-        let ended = self.turns(&own.cell, &stop, out_of_time, call_main(&program, &mut store)).await;
+        let ended = self.turns(&own.cell, stop, out_of_time, call_main(program, &mut store)).await;
         // The guest's streams are closed with its store, before its end is news.
         stop.set_ending();
         drop(store);

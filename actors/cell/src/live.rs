@@ -103,7 +103,7 @@ impl Live {
     /// Serves one message after the other until the instance ends.
     async fn serve_all(&mut self, runtime: &Runtime, cell: &Cell, patience: &Patience) -> Reason {
         let stop = cell.stopping();
-        let lanes = Lanes { stop, signals: cell.signals(), mailbox: cell.serve() };
+        let lanes = Lanes { stop, signals: Some(cell.signals()), mailbox: cell.serve() };
         let deadline = cell.limits().deadline;
         loop {
             let next = match lanes.ready() {

@@ -50,7 +50,7 @@ impl Runtime {
         let own = self.own(&cell, spec);
         let start = Start { own, stdio, current: None };
         let (runtime, stop) = (self.clone(), cell.stopping().clone());
-        let running = async move { runtime.main(program, start, stop, None).await };
+        let running = async move { runtime.main(&program, start, &stop, None).await };
         self.live(cell.clone(), SlotOwner::Cell, notifier, running);
         Ok(cell)
     }
