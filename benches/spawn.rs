@@ -72,7 +72,8 @@ async fn spawn(runtime: &Runtime, program: &Program) -> Result<(), Box<dyn std::
     let (stdin, guest_stdin) = pipe::pipe(pipe::CAPACITY);
     let (guest_stdout, stdout) = pipe::pipe(pipe::CAPACITY);
     let id = CellId::new(1);
-    let stdio = Stdio { stdin: guest_stdin, stdout: guest_stdout, stderr: Stderr::Tail(tail::tail(id).0) };
+    let stdio =
+        Stdio { stdin: guest_stdin.into(), stdout: guest_stdout.into(), stderr: Stderr::Tail(tail::tail(id).0) };
     stdin.write_all(&MESSAGE).await?;
     stdin.close();
     let cell = runtime.run_main(id, program.clone(), Spec::default(), stdio, Stop::default())?;

@@ -47,7 +47,7 @@ pub use publish::Published;
 pub use supervised::{BACKOFF, Supervised};
 pub use ww_cell as cell;
 pub use ww_core::{CellId, Grants, Limits, Name, exit};
-pub use ww_core::{grants, mailbox};
+pub use ww_core::{grants, links, mailbox};
 pub use ww_executor as executor;
 pub use ww_executor::{Executor, Owner, Process, Serving, SpawnError, Spec};
 pub use ww_image::{Image, LoadError};

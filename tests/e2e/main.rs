@@ -48,6 +48,7 @@ mod image;
 mod ipfs;
 mod load;
 mod main_job;
+mod natives;
 mod neighbours;
 mod output;
 mod publishing;

@@ -10,7 +10,7 @@
 //! | `programs`, `disk` | compile once, keep in memory and on disk |
 //! | `program` | what a compiled program can do |
 //! | `slot`, `cell`, `message` | where a cell lives, the cell itself, and what is in its mailbox |
-//! | `directory`, `own` | who lives on the node, and what one instance knows of that |
+//! | `directory`, `native`, `own` | who lives on the node, Rust actors among them, and what one instance knows of that |
 //! | `spawn`, `lanes` | from a spec to a running cell and its end; what it does next |
 //! | `live`, `fresh` | async mode: one live instance; sync mode: a fresh instance per message |
 //! | `incarnation` | one instance from start to exit reason |
@@ -40,6 +40,7 @@ mod live;
 mod loader;
 pub mod message;
 mod meters;
+pub mod native;
 mod own;
 mod patience;
 pub mod pipe;
@@ -62,6 +63,7 @@ pub use incarnation::Stop;
 pub use loader::Files;
 pub use message::{Envelope, Failure};
 pub use meters::Meters;
+pub use native::{Native, Notices};
 pub use program::{Exports, Hash, Program};
 pub use programs::LoadError;
 pub use runtime::{Config, Runtime, StartError};

@@ -22,22 +22,23 @@ const MAX_READ: usize = 1 << 20;
 /// Bytes that a stream takes in one write where nobody has to be waited for.
 const PERMIT: usize = 64 * 1024;
 
-/// Where the three standard streams of a guest lead.
-#[derive(Debug)]
+/// Where the three standard streams of a guest lead. Clones lead to the same, one guest after the other; a stream ends
+/// with the last of them.
+#[derive(Clone, Debug)]
 pub struct Stdio {
     /// What the guest reads.
-    pub stdin: pipe::Reader,
+    pub stdin: Arc<pipe::Reader>,
     /// What the guest writes.
-    pub stdout: pipe::Writer,
+    pub stdout: Arc<pipe::Writer>,
     /// What the guest reports.
     pub stderr: Stderr,
 }
 
 /// Where a guest's standard error leads.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Stderr {
     /// To a reader that the guest waits for: a terminal.
-    Pipe(pipe::Writer),
+    Pipe(Arc<pipe::Writer>),
     /// To the log; the guest never waits.
     Tail(tail::Writer),
 }
@@ -68,8 +69,8 @@ pub(crate) enum Output {
 /// What is behind a handle right now. Locked for a moment only, by one guest and whoever arms it between two messages.
 type Armed<T> = Arc<Mutex<Arc<T>>>;
 
-fn armed<T>(now: T) -> Armed<T> {
-    Arc::new(Mutex::new(Arc::new(now)))
+fn armed<T>(now: impl Into<Arc<T>>) -> Armed<T> {
+    Arc::new(Mutex::new(now.into()))
 }
 
 fn current<T>(armed: &Armed<T>) -> Arc<T> {
@@ -82,12 +83,12 @@ fn arm<T>(armed: &Armed<T>, next: T) {
 }
 
 impl Input {
-    pub(crate) fn new(reader: pipe::Reader) -> Self {
+    pub(crate) fn new(reader: impl Into<Arc<pipe::Reader>>) -> Self {
         Self::patient(reader, Patience::default())
     }
 
     /// A stream of a peer, for which the guest's deadline waits.
-    pub(crate) fn patient(reader: pipe::Reader, patience: Patience) -> Self {
+    pub(crate) fn patient(reader: impl Into<Arc<pipe::Reader>>, patience: Patience) -> Self {
         Self { armed: armed(reader), patience }
     }
 
@@ -102,7 +103,7 @@ impl Input {
 }
 
 impl Output {
-    pub(crate) fn new(writer: pipe::Writer) -> Self {
+    pub(crate) fn new(writer: impl Into<Arc<pipe::Writer>>) -> Self {
         Self::Pipe(armed(writer))
     }
 
