@@ -49,7 +49,7 @@ pub use ww_cell as cell;
 pub use ww_core::{CellId, Grants, Limits, Name, exit};
 pub use ww_core::{grants, links, mailbox};
 pub use ww_executor as executor;
-pub use ww_executor::{Executor, Owner, Process, Serving, SpawnError, Spec};
+pub use ww_executor::{Executor, Owner, Process, Serving, SpawnError, Spec, Work};
 pub use ww_image::{Image, LoadError};
 pub use ww_net as net;
 pub use ww_net::{Audience, PeerId};

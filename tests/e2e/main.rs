@@ -53,6 +53,7 @@ mod neighbours;
 mod output;
 mod publishing;
 mod recipes;
+mod restarts;
 mod server;
 mod serving;
 mod shell;

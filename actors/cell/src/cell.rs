@@ -226,6 +226,11 @@ impl Cell {
         }
     }
 
+    /// Whether its instance has been there: it may have ended since.
+    pub fn has_served(&self) -> bool {
+        *self.0.serves.borrow()
+    }
+
     /// Its instance is there, or instances can be had: from now on it serves the mailbox of its slot.
     pub(crate) fn serve(&self) -> &Mailbox<Message> {
         let mailbox = self.0.slot.messages();

@@ -18,7 +18,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use ww_cell::Stdio;
+use ww_cell::{Directory, Slot, Stdio};
 use ww_core::{
     Limits, Name,
     supervisor::{self, AutoShutdown, ChildId, Invalid, InvalidSpec, Options, Strategy},
@@ -41,6 +41,8 @@ pub struct CellBlueprint {
     pub spec: Spec,
     /// What it does.
     pub work: Work,
+    /// Where it lives; `None` for a slot that its supervisor makes. Either ends with the child.
+    pub slot: Option<Slot>,
 }
 
 /// What a supervised cell does.
@@ -51,6 +53,16 @@ pub enum Work {
     /// Its `main` runs, each time with the same streams: the next incarnation reads on where the last one stopped. They
     /// are closed when nothing can start it any more.
     Main(Stdio),
+}
+
+impl Work {
+    /// A slot for a cell that does this, within these limits.
+    pub fn new_slot(&self, directory: &Directory, limits: &Limits) -> Slot {
+        match self {
+            Self::Serve(serving) => directory.new_slot(serving.mailbox, serving.overflow, limits.message_size),
+            Self::Main(_) => directory.new_slot_not_served(),
+        }
+    }
 }
 
 impl From<Serving> for Work {
@@ -87,7 +99,7 @@ pub struct Supervision {
 ///
 /// Where the text cannot be an id.
 pub fn cell(id: &str, spec: Spec, work: impl Into<Work>) -> Result<ChildSpec, InvalidSpec> {
-    let blueprint = Blueprint::Cell(Arc::new(CellBlueprint { spec, work: work.into() }));
+    let blueprint = Blueprint::Cell(Arc::new(CellBlueprint { spec, work: work.into(), slot: None }));
     Ok(ChildSpec::worker(ChildId::new(id)?, blueprint))
 }
 

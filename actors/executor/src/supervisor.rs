@@ -47,10 +47,7 @@ use ww_core::{
 pub use handle::{CallError, Child, ChildInfo, ChildStatus, SupervisorHandle, Which};
 pub(crate) use start::start;
 
-use self::{
-    lives::{Life, State},
-    places::Place,
-};
+use self::{lives::Life, places::Place};
 use crate::{
     Clock,
     blueprint::Blueprint,
@@ -87,6 +84,8 @@ pub(crate) struct Driver {
     calls: HashMap<CallId, oneshot::Sender<Result<Told, CallError>>>,
     next_call: u64,
     ready: Option<oneshot::Sender<()>>,
+    /// Its first children have started.
+    started: bool,
     supervisor: Option<Recipient<ChildEnded>>,
     waiters: Option<exit::Notifier>,
 }
@@ -160,13 +159,13 @@ impl Handler<Tell> for Driver {
 impl Handler<ChildEnded> for Driver {
     type Result = ();
 
-    fn handle(&mut self, ChildEnded { id, reason }: ChildEnded, ctx: &mut Self::Context) {
+    fn handle(&mut self, ChildEnded { id, reason, started }: ChildEnded, ctx: &mut Self::Context) {
         let Some(incarnation) = self.ids.remove(&id) else { return };
-        let ready = match self.lives.remove(&incarnation) {
-            Some(Life { state: State::Cell { ready, .. } | State::Supervisor { ready, .. }, .. }) => ready,
-            _ => false,
-        };
-        let event = if ready { Event::Exited } else { Event::StartFailed };
+        if started {
+            self.has_started(incarnation, ctx);
+        }
+        self.lives.remove(&incarnation);
+        let event = if started { Event::Exited } else { Event::StartFailed };
         self.drive(event(incarnation, reason), ctx);
     }
 }
@@ -243,6 +242,7 @@ impl Driver {
             Effect::Vacated { slot, reason, kept: false } => self.give_up(slot, &reason),
             Effect::Report(report) => self.report(&report),
             Effect::Ready => {
+                self.started = true;
                 self.publish(events::Event::Started { slot: self.own.id(), cell: self.id });
                 if let Some(ready) = self.ready.take() {
                     // Whoever started it may have stopped waiting.
@@ -296,7 +296,8 @@ impl Driver {
             });
             if let Some(waiters) = self.waiters.take() {
                 let supervisor = self.supervisor.take();
-                shared.actor.do_send(SupervisorEnded { id: self.id, reason: reason.clone(), supervisor, waiters });
+                let (id, reason, started) = (self.id, reason.clone(), self.started);
+                shared.actor.do_send(SupervisorEnded { id, reason, started, supervisor, waiters });
             }
         }
         actix::ActorContext::stop(ctx);

@@ -12,9 +12,9 @@ impl Driver {
             Ask::StartInstance(from) => Call::StartInstance(from),
             Ask::Terminate(Which::Id(id)) => Call::TerminateChild(Target::Id(id)),
             Ask::Terminate(Which::Instance(slot)) => {
-                let place = self.places.values().find(|place| place.id() == slot);
-                let last = place.and_then(|place| place.last).ok_or(machine::Error::NotFound)?;
-                Call::TerminateChild(Target::Instance(last))
+                let place = self.places.iter().find(|(_, place)| place.id() == slot);
+                let (child, _) = place.ok_or(machine::Error::NotFound)?;
+                Call::TerminateChild(Target::Slot(*child))
             }
             Ask::Restart(id) => Call::RestartChild(id),
             Ask::Delete(id) => Call::DeleteChild(id),

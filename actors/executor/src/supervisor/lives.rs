@@ -190,14 +190,21 @@ impl Driver {
         }));
     }
 
-    fn has_started(&mut self, incarnation: Incarnation, ctx: &mut Context<Self>) {
+    /// An incarnation has started. Nothing if that is known.
+    pub(super) fn has_started(&mut self, incarnation: Incarnation, ctx: &mut Context<Self>) {
         let Some(life) = self.lives.get_mut(&incarnation) else { return };
         match &mut life.state {
-            State::Cell { ready, .. } | State::Supervisor { ready, .. } => *ready = true,
-            State::Waiting(_) | State::Loading(_) | State::Joining(..) => return,
+            State::Cell { ready, .. } | State::Supervisor { ready, .. } => {
+                if std::mem::replace(ready, true) {
+                    return;
+                }
+            }
+            // Its end was faster than the news of its start.
+            State::Loading(_) | State::Joining(..) => {}
+            State::Waiting(_) => return,
         }
         if let Some(place) = self.places.get_mut(&life.slot) {
-            place.taken(incarnation);
+            place.taken();
         }
         self.drive(Event::Started(incarnation), ctx);
     }

@@ -1,24 +1,18 @@
 //! What stays of a child while incarnations come and go: its slot, with the names of its spec and what is published for it.
 
 use ww_cell::Slot;
-use ww_core::{
-    SlotId,
-    exit::Reason,
-    supervisor::{self as machine, Incarnation},
-};
+use ww_core::{SlotId, exit::Reason, supervisor as machine};
 
 use super::{Driver, start};
 use crate::{
     SpawnError,
-    blueprint::{Blueprint, CellBlueprint, Work},
+    blueprint::{Blueprint, CellBlueprint},
     executor::Shared,
 };
 
 /// The place of one child.
 pub(super) struct Place {
     pub(super) slot: Slot,
-    /// The last that was started, as callers know the child while it is restarted.
-    pub(super) last: Option<Incarnation>,
     /// Why nobody lives there, if nobody is coming.
     vacated: Option<Reason>,
 }
@@ -29,8 +23,7 @@ impl Place {
     }
 
     /// An incarnation has started there.
-    pub(super) fn taken(&mut self, by: Incarnation) {
-        self.last = Some(by);
+    pub(super) fn taken(&mut self) {
         self.vacated = None;
     }
 
@@ -52,19 +45,14 @@ impl Driver {
             Blueprint::Cell(cell) => self.slot_of_cell(&shared, cell)?,
             Blueprint::Supervisor(supervision) => start::new_slot(&shared, supervision.name.as_ref())?,
         };
-        self.places.insert(child, Place { slot: slot.clone(), last: None, vacated: None });
+        self.places.insert(child, Place { slot: slot.clone(), vacated: None });
         Ok(slot)
     }
 
     fn slot_of_cell(&self, shared: &Shared, cell: &CellBlueprint) -> Result<Slot, SpawnError> {
         let directory = shared.runtime.directory();
-        let slot = match &cell.work {
-            Work::Serve(serving) => {
-                let size = cell.spec.limits.as_ref().unwrap_or(&self.limits).message_size;
-                directory.new_slot(serving.mailbox, serving.overflow, size)
-            }
-            Work::Main(_) => directory.new_slot_not_served(),
-        };
+        let limits = cell.spec.limits.as_ref().unwrap_or(&self.limits);
+        let slot = cell.slot.clone().unwrap_or_else(|| cell.work.new_slot(directory, limits));
         let furnished = (cell.spec.names.iter())
             .try_for_each(|name| directory.name_slot(&slot, name.clone()))
             .map_err(|error| SpawnError::Refused(error.into()))

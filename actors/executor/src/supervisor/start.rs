@@ -96,6 +96,7 @@ pub(super) fn create(
         calls: HashMap::new(),
         next_call: 0,
         ready: None,
+        started: false,
         supervisor,
         waiters: Some(waiters),
     });
