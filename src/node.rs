@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use thiserror::Error;
 use tokio::{runtime, sync::Notify};
-use ww_cell::{Cell, Directory, Files, Mode, Runtime, Stdio};
+use ww_cell::{Cell, Directory, Files, Runtime, Stdio};
 use ww_core::{
     Limits, Name, Platform,
     limits::{DEFAULT_DEADLINE, DEFAULT_INSTANCES, DEFAULT_MEMORY, Exceeds},
@@ -219,12 +219,8 @@ impl Node {
     ///
     /// Where the name is taken, or as many are published as may be.
     pub fn publish(&self, name: Name, cell: &Cell, audience: Audience) -> Result<Published, AcceptError> {
-        let at_once = match cell.mode() {
-            Some(Mode::Sync) => usize::try_from(cell.limits().instances).unwrap_or(usize::MAX),
-            Some(Mode::Async) | None => 1,
-        };
         let slot = cell.slot().clone();
-        let (gate, patience) = (Gate::new(at_once), self.config.peer_timeout);
+        let (gate, patience) = (Gate::new(cell.at_once()), self.config.peer_timeout);
         let callee = Callee { slot, gate, audience, patience, deadline: cell.limits().deadline };
         Published::start(&self.net, &self.calls, name, callee, self.platform.runtime())
     }

@@ -32,6 +32,7 @@
 mod actors;
 mod authority;
 mod bad_images;
+mod causes;
 mod children;
 mod client;
 mod command_line;

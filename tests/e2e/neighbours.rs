@@ -30,7 +30,12 @@ pub(crate) fn actor() -> Grants {
 }
 
 /// Starts the guest `neighbour` in async mode under a name.
-async fn start(node: &Node, called: &str, grants: Grants, change: impl FnOnce(&mut Spec, &mut Serving)) -> Process {
+pub(crate) async fn start(
+    node: &Node,
+    called: &str,
+    grants: Grants,
+    change: impl FnOnce(&mut Spec, &mut Serving),
+) -> Process {
     let wasm = std::fs::read(in_repository("guests/target/wasm32-wasip2/release/neighbour.wasm"));
     let wasm = wasm.expect("make test-guests has built the guest");
     let mut spec = Spec { name: called.into(), names: vec![name(called)], grants, ..Spec::new(wasm) };
@@ -47,7 +52,7 @@ pub(crate) async fn ask(cell: &Process, message: impl Into<String>) -> Result<St
     ask_as(cell, cell.cell().envelope(None), message).await
 }
 
-async fn ask_as(cell: &Process, envelope: Envelope, message: impl Into<String>) -> Result<String, Failure> {
+pub(crate) async fn ask_as(cell: &Process, envelope: Envelope, message: impl Into<String>) -> Result<String, Failure> {
     let reply = soon(cell.cell().ask(envelope, message.into())).await?;
     Ok(String::from_utf8(reply.into()).expect("the guest replies in UTF-8"))
 }

@@ -181,6 +181,14 @@ impl Cell {
         self.0.mode
     }
 
+    /// Messages that it serves at the same time.
+    pub fn at_once(&self) -> usize {
+        match self.0.mode {
+            Some(Mode::Sync) => usize::try_from(self.0.limits.instances).unwrap_or(usize::MAX),
+            Some(Mode::Async) | None => 1,
+        }
+    }
+
     /// What it may use.
     pub fn limits(&self) -> &Limits {
         &self.0.limits

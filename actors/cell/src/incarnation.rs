@@ -226,6 +226,7 @@ pub(crate) fn store(
     let guest = Guest {
         own: start.own,
         current: start.current,
+        handling: None,
         wasi,
         limiter,
         connect: start.connect,

@@ -15,6 +15,7 @@
 //! | `live`, `fresh` | async mode: one live instance; sync mode: a fresh instance per message |
 //! | `incarnation` | one instance from start to exit reason |
 //! | `core_module` | what a core module needs before its first call |
+//! | `handling` | what an instance handles, for its vat |
 //! | `guest`, `limiter`, `preemption`, `patience`, `meters` | what belongs to one instance, what it may use and has used, how it yields |
 //! | `stdio`, `pipe`, `tail`, `history`, `wakers` | its standard streams |
 //! | `streams`, `loader`, `actor` | the `wetware:*` interfaces it can import |
@@ -32,6 +33,7 @@ mod fault;
 mod fixture;
 mod fresh;
 mod guest;
+pub mod handling;
 pub mod history;
 mod incarnation;
 mod lanes;
@@ -59,6 +61,7 @@ pub use capacity::{Cells, DEFAULT_SMALL_CELLS, DEFAULT_STANDARD_CELLS};
 pub use cell::{Cell, Mode, Spec};
 pub use directory::Directory;
 pub use engine::{Class, Customise, MAX_MEMORY, SMALL_MEMORY};
+pub use handling::{Cause, Handling};
 pub use incarnation::Stop;
 pub use loader::Files;
 pub use message::{Envelope, Failure};

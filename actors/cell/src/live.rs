@@ -132,6 +132,7 @@ impl Live {
                     },
                 }
             };
+            self.store.data_mut().end_message();
             match served {
                 Ok(answer) => {
                     if let Err(Failure::Guest(error)) = &answer {
