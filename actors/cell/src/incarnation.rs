@@ -249,6 +249,7 @@ pub(crate) fn store(
         connect: spec.connect.clone(),
         own: start.own,
         current: start.current,
+        handling: None,
         wasi,
         limiter,
         handles: Handles::default(),

@@ -21,8 +21,9 @@ use crate::{
     message::{Failure, Message},
 };
 
-/// Signals that may wait when a cell sends one more: as many as links and monitors can bring about themselves.
-const MAX_SENT: usize = 4_096;
+/// Signals that may wait when a cell sends one more, or asks for one more itself: twice as many as links and monitors can
+/// bring about at once.
+pub(crate) const MAX_SENT: usize = 4_096;
 
 /// The signals that wait for one incarnation. Clones are the same.
 #[derive(Clone, Debug, Default)]

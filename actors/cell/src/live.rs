@@ -127,6 +127,7 @@ impl Live {
             let message = current.envelope.id;
             self.store.data_mut().begin_message(current);
             let served = runtime.turns(cell, stop, patience.exhausted(deadline), self.serve(body)).await;
+            self.store.data_mut().end_message();
             match served.flatten() {
                 Ok(answer) => {
                     if let Err(Failure::Guest(error)) = &answer {

@@ -49,10 +49,10 @@ pub struct Envelope {
 }
 
 /// The cells that wait for the answer to a message: who sent it, who waits for that one, and so on.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chain(Option<Arc<Waiting>>);
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Waiting {
     slot: SlotId,
     len: u32,
@@ -130,13 +130,14 @@ impl Envelope {
 
 impl Chain {
     /// This chain with one more cell, who waits for the next answer.
-    pub(crate) fn with(&self, slot: SlotId) -> Self {
+    #[must_use]
+    pub fn with(&self, slot: SlotId) -> Self {
         Self(Some(Arc::new(Waiting { slot, len: self.len() + 1, rest: self.clone() })))
     }
 
     /// Whether a message to this cell could never be answered: it waits for the answer itself, or there are too many
     /// who wait.
-    pub(crate) fn blocks(&self, slot: SlotId) -> bool {
+    pub fn blocks(&self, slot: SlotId) -> bool {
         let mut next = self;
         while let Some(waiting) = &next.0 {
             if waiting.slot == slot {

@@ -44,6 +44,26 @@ impl Runtime {
         stop: Stop,
     ) -> Result<Cell, Refusal> {
         let slot = self.named(self.directory().new_slot_not_served(), &spec)?;
+        Ok(self.main_in(slot, SlotOwner::Cell, id, program, spec, stdio, stop))
+    }
+
+    /// Runs the `main` of a program in a slot that is there already, and stays when the cell ends: see
+    /// [`Runtime::run_main`]. The names of the slot are what they are, whatever the spec says.
+    pub fn run_main_in(&self, slot: Slot, id: CellId, program: Program, spec: Spec, stdio: Stdio, stop: Stop) -> Cell {
+        self.main_in(slot, SlotOwner::Other, id, program, spec, stdio, stop)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what two public functions have in common")]
+    fn main_in(
+        &self,
+        slot: Slot,
+        owner: SlotOwner,
+        id: CellId,
+        program: Program,
+        spec: Spec,
+        stdio: Stdio,
+        stop: Stop,
+    ) -> Cell {
         let (stderr, history) = Output::stderr(stdio.stderr);
         let (cell, notifier) = self.new_cell(id, None, &spec, slot, history, stop);
         let stdio = (Input::new(stdio.stdin), Output::new(stdio.stdout), stderr);
@@ -51,8 +71,10 @@ impl Runtime {
         let start = Start { own, stdio, current: None };
         let (runtime, stop) = (self.clone(), cell.stopping().clone());
         let running = async move { runtime.main(&program, start, &stop, None).await };
-        self.live(cell.clone(), SlotOwner::Cell, notifier, running);
-        Ok(cell)
+        self.live(cell.clone(), owner, notifier, running);
+        // There is nothing that it would have to be ready for.
+        cell.serve();
+        cell
     }
 
     /// Starts a cell in a slot of its own, which ends with it. It serves its mailbox until it ends or `stop` is

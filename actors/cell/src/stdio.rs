@@ -22,22 +22,23 @@ const MAX_READ: usize = 1 << 20;
 /// Bytes that a stream takes in one write where nobody has to be waited for.
 const PERMIT: usize = 64 * 1024;
 
-/// Where the three standard streams of a guest lead.
-#[derive(Debug)]
+/// Where the three standard streams of a guest lead. Clones lead to the same, one guest after the other; a stream ends
+/// with the last of them.
+#[derive(Clone, Debug)]
 pub struct Stdio {
     /// What the guest reads.
-    pub stdin: pipe::Reader,
+    pub stdin: Arc<pipe::Reader>,
     /// What the guest writes.
-    pub stdout: pipe::Writer,
+    pub stdout: Arc<pipe::Writer>,
     /// What the guest reports.
     pub stderr: Stderr,
 }
 
 /// Where a guest's standard error leads.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Stderr {
     /// To a reader that the guest waits for: a terminal.
-    Pipe(pipe::Writer),
+    Pipe(Arc<pipe::Writer>),
     /// To the log; the guest never waits.
     Tail(tail::Writer),
 }
@@ -84,7 +85,7 @@ fn arm<T>(armed: &Armed<T>, next: Arc<T>) {
 }
 
 impl Input {
-    pub(crate) fn new(reader: pipe::Reader) -> Self {
+    pub(crate) fn new(reader: impl Into<Arc<pipe::Reader>>) -> Self {
         Self::patient(reader, Patience::default())
     }
 
@@ -104,7 +105,7 @@ impl Input {
 }
 
 impl Output {
-    pub(crate) fn new(writer: pipe::Writer) -> Self {
+    pub(crate) fn new(writer: impl Into<Arc<pipe::Writer>>) -> Self {
         Self::Pipe(armed(writer))
     }
 

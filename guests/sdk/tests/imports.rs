@@ -7,8 +7,14 @@ use wasmparser::{Parser, Payload};
 const ACTOR: &str = "wetware:cell/actor";
 const HANDLER: &str = "wetware:cell/handler";
 const MAIL: &str = "wetware:cell/mail";
-const IMPORTS: [&str; 5] =
-    ["wetware:cell/log", "wetware:cell/mail", "wetware:cell/process", "wetware:cell/registry", "wetware:cell/self"];
+const IMPORTS: [&str; 6] = [
+    "wetware:cell/log",
+    "wetware:cell/mail",
+    "wetware:cell/process",
+    "wetware:cell/registry",
+    "wetware:cell/self",
+    STREAMS,
+];
 const LOADER: &str = "wetware:loader/loader";
 const NONSENSE: &str = "wetware:nonsense/nothing";
 const RUN: &str = "wasi:cli/run";
