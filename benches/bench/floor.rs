@@ -18,7 +18,7 @@ use wasmtime::{
     },
 };
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
-use ww::cell::{Class, Customise};
+use ww::cell::Customise;
 use ww_core::task;
 
 /// Messages that wait in front of a bare instance: as many as in front of a cell.
@@ -116,7 +116,7 @@ where
 
 /// A bare actor: a task with a channel, and whatever `answer` does with each message.
 #[derive(Clone)]
-pub(crate) struct Actor(mpsc::Sender<(&'static [u8], oneshot::Sender<Bytes>)>);
+pub(crate) struct Actor(mpsc::Sender<(&'static [u8], Option<oneshot::Sender<Bytes>>)>);
 
 /// What a bare actor does with a message.
 pub(crate) trait Answer: Send + 'static {
@@ -125,12 +125,14 @@ pub(crate) trait Answer: Send + 'static {
 
 impl Actor {
     pub(crate) fn start(mut behaviour: impl Answer) -> Self {
-        let (tx, mut rx) = mpsc::channel::<(&'static [u8], oneshot::Sender<Bytes>)>(MAILBOX);
+        let (tx, mut rx) = mpsc::channel::<(&'static [u8], Option<oneshot::Sender<Bytes>>)>(MAILBOX);
         let kind = task::Kind::detached("actor", "floor");
         drop(task::spawn(&runtime::Handle::current(), kind, async move {
             while let Some((message, reply)) = rx.recv().await {
                 let Ok(answer) = behaviour.answer(message).await else { return };
-                let _ = reply.send(answer);
+                if let Some(reply) = reply {
+                    let _ = reply.send(answer);
+                }
             }
         }));
         Self(tx)
@@ -138,8 +140,13 @@ impl Actor {
 
     pub(crate) async fn ask(&self, message: &'static [u8]) -> Result<Bytes> {
         let (tx, rx) = oneshot::channel();
-        self.0.send((message, tx)).await.ok().context("the bare actor ended")?;
+        self.0.send((message, Some(tx))).await.ok().context("the bare actor ended")?;
         rx.await.context("the bare actor did not answer")
+    }
+
+    /// Sends a message that nobody answers.
+    pub(crate) async fn tell(&self, message: &'static [u8]) -> Result<()> {
+        self.0.send((message, None)).await.ok().context("the bare actor ended")
     }
 }
 
@@ -207,6 +214,3 @@ pub(crate) async fn run_once(program: &Program, message: &'static [u8]) -> Resul
     drop(store);
     Ok(stdout.take())
 }
-
-/// The class of cells in which a floor is compared.
-pub(crate) const CLASS: Class = Class::Standard;

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use tokio::runtime::Handle;
+pub(crate) use ww::cell::Spec;
 use ww::{
-    CellId,
-    cell::{self, Cell, Cells, Class, Mode, Program, Runtime, Spec, Stderr, Stop, tail},
+    CellId, Executor, Grants, Limits,
+    cell::{self, Cell, Cells, Class, Duplex, Mode, Program, Runtime, SMALL_MEMORY, Stderr, Stop, tail},
+    executor::{self, GuestVat},
 };
 
-use crate::floor::Settings;
+use crate::floor::{self, Settings};
 
 /// Cells of each class. Both sides make an engine of the same size, and mappings are shared: see `capacity` of `ww-cell`.
 const CELLS: Cells = Cells { standard: 1_024, small: 2_048 };
@@ -30,6 +32,11 @@ impl Sandbox {
         Ok(Self { runtime, settings })
     }
 
+    /// An engine with the settings of the node's, and a guest compiled with it.
+    pub(crate) fn bare(&self, name: &str) -> Result<floor::Program> {
+        floor::Program::new(&self.settings.engine()?, &guest(name)?)
+    }
+
     /// A guest, compiled.
     pub(crate) async fn load(&self, name: &str, class: Class) -> Result<Program> {
         Ok(self.runtime.load(guest(name)?, class).await?)
@@ -46,6 +53,19 @@ impl Sandbox {
 /// A cell in this mode, with the defaults of everything else.
 pub(crate) fn spec(mode: Mode) -> Spec {
     Spec { mode, ..Spec::default() }
+}
+
+/// A live cell of the small class that may do anything.
+pub(crate) fn small() -> Spec {
+    let limits = Limits { memory: SMALL_MEMORY, deadline: None, ..Limits::default() };
+    Spec { limits, grants: Grants::all(), ..spec(Mode::Async) }
+}
+
+/// Starts nothing but cells: what a guest would connect to is not there.
+pub(crate) struct NoVat;
+
+impl GuestVat for NoVat {
+    fn serve(&self, _: &Executor, _: executor::Guest, _: Duplex) {}
 }
 
 /// The bytes of a guest.

@@ -1,8 +1,13 @@
 //! The rows: what is measured, in the order of the table.
 
 mod ask;
+mod cell_to_cell;
+mod fairness;
 mod poll;
+mod restart;
+mod ring;
 mod spawn;
+mod spawn_cell;
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -19,7 +24,8 @@ pub(crate) struct Row {
 }
 
 /// All of them.
-pub(crate) const ALL: [Row; 3] = [spawn::ROW, ask::ROW, poll::ROW];
+pub(crate) const ALL: [Row; 8] =
+    [spawn::ROW, spawn_cell::ROW, ask::ROW, poll::ROW, cell_to_cell::ROW, ring::ROW, restart::ROW, fairness::ROW];
 
 /// Messages of these sizes, with what the table calls them.
 pub(crate) const SIZES: [(usize, &str); 3] = [(16, "16B"), (1 << 10, "1KiB"), (64 << 10, "64KiB")];
@@ -36,4 +42,11 @@ pub(crate) fn message(bytes: usize) -> &'static [u8] {
 pub(crate) fn same(reply: &Bytes, message: &[u8]) -> Result<()> {
     anyhow::ensure!(reply == message, "a reply of {} bytes to a message of {}", reply.len(), message.len());
     Ok(())
+}
+
+/// What the guest `relay` is told: a letter and numbers.
+pub(crate) fn command(what: u8, numbers: &[u64]) -> Bytes {
+    let mut message = vec![what];
+    numbers.iter().for_each(|number| message.extend(number.to_le_bytes()));
+    message.into()
 }

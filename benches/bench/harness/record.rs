@@ -111,8 +111,8 @@ impl Record {
 
     fn of(mut self, both: &Comparison) -> Self {
         let latencies = both.value.latencies();
-        self.p50 = Some(latencies.median());
-        self.p99 = Some(latencies.at(0.99));
+        self.p50 = (latencies.len() > 0).then(|| latencies.median());
+        self.p99 = (latencies.len() > 0).then(|| latencies.at(0.99));
         self.spread = Some(both.spread());
         self
     }

@@ -10,6 +10,7 @@ const MAIL: &str = "wetware:cell/mail";
 const IMPORTS: [&str; 5] =
     ["wetware:cell/log", "wetware:cell/mail", "wetware:cell/process", "wetware:cell/registry", "wetware:cell/self"];
 const LOADER: &str = "wetware:loader/loader";
+const SELF: &str = "wetware:cell/self";
 const NONSENSE: &str = "wetware:nonsense/nothing";
 const RUN: &str = "wasi:cli/run";
 const STREAMS: &str = "wetware:streams/streams";
@@ -48,7 +49,7 @@ fn world(guest: &str) -> World {
 
 #[test]
 fn guests_import_what_they_use_and_export_what_they_can_do() {
-    let table: [(&str, &[&str], &[&str]); 12] = [
+    let table: [(&str, &[&str], &[&str]); 13] = [
         ("echo", &[STREAMS], &[RUN, ACTOR, HANDLER]),
         ("child-echo", &[STREAMS], &[RUN]),
         ("pid0", &[STREAMS], &[RUN]),
@@ -59,6 +60,7 @@ fn guests_import_what_they_use_and_export_what_they_can_do() {
         ("mirror", &[], &[RUN, ACTOR]),
         ("mite", &[], &[RUN, HANDLER]),
         ("neighbour", &IMPORTS, &[HANDLER]),
+        ("relay", &[MAIL, SELF], &[HANDLER]),
         ("caller", &[LOADER, STREAMS], &[RUN]),
         ("bad-import", &[NONSENSE], &[RUN]),
     ];
