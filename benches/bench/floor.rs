@@ -1,5 +1,6 @@
 //! The floor: the same guests on the bare engine, with the node's own settings, and what any runtime needs around it.
 
+pub(crate) mod capnp;
 pub(crate) mod stdio;
 
 use std::sync::{Arc, Mutex};
@@ -95,8 +96,12 @@ impl Program {
 }
 
 /// A store with these standard streams.
-pub(crate) fn store(engine: &Engine, stdin: stdio::Input, stdout: stdio::Output) -> Store<Bare> {
-    let wasi = WasiCtx::builder().stdin(stdin).stdout(stdout).build();
+fn store(engine: &Engine, stdin: stdio::Input, stdout: stdio::Output) -> Store<Bare> {
+    store_with(engine, &[], stdin, stdout)
+}
+
+fn store_with(engine: &Engine, args: &[&str], stdin: stdio::Input, stdout: stdio::Output) -> Store<Bare> {
+    let wasi = WasiCtx::builder().args(args).stdin(stdin).stdout(stdout).build();
     let mut store = Store::new(engine, Bare { wasi, table: ResourceTable::new() });
     store.set_epoch_deadline(u64::MAX / 2);
     store
@@ -203,10 +208,10 @@ impl Answer for Polling {
 }
 
 /// A fresh instance for one message: its `main` reads it and writes the reply.
-pub(crate) async fn run_once(program: &Program, message: &'static [u8]) -> Result<Bytes> {
+pub(crate) async fn run_once(program: &Program, args: &[&str], message: &'static [u8]) -> Result<Bytes> {
     let (stdin, stdout) = (stdio::Input::default(), stdio::Output::default());
     stdin.arm(Bytes::from_static(message));
-    let mut store = store(program.pre.engine(), stdin, stdout.clone());
+    let mut store = store_with(program.pre.engine(), args, stdin, stdout.clone());
     let instance = program.pre.instantiate_async(&mut store).await?;
     let run: TypedFunc<(), (Result<(), ()>,)> = typed(&instance, &mut store, program.run.as_ref())?;
     let (ended,) = run.call_async(&mut store, ()).await?;

@@ -1,6 +1,7 @@
 //! Times operations, and keeps what was measured.
 
 pub(crate) mod compare;
+pub(crate) mod local;
 pub(crate) mod plan;
 pub(crate) mod record;
 pub(crate) mod report;

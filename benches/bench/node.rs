@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 pub(crate) use ww::cell::Spec;
 use ww::{
-    CellId, Executor, Grants, Limits,
+    CellId, Config, Executor, Grants, Limits, Node,
     cell::{self, Cell, Cells, Class, Duplex, Mode, Program, Runtime, SMALL_MEMORY, Stderr, Stop, tail},
     executor::{self, GuestVat},
 };
@@ -16,6 +16,9 @@ use crate::floor::{self, Settings};
 
 /// Cells of each class. Both sides make an engine of the same size, and mappings are shared: see `capacity` of `ww-cell`.
 const CELLS: Cells = Cells { standard: 1_024, small: 2_048 };
+
+/// On loopback, wherever there is room.
+const LISTEN: [&str; 2] = ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"];
 
 /// A sandbox, and the settings that its engines were made with.
 pub(crate) struct Sandbox {
@@ -48,6 +51,17 @@ impl Sandbox {
         let id = self.runtime.directory().next_id();
         Ok(self.runtime.spawn(id, program.clone(), spec, stderr, Stop::default())?)
     }
+}
+
+/// A whole node with an identity of its own, and the settings that its engines are made with.
+pub(crate) async fn node(change: impl FnOnce(&mut Config)) -> Result<(Node, Settings)> {
+    let settings = Settings::default();
+    let mut config = Config::default();
+    (config.identity, config.cache, config.cells) = (None, None, CELLS);
+    config.listen = LISTEN.iter().map(|addr| addr.parse()).collect::<Result<_, _>>()?;
+    config.engine = Some(settings.watch());
+    change(&mut config);
+    Ok((Node::start(config, Handle::current()).await?, settings))
 }
 
 /// A cell in this mode, with the defaults of everything else.

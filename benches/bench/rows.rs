@@ -3,11 +3,14 @@
 mod ask;
 mod cell_to_cell;
 mod fairness;
+mod guest_rpc;
 mod poll;
 mod restart;
 mod ring;
+mod rpc;
 mod spawn;
 mod spawn_cell;
+mod stream;
 
 use anyhow::Result;
 use bytes::Bytes;
@@ -24,8 +27,19 @@ pub(crate) struct Row {
 }
 
 /// All of them.
-pub(crate) const ALL: [Row; 8] =
-    [spawn::ROW, spawn_cell::ROW, ask::ROW, poll::ROW, cell_to_cell::ROW, ring::ROW, restart::ROW, fairness::ROW];
+pub(crate) const ALL: &[Row] = &[
+    spawn::ROW,
+    spawn_cell::ROW,
+    ask::ROW,
+    poll::ROW,
+    cell_to_cell::ROW,
+    ring::ROW,
+    restart::ROW,
+    fairness::ROW,
+    guest_rpc::ROW,
+    rpc::ROW,
+    stream::ROW,
+];
 
 /// Messages of these sizes, with what the table calls them.
 pub(crate) const SIZES: [(usize, &str); 3] = [(16, "16B"), (1 << 10, "1KiB"), (64 << 10, "64KiB")];

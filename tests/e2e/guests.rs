@@ -127,6 +127,7 @@ fn caller() {
     ] {
         Ww::run(&image).guest_args(args).end().expect(0, output);
     }
+    Ww::run(&image).guest_args(&["echoes"]).stdin("2\n1\n").end().expect(0, "done\ndone\n");
     let ended = Ww::run(&image).guest_args(&["second-connection"]).end();
     ended.expect(134, "").expect_stderr(&["trap(host-call)", "this cell has used its one connection to the node"]);
 }

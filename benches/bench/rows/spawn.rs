@@ -27,7 +27,7 @@ fn run(plan: &Plan) -> Result<Vec<Record>> {
         let message = message(BYTES);
         let floor = Side::new(move || {
             let bare = bare.clone();
-            async move { same(&floor::run_once(&bare, message).await?, message) }
+            async move { same(&floor::run_once(&bare, &[], message).await?, message) }
         });
         let value = Side::new(move || {
             let cell = cell.clone();
