@@ -39,7 +39,7 @@ images: guests
 # All rows, or those that BENCH names. `bench-check` fails if the last run missed a target for a ratio.
 BENCHES := cargo bench --locked --workspace --bench bench --
 
-bench: guests test-guests
+bench: images test-guests
 	$(BENCHES) $(BENCH)
 
 bench-check:

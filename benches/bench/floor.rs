@@ -12,7 +12,7 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 use wasmtime::{
-    Engine, Store,
+    Engine, InstanceAllocationStrategy, Store,
     component::{
         Component, ComponentExportIndex, ComponentNamedList, Instance, InstancePre, Lift, Linker, Lower, ResourceTable,
         TypedFunc, types::ComponentItem,
@@ -39,18 +39,31 @@ impl WasiView for Bare {
 
 /// Sees the settings of the node's engines as they are made.
 #[derive(Clone, Default)]
-pub(crate) struct Settings(Arc<Mutex<Option<wasmtime::Config>>>);
+pub(crate) struct Settings {
+    seen: Arc<Mutex<Option<wasmtime::Config>>>,
+    instead: bool,
+}
 
 impl Settings {
+    /// The same, of a node that makes no pools: the floor makes them in its stead.
+    pub(crate) fn instead(&self) -> Self {
+        Self { instead: true, ..self.clone() }
+    }
+
     /// To be given to the node.
     pub(crate) fn watch(&self) -> Customise {
-        let seen = self.clone();
-        Customise::new(move |config| *seen.0.lock().expect("no panic while locked") = Some(config.clone()))
+        let Self { seen, instead } = self.clone();
+        Customise::new(move |config| {
+            *seen.lock().expect("no panic while locked") = Some(config.clone());
+            if instead {
+                config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+            }
+        })
     }
 
     /// An engine with the settings of the one that the node made last.
     pub(crate) fn engine(&self) -> Result<Engine> {
-        let config = self.0.lock().expect("no panic while locked").clone();
+        let config = self.seen.lock().expect("no panic while locked").clone();
         Ok(Engine::new(&config.context("the node has made no engine yet")?)?)
     }
 }

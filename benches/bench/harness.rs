@@ -3,6 +3,7 @@
 pub(crate) mod compare;
 pub(crate) mod local;
 pub(crate) mod plan;
+pub(crate) mod process;
 pub(crate) mod record;
 pub(crate) mod report;
 pub(crate) mod sample;

@@ -21,7 +21,7 @@ mod rows;
 
 use std::process::ExitCode;
 
-use harness::{Plan, report};
+use harness::{Plan, process, report};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -35,6 +35,16 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
+    if let [part, name, rest @ ..] = arguments
+        && part == process::PART
+    {
+        match name.as_str() {
+            rows::density::PART => rows::density::part(rest)?,
+            rows::boot::PART => rows::boot::part()?,
+            other => anyhow::bail!("no such part: {other}"),
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
     let flag = |name: &str| arguments.iter().any(|argument| argument == name);
     let wanted: Vec<&str> =
         arguments.iter().map(String::as_str).filter(|argument| !argument.starts_with('-')).collect();
@@ -59,11 +69,11 @@ fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     for row in chosen {
         eprintln!("{}: {}", row.name, row.about);
         let measured = (row.run)(&plan).map_err(|error| error.context(row.name))?;
+        if !plan.is_smoke() {
+            report::write(&measured)?;
+        }
         records.extend(measured);
     }
     report::print(&records);
-    if !plan.is_smoke() {
-        report::write(records)?;
-    }
     Ok(ExitCode::SUCCESS)
 }

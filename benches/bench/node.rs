@@ -18,7 +18,7 @@ use crate::floor::{self, Settings};
 const CELLS: Cells = Cells { standard: 1_024, small: 2_048 };
 
 /// On loopback, wherever there is room.
-const LISTEN: [&str; 2] = ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"];
+pub(crate) const LISTEN: [&str; 2] = ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"];
 
 /// A sandbox, and the settings that its engines were made with.
 pub(crate) struct Sandbox {
@@ -29,8 +29,13 @@ pub(crate) struct Sandbox {
 impl Sandbox {
     /// On the current threads.
     pub(crate) fn start() -> Result<Self> {
-        let settings = Settings::default();
-        let config = cell::Config { cells: CELLS, customise: Some(settings.watch()), ..cell::Config::default() };
+        Self::with(CELLS, &Settings::default())
+    }
+
+    /// With places for so many cells.
+    pub(crate) fn with(cells: Cells, settings: &Settings) -> Result<Self> {
+        let settings = settings.clone();
+        let config = cell::Config { cells, customise: Some(settings.watch()), ..cell::Config::default() };
         let runtime = Runtime::start(config, Handle::current())?;
         Ok(Self { runtime, settings })
     }

@@ -1,7 +1,9 @@
 //! The rows: what is measured, in the order of the table.
 
 mod ask;
+pub(crate) mod boot;
 mod cell_to_cell;
+pub(crate) mod density;
 mod fairness;
 mod guest_rpc;
 mod poll;
@@ -39,6 +41,8 @@ pub(crate) const ALL: &[Row] = &[
     guest_rpc::ROW,
     rpc::ROW,
     stream::ROW,
+    density::ROW,
+    boot::ROW,
 ];
 
 /// Messages of these sizes, with what the table calls them.

@@ -84,17 +84,16 @@ fn number(value: f64) -> String {
 }
 
 /// Puts the records in the place of older ones of the same rows.
-pub(crate) fn write(records: Vec<Record>) -> Result<()> {
+pub(crate) fn write(records: &[Record]) -> Result<()> {
     let directory = directory();
     fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
     let mut all = read().unwrap_or_default();
     all.retain(|old| !records.iter().any(|new| new.row() == old.row()));
-    all.extend(records);
+    all.extend_from_slice(records);
     let order = |record: &Record| crate::rows::ALL.iter().position(|row| row.name == record.row());
     all.sort_by_key(order);
     let path = directory.join("summary.json");
     fs::write(&path, serde_json::to_string_pretty(&all)?).with_context(|| path.display().to_string())?;
-    println!("written to {}", path.display());
     Ok(())
 }
 
