@@ -1,6 +1,6 @@
 # `make run` boots the first image, `make test` runs every test; both do the set-up that is missing.
 
-.PHONY: run test bench bench-check soak lint guests test-guests images schema deny clean set-up-targets \
+.PHONY: run test bench bench-check bench-docs soak lint guests test-guests images schema deny clean set-up-targets \
         pid0 child-echo shell echo tree
 
 WASI2 := wasm32-wasip2
@@ -44,6 +44,10 @@ bench: images test-guests
 
 bench-check:
 	$(BENCHES) --check
+
+# The table of the last runs, for docs/performance.md.
+bench-docs:
+	@$(BENCHES) --docs
 
 # `cells` is the storm of crashes of the tests, for longer. Every other soak is an example `soak-NAME` that takes minutes as
 # its argument, and fails if it gets stuck.

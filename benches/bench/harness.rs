@@ -2,7 +2,9 @@
 
 pub(crate) mod compare;
 pub(crate) mod local;
+pub(crate) mod page;
 pub(crate) mod plan;
+pub(crate) mod plot;
 pub(crate) mod process;
 pub(crate) mod record;
 pub(crate) mod report;

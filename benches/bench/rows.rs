@@ -5,6 +5,7 @@ pub(crate) mod boot;
 mod cell_to_cell;
 pub(crate) mod density;
 mod fairness;
+mod growth;
 mod guest_rpc;
 mod poll;
 mod restart;
@@ -43,6 +44,7 @@ pub(crate) const ALL: &[Row] = &[
     stream::ROW,
     density::ROW,
     boot::ROW,
+    growth::ROW,
 ];
 
 /// Messages of these sizes, with what the table calls them.
