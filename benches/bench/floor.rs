@@ -1,5 +1,6 @@
 //! The floor: the same guests on the bare engine, with the node's own settings, and what any runtime needs around it.
 
+pub(crate) mod capnp;
 pub(crate) mod stdio;
 
 use std::sync::{Arc, Mutex};
@@ -11,14 +12,14 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 use wasmtime::{
-    Engine, Store,
+    Engine, InstanceAllocationStrategy, Store,
     component::{
         Component, ComponentExportIndex, ComponentNamedList, Instance, InstancePre, Lift, Linker, Lower, ResourceTable,
         TypedFunc, types::ComponentItem,
     },
 };
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
-use ww::cell::{Class, Customise};
+use ww::cell::Customise;
 use ww_core::task;
 
 /// Messages that wait in front of a bare instance: as many as in front of a cell.
@@ -38,18 +39,31 @@ impl WasiView for Bare {
 
 /// Sees the settings of the node's engines as they are made.
 #[derive(Clone, Default)]
-pub(crate) struct Settings(Arc<Mutex<Option<wasmtime::Config>>>);
+pub(crate) struct Settings {
+    seen: Arc<Mutex<Option<wasmtime::Config>>>,
+    instead: bool,
+}
 
 impl Settings {
+    /// The same, of a node that makes no pools: the floor makes them in its stead.
+    pub(crate) fn instead(&self) -> Self {
+        Self { instead: true, ..self.clone() }
+    }
+
     /// To be given to the node.
     pub(crate) fn watch(&self) -> Customise {
-        let seen = self.clone();
-        Customise::new(move |config| *seen.0.lock().expect("no panic while locked") = Some(config.clone()))
+        let Self { seen, instead } = self.clone();
+        Customise::new(move |config| {
+            *seen.lock().expect("no panic while locked") = Some(config.clone());
+            if instead {
+                config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+            }
+        })
     }
 
     /// An engine with the settings of the one that the node made last.
     pub(crate) fn engine(&self) -> Result<Engine> {
-        let config = self.0.lock().expect("no panic while locked").clone();
+        let config = self.seen.lock().expect("no panic while locked").clone();
         Ok(Engine::new(&config.context("the node has made no engine yet")?)?)
     }
 }
@@ -95,8 +109,12 @@ impl Program {
 }
 
 /// A store with these standard streams.
-pub(crate) fn store(engine: &Engine, stdin: stdio::Input, stdout: stdio::Output) -> Store<Bare> {
-    let wasi = WasiCtx::builder().stdin(stdin).stdout(stdout).build();
+fn store(engine: &Engine, stdin: stdio::Input, stdout: stdio::Output) -> Store<Bare> {
+    store_with(engine, &[], stdin, stdout)
+}
+
+fn store_with(engine: &Engine, args: &[&str], stdin: stdio::Input, stdout: stdio::Output) -> Store<Bare> {
+    let wasi = WasiCtx::builder().args(args).stdin(stdin).stdout(stdout).build();
     let mut store = Store::new(engine, Bare { wasi, table: ResourceTable::new() });
     store.set_epoch_deadline(u64::MAX / 2);
     store
@@ -116,7 +134,7 @@ where
 
 /// A bare actor: a task with a channel, and whatever `answer` does with each message.
 #[derive(Clone)]
-pub(crate) struct Actor(mpsc::Sender<(&'static [u8], oneshot::Sender<Bytes>)>);
+pub(crate) struct Actor(mpsc::Sender<(&'static [u8], Option<oneshot::Sender<Bytes>>)>);
 
 /// What a bare actor does with a message.
 pub(crate) trait Answer: Send + 'static {
@@ -125,12 +143,14 @@ pub(crate) trait Answer: Send + 'static {
 
 impl Actor {
     pub(crate) fn start(mut behaviour: impl Answer) -> Self {
-        let (tx, mut rx) = mpsc::channel::<(&'static [u8], oneshot::Sender<Bytes>)>(MAILBOX);
+        let (tx, mut rx) = mpsc::channel::<(&'static [u8], Option<oneshot::Sender<Bytes>>)>(MAILBOX);
         let kind = task::Kind::detached("actor", "floor");
         drop(task::spawn(&runtime::Handle::current(), kind, async move {
             while let Some((message, reply)) = rx.recv().await {
                 let Ok(answer) = behaviour.answer(message).await else { return };
-                let _ = reply.send(answer);
+                if let Some(reply) = reply {
+                    let _ = reply.send(answer);
+                }
             }
         }));
         Self(tx)
@@ -138,8 +158,13 @@ impl Actor {
 
     pub(crate) async fn ask(&self, message: &'static [u8]) -> Result<Bytes> {
         let (tx, rx) = oneshot::channel();
-        self.0.send((message, tx)).await.ok().context("the bare actor ended")?;
+        self.0.send((message, Some(tx))).await.ok().context("the bare actor ended")?;
         rx.await.context("the bare actor did not answer")
+    }
+
+    /// Sends a message that nobody answers.
+    pub(crate) async fn tell(&self, message: &'static [u8]) -> Result<()> {
+        self.0.send((message, None)).await.ok().context("the bare actor ended")
     }
 }
 
@@ -196,10 +221,10 @@ impl Answer for Polling {
 }
 
 /// A fresh instance for one message: its `main` reads it and writes the reply.
-pub(crate) async fn run_once(program: &Program, message: &'static [u8]) -> Result<Bytes> {
+pub(crate) async fn run_once(program: &Program, args: &[&str], message: &'static [u8]) -> Result<Bytes> {
     let (stdin, stdout) = (stdio::Input::default(), stdio::Output::default());
     stdin.arm(Bytes::from_static(message));
-    let mut store = store(program.pre.engine(), stdin, stdout.clone());
+    let mut store = store_with(program.pre.engine(), args, stdin, stdout.clone());
     let instance = program.pre.instantiate_async(&mut store).await?;
     let run: TypedFunc<(), (Result<(), ()>,)> = typed(&instance, &mut store, program.run.as_ref())?;
     let (ended,) = run.call_async(&mut store, ()).await?;
@@ -207,6 +232,3 @@ pub(crate) async fn run_once(program: &Program, message: &'static [u8]) -> Resul
     drop(store);
     Ok(stdout.take())
 }
-
-/// The class of cells in which a floor is compared.
-pub(crate) const CLASS: Class = Class::Standard;

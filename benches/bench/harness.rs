@@ -1,7 +1,11 @@
 //! Times operations, and keeps what was measured.
 
 pub(crate) mod compare;
+pub(crate) mod local;
+pub(crate) mod page;
 pub(crate) mod plan;
+pub(crate) mod plot;
+pub(crate) mod process;
 pub(crate) mod record;
 pub(crate) mod report;
 pub(crate) mod sample;

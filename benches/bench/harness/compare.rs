@@ -29,16 +29,18 @@ type Running = Pin<Box<dyn Future<Output = Result<Vec<f64>>> + Send>>;
 /// An operation that is to be timed, by one task or by several at once.
 #[derive(Clone)]
 pub(crate) struct Side {
-    batch: Arc<dyn Fn(Batch) -> Running + Send + Sync>,
+    run: Arc<dyn Fn(Batch) -> Running + Send + Sync>,
     in_flight: usize,
     weight: usize,
 }
 
-/// How often one task does it.
+/// So many tasks, each of which does it so often.
 #[derive(Clone, Copy)]
-struct Batch {
-    times: usize,
-    timed: bool,
+pub(crate) struct Batch {
+    pub(crate) tasks: usize,
+    pub(crate) times: usize,
+    /// Whether single operations are timed.
+    pub(crate) timed: bool,
 }
 
 /// What was measured of one side.
@@ -58,61 +60,52 @@ pub(crate) struct Comparison {
 }
 
 impl Side {
-    /// One operation at a time.
+    /// One operation at a time, on the workers, as everything inside a node.
     pub(crate) fn new<F, O>(operation: F) -> Self
     where
         F: Fn() -> O + Send + Sync + 'static,
         O: Future<Output = Result<()>> + Send,
     {
         let operation = Arc::new(operation);
-        // One box for a batch, none for an operation.
-        let batch = move |Batch { times, timed }| {
+        Self::of(move |batch| {
             let operation = Arc::clone(&operation);
-            let running = async move {
+            Box::pin(async move {
+                let tasks: Vec<_> = (0..batch.tasks)
+                    .map(|_| {
+                        let operation = Arc::clone(&operation);
+                        let kind = task::Kind::owned("batch", "bench");
+                        task::spawn(&Handle::current(), kind, async move { batch.repeat(&*operation).await })
+                    })
+                    .collect();
                 let mut latencies = Vec::new();
-                for _ in 0..times {
-                    if timed {
-                        let begun = Instant::now();
-                        operation().await?;
-                        latencies.push(micros(begun.elapsed()));
-                    } else {
-                        operation().await?;
-                    }
+                for task in tasks {
+                    latencies.extend(task.await??);
                 }
                 Ok(latencies)
-            };
-            Box::pin(running) as Running
-        };
-        Self { batch: Arc::new(batch), in_flight: 1, weight: 1 }
+            })
+        })
+    }
+
+    /// Batches that are run elsewhere.
+    pub(crate) fn of(run: impl Fn(Batch) -> Running + Send + Sync + 'static) -> Self {
+        Self { run: Arc::new(run), in_flight: 1, weight: 1 }
     }
 
     /// So many at once, each by a task of its own.
-    pub(crate) fn in_flight(mut self, tasks: usize) -> Self {
-        self.in_flight = tasks;
-        self
+    pub(crate) fn in_flight(&self, tasks: usize) -> Self {
+        Self { in_flight: tasks, ..self.clone() }
     }
 
     /// Each call stands for so many operations.
-    pub(crate) fn weight(mut self, operations: usize) -> Self {
-        self.weight = operations;
-        self
+    pub(crate) fn weight(self, operations: usize) -> Self {
+        Self { weight: operations, ..self }
     }
 
-    /// Does it so often in all, on the workers, as everything inside a node.
+    /// Does it so often in all.
     async fn run(&self, times: usize, timed: bool) -> Result<(Duration, Vec<f64>)> {
-        let each = times.div_ceil(self.in_flight);
-        let batch = Batch { times: each, timed };
+        let batch = Batch { tasks: self.in_flight, times: times.div_ceil(self.in_flight), timed };
         let begun = Instant::now();
-        let tasks: Vec<_> = (0..self.in_flight)
-            .map(|_| {
-                let kind = task::Kind::owned("batch", "bench");
-                task::spawn(&Handle::current(), kind, (self.batch)(batch))
-            })
-            .collect();
-        let mut latencies = Vec::new();
-        for task in tasks {
-            latencies.extend(task.await??);
-        }
+        let latencies = (self.run)(batch).await?;
         Ok((begun.elapsed(), latencies))
     }
 
@@ -148,6 +141,27 @@ impl Side {
     }
 }
 
+impl Batch {
+    /// What one of its tasks does.
+    pub(crate) async fn repeat<F, O>(&self, operation: &F) -> Result<Vec<f64>>
+    where
+        F: Fn() -> O,
+        O: Future<Output = Result<()>>,
+    {
+        let mut latencies = Vec::new();
+        for _ in 0..self.times {
+            if self.timed {
+                let begun = Instant::now();
+                operation().await?;
+                latencies.push(micros(begun.elapsed()));
+            } else {
+                operation().await?;
+            }
+        }
+        Ok(latencies)
+    }
+}
+
 /// Times both sides in turn.
 pub(crate) async fn compare(plan: &Plan, value: &Side, floor: &Side) -> Result<Comparison> {
     let mut both = Comparison::default();
@@ -155,7 +169,8 @@ pub(crate) async fn compare(plan: &Plan, value: &Side, floor: &Side) -> Result<C
     let floor_times = floor.calibrate(plan).await.context("the floor")?;
     for pair in 0..plan.pairs {
         for timed in [false, true] {
-            if timed && pair % LATENCY_BATCH != 0 {
+            // What one call does many times has no time of its own.
+            if timed && (pair % LATENCY_BATCH != 0 || value.weight > 1) {
                 continue;
             }
             floor.sample(floor_times, timed, &mut both.floor).await.context("the floor")?;

@@ -24,6 +24,11 @@ impl Plan {
         Self { pairs: 2, batch: Duration::from_millis(1), smoke: true }
     }
 
+    /// The same with so many batches at the most.
+    pub(crate) fn at_most(self, pairs: usize) -> Self {
+        Self { pairs: self.pairs.min(pairs), ..self }
+    }
+
     /// Whether figures mean nothing.
     pub(crate) fn is_smoke(&self) -> bool {
         self.smoke

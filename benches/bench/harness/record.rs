@@ -31,11 +31,24 @@ pub(crate) struct Record {
     pub(crate) p50: Option<f64>,
     /// All but one in a hundred.
     pub(crate) p99: Option<f64>,
+    /// How long single operations took.
+    pub(crate) distribution: Option<Distribution>,
     /// The commit that was measured.
     pub(crate) commit: String,
     /// With what.
     pub(crate) versions: versions::Versions,
 }
+
+/// How long operations took, in microseconds, of those shares of them that took no longer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Distribution {
+    pub(crate) shares: Vec<f64>,
+    pub(crate) value: Vec<f64>,
+    pub(crate) floor: Vec<f64>,
+}
+
+/// The shares of a [`Distribution`].
+const SHARES: [f64; 9] = [0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999];
 
 /// What a target is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +105,7 @@ impl Record {
             verdict: Verdict::Pass,
             p50: None,
             p99: None,
+            distribution: None,
             commit: versions::commit(),
             versions: versions::versions(),
         }
@@ -110,9 +124,13 @@ impl Record {
     }
 
     fn of(mut self, both: &Comparison) -> Self {
-        let latencies = both.value.latencies();
-        self.p50 = Some(latencies.median());
-        self.p99 = Some(latencies.at(0.99));
+        let [value, floor] = [&both.value, &both.floor].map(super::compare::Measured::latencies);
+        if value.len() > 0 {
+            self.p50 = Some(value.median());
+            self.p99 = Some(value.at(0.99));
+            let [value, floor] = [value, floor].map(|side| SHARES.iter().map(|share| side.at(*share)).collect());
+            self.distribution = Some(Distribution { shares: SHARES.into(), value, floor });
+        }
         self.spread = Some(both.spread());
         self
     }

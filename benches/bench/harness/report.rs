@@ -1,10 +1,13 @@
-//! The table, and `target/bench/summary.json`.
+//! The table, for people and documents, and `target/bench/summary.json`.
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result};
 
-use super::record::{Of, Record, Verdict};
+use super::record::{Better, Of, Record, Verdict};
+
+/// Columns of the table.
+const COLUMNS: usize = 10;
 
 /// Where the results are kept.
 pub(crate) fn directory() -> PathBuf {
@@ -13,12 +16,8 @@ pub(crate) fn directory() -> PathBuf {
 
 /// Prints what was measured.
 pub(crate) fn print(records: &[Record]) {
-    let mut table = vec![
-        ["name", "value", "unit", "floor", "ratio", "spread", "p50 µs", "p99 µs", "target", "verdict"]
-            .map(str::to_owned),
-    ];
-    table.extend(records.iter().map(line));
-    let mut widths = [0; 10];
+    let table = table(records);
+    let mut widths = [0; COLUMNS];
     for line in &table {
         for (width, cell) in widths.iter_mut().zip(line) {
             *width = cell.chars().count().max(*width);
@@ -27,17 +26,45 @@ pub(crate) fn print(records: &[Record]) {
     for line in table {
         let cells = line.iter().zip(widths).enumerate();
         let text: Vec<String> = cells
-            .map(
-                |(column, (cell, width))| {
-                    if column == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
-                },
-            )
+            .map(|(at, (cell, width))| if at == 0 { format!("{cell:<width$}") } else { format!("{cell:>width$}") })
             .collect();
         println!("{}", text.join("  ").trim_end());
     }
 }
 
-fn line(record: &Record) -> [String; 10] {
+/// Prints the table of the last runs for a document.
+pub(crate) fn print_markdown() -> Result<ExitCode> {
+    let records = read()?;
+    println!("{}\n", conditions(&records));
+    for (place, line) in table(&records).iter().enumerate() {
+        println!("| {} |", line.join(" | "));
+        if place == 0 {
+            println!("|---|{}", "--:|".repeat(COLUMNS - 1));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What was measured, with what, and where.
+pub(crate) fn conditions(records: &[Record]) -> String {
+    let mut all: Vec<String> = Vec::new();
+    for record in records {
+        let versions = record.versions.iter().map(|(name, version)| format!("{name} {version}"));
+        let text = format!("commit {}, {}", record.commit, versions.collect::<Vec<_>>().join(", "));
+        if !all.contains(&text) {
+            all.push(text);
+        }
+    }
+    all.join("; ")
+}
+
+/// The table, with its head.
+pub(crate) fn table(records: &[Record]) -> Vec<[String; COLUMNS]> {
+    let head = ["name", "value", "unit", "floor", "ratio", "spread", "p50 µs", "p99 µs", "target", "verdict"];
+    std::iter::once(head.map(str::to_owned)).chain(records.iter().map(line)).collect()
+}
+
+fn line(record: &Record) -> [String; COLUMNS] {
     let target = record.target.zip(record.target_of).map(|(limit, of)| target(record, limit, of));
     [
         record.name.clone(),
@@ -54,7 +81,6 @@ fn line(record: &Record) -> [String; 10] {
 }
 
 fn target(record: &Record, limit: f64, of: Of) -> String {
-    use super::record::Better;
     match (of, record.better) {
         (Of::Ratio, _) => format!("ratio ≤ {limit}"),
         (Of::Value, Better::Lower) => format!("≤ {}", number(limit)),
@@ -63,7 +89,7 @@ fn target(record: &Record, limit: f64, of: Of) -> String {
 }
 
 /// Three digits that count, and thousands set apart.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let decimals = if value.abs() < 10.0 {
         2
     } else if value.abs() < 100.0 {
@@ -84,18 +110,17 @@ fn number(value: f64) -> String {
 }
 
 /// Puts the records in the place of older ones of the same rows.
-pub(crate) fn write(records: Vec<Record>) -> Result<()> {
+pub(crate) fn write(records: &[Record]) -> Result<()> {
     let directory = directory();
     fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
     let mut all = read().unwrap_or_default();
     all.retain(|old| !records.iter().any(|new| new.row() == old.row()));
-    all.extend(records);
+    all.extend_from_slice(records);
     let order = |record: &Record| crate::rows::ALL.iter().position(|row| row.name == record.row());
     all.sort_by_key(order);
     let path = directory.join("summary.json");
     fs::write(&path, serde_json::to_string_pretty(&all)?).with_context(|| path.display().to_string())?;
-    println!("written to {}", path.display());
-    Ok(())
+    super::page::write(&directory, &all)
 }
 
 fn read() -> Result<Vec<Record>> {

@@ -20,6 +20,11 @@ impl Sorted {
         self.0.get(place).copied().unwrap_or_default()
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The one in the middle.
     pub(crate) fn median(&self) -> f64 {
         self.at(0.5)

@@ -4,11 +4,11 @@
 //! for each message.
 
 use anyhow::Result;
-use ww::cell::Mode;
+use ww::cell::{Class, Mode};
 
 use super::{IN_FLIGHT, Row, SIZES, ask::sides};
 use crate::{
-    floor::{self, Actor, CLASS, Polling},
+    floor::{Actor, Polling},
     harness::{Plan, Record, Target, compare, threads},
     node::{self, Sandbox},
 };
@@ -20,8 +20,8 @@ const GUEST: &str = "mirror";
 fn run(plan: &Plan) -> Result<Vec<Record>> {
     threads()?.block_on(async {
         let sandbox = Sandbox::start()?;
-        let cell = sandbox.cell(&sandbox.load(GUEST, CLASS).await?, node::spec(Mode::Async))?;
-        let program = floor::Program::new(&sandbox.settings.engine()?, &node::guest(GUEST)?)?;
+        let cell = sandbox.cell(&sandbox.load(GUEST, Class::Standard).await?, node::spec(Mode::Async))?;
+        let program = sandbox.bare(GUEST)?;
         let actor = Actor::start(Polling::start(&program).await?);
         let mut records = Vec::new();
         for (bytes, size) in SIZES {

@@ -4,11 +4,11 @@
 //! The floor is the same on the bare engine, without a mailbox in front of it.
 
 use anyhow::Result;
-use ww::cell::Mode;
+use ww::cell::{Class, Mode};
 
 use super::{Row, message, same};
 use crate::{
-    floor::{self, CLASS},
+    floor,
     harness::{Plan, Record, Side, Target, compare, threads},
     node::{self, Sandbox},
 };
@@ -22,12 +22,12 @@ const BYTES: usize = 64;
 fn run(plan: &Plan) -> Result<Vec<Record>> {
     threads()?.block_on(async {
         let sandbox = Sandbox::start()?;
-        let cell = sandbox.cell(&sandbox.load(GUEST, CLASS).await?, node::spec(Mode::Sync))?;
-        let bare = floor::Program::new(&sandbox.settings.engine()?, &node::guest(GUEST)?)?;
+        let cell = sandbox.cell(&sandbox.load(GUEST, Class::Standard).await?, node::spec(Mode::Sync))?;
+        let bare = sandbox.bare(GUEST)?;
         let message = message(BYTES);
         let floor = Side::new(move || {
             let bare = bare.clone();
-            async move { same(&floor::run_once(&bare, message).await?, message) }
+            async move { same(&floor::run_once(&bare, &[], message).await?, message) }
         });
         let value = Side::new(move || {
             let cell = cell.clone();

@@ -16,6 +16,7 @@ const IMPORTS: [&str; 6] = [
     STREAMS,
 ];
 const LOADER: &str = "wetware:loader/loader";
+const SELF: &str = "wetware:cell/self";
 const NONSENSE: &str = "wetware:nonsense/nothing";
 const RUN: &str = "wasi:cli/run";
 const STREAMS: &str = "wetware:streams/streams";
@@ -54,7 +55,7 @@ fn world(guest: &str) -> World {
 
 #[test]
 fn guests_import_what_they_use_and_export_what_they_can_do() {
-    let table: [(&str, &[&str], &[&str]); 12] = [
+    let table: [(&str, &[&str], &[&str]); 13] = [
         ("echo", &[STREAMS], &[RUN, ACTOR, HANDLER]),
         ("child-echo", &[STREAMS], &[RUN]),
         ("pid0", &[STREAMS], &[RUN]),
@@ -65,6 +66,7 @@ fn guests_import_what_they_use_and_export_what_they_can_do() {
         ("mirror", &[], &[RUN, ACTOR]),
         ("mite", &[], &[RUN, HANDLER]),
         ("neighbour", &IMPORTS, &[HANDLER]),
+        ("relay", &[MAIL, SELF], &[HANDLER]),
         ("caller", &[LOADER, STREAMS], &[RUN]),
         ("bad-import", &[NONSENSE], &[RUN]),
     ];
