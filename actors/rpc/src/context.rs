@@ -1,11 +1,11 @@
 //! What the capability servers of one cell share.
 
-use std::{cell::Cell, rc::Rc, sync::Arc};
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
 
 use actix::ArbiterHandle;
 use capnp::Error;
 use tokio::sync::Semaphore;
-use ww_cell::message::Sender;
+use ww_cell::{Cause, Envelope, Failure, Handling, message::Sender};
 use ww_core::{CellId, Grants, Limits};
 use ww_executor::{Executor, Guest};
 
@@ -30,6 +30,8 @@ pub(crate) struct Context {
     pub(crate) vats: ArbiterHandle,
     /// Monitors that its capabilities hold.
     pub(crate) monitors: Rc<Cell<usize>>,
+    /// What the cell is handling.
+    handling: Handling,
     /// Room for the capabilities that it narrows.
     pub(crate) narrowed: Arc<Semaphore>,
     /// Where what it starts belongs, if not directly to the cell.
@@ -48,10 +50,16 @@ impl Context {
             dials: Arc::new(Semaphore::new(MAX_DIALS)),
             vats,
             monitors: Rc::default(),
+            handling: Handling::default(),
             narrowed: Arc::new(Semaphore::new(MAX_NARROWED)),
             place: None,
             session: None,
         }
+    }
+
+    /// The same for a cell that may be handling a message.
+    pub(crate) fn of_instance(self, handling: Handling) -> Self {
+        Self { handling, ..self }
     }
 
     /// The same for a client of the control socket, whose cells get at most these limits.
@@ -116,6 +124,26 @@ impl Context {
         Ok(cell.limits().clone())
     }
 
+    /// The message on whose behalf it sends others.
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        self.handling.cause()
+    }
+
+    /// The envelope of a message to a cell of this node.
+    ///
+    /// # Errors
+    ///
+    /// Where that one waits for the answer to what the sender is handling.
+    pub(crate) fn envelope(&self, to: &ww_cell::Cell, timeout: Option<Duration>) -> Result<Envelope, Failure> {
+        let mut envelope = to.envelope(timeout);
+        envelope.sender = self.sender();
+        let Some(cause) = self.cause() else { return Ok(envelope) };
+        if to.at_once() == 1 && cause.chain.blocks(to.slot().id()) {
+            return Err(Failure::Deadlock);
+        }
+        Ok(envelope.caused_by(cause))
+    }
+
     /// As whom it sends messages.
     pub(crate) fn sender(&self) -> Sender {
         if self.session.is_some() { Sender::Host } else { Sender::Cell(self.guest.id) }
@@ -125,4 +153,37 @@ impl Context {
 /// The error of a call that was not granted.
 pub(crate) fn denied(what: impl std::fmt::Display) -> Error {
     Error::failed(format!("denied: {what} is not granted to this cell"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+    use ww_cell::message::Chain;
+
+    use super::*;
+    use crate::fixture::{context, local};
+
+    #[test]
+    fn a_message_carries_what_its_sender_is_handling_and_is_none_to_who_waits_for_that() {
+        local(async {
+            let (idle, (process, _streams)) = context(Handling::default()).await;
+            let cell = process.cell();
+            let own = idle.envelope(cell, None).expect("nobody waits");
+            assert_eq!((own.deadline, own.chain, own.sender), (None, Chain::default(), Sender::Cell(process.id())));
+
+            let left = Duration::from_secs(5);
+            let until = Instant::now() + left;
+            let cause = Cause { trace: 4711, deadline: Some(until), chain: Chain::default() };
+            let (busy, _other) = context(cause.clone().into()).await;
+            for (timeout, most) in [(None, until), (Some(3 * left), until), (Some(left / 5), until - left / 2)] {
+                let envelope = busy.envelope(cell, timeout).expect("nobody waits");
+                assert_eq!(envelope.trace, 4711);
+                assert!(envelope.deadline.is_some_and(|deadline| deadline <= most), "{timeout:?}");
+            }
+
+            let chain = Chain::default().with(cell.slot().id());
+            let (waited_for, _another) = context(Cause { chain, ..cause }.into()).await;
+            assert!(matches!(waited_for.envelope(cell, None), Err(Failure::Deadlock)));
+        });
+    }
 }

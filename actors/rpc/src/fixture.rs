@@ -17,7 +17,7 @@ use ww_schema::peer_capnp::{byte_stream, executor, host, process};
 
 use crate::{
     Clients, Dial, Dialled, Network, Outcome, Peer, Publication, Vats, client::Connection, client::Local,
-    host as server,
+    context::Context, host as server,
 };
 
 /// Copies stdin to stdout until the end.
@@ -263,7 +263,7 @@ fn spec(wat: &str, grants: Grants) -> Spec {
 fn duplex() -> (Duplex, pipe::Writer, pipe::Reader) {
     let (to_vat, from_guest) = pipe::pipe(pipe::CAPACITY);
     let (to_guest, from_vat) = pipe::pipe(pipe::CAPACITY);
-    (Duplex { from_guest, to_guest }, to_vat, from_vat)
+    (Duplex { from_guest, to_guest, handling: ww_cell::Handling::default() }, to_vat, from_vat)
 }
 
 /// Starts a vat as a guest does that connects.
@@ -282,8 +282,16 @@ pub(crate) async fn parts(handed: Option<Handed>) -> (Duplex, host::Client, Conn
     let (network, asked, gone) = network();
     let (duplex, to_vat, from_vat) = duplex();
     let (executor, vats) = (house().executor.clone(), house().vats.clone());
-    let context = crate::context::Context::new(guest, Arc::new(network), executor, vats);
+    let context = Context::new(guest, Arc::new(network), executor, vats);
     (duplex, server::client(context), Connected { to_vat, from_vat, cell, asked, gone })
+}
+
+/// What the servers of a cell share that is handling a message, and the cell itself.
+pub(crate) async fn context(handling: ww_cell::Handling) -> (Context, (Process, Streams)) {
+    let (cell, guest) = guest(Grants::all(), Limits::default()).await;
+    let (network, ..) = network();
+    let (executor, vats) = (house().executor.clone(), house().vats.clone());
+    (Context::new(guest, Arc::new(network), executor, vats).of_instance(handling), cell)
 }
 
 /// The thread of the vats.

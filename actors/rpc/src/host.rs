@@ -110,6 +110,7 @@ impl host::Server for Server {
                 addrs: get_addrs(params.get_addrs()?)?,
                 name,
                 deadline: deadline.map(|millis| Duration::from_millis(millis.into())),
+                cause: self.0.cause(),
             }
         };
         drop(params);

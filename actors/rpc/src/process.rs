@@ -4,7 +4,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use capnp::Error;
 use tokio::sync::Mutex;
-use ww_cell::{Cell, Directory, pipe, tail};
+use ww_cell::{Cell, Directory, Failure, pipe, tail};
 use ww_core::{CellId, exit, limits::DEFAULT_DEADLINE};
 use ww_executor::{Process, Streams};
 use ww_schema::peer_capnp::process;
@@ -150,9 +150,9 @@ impl process::Server for Server {
         };
         drop(params);
         let cell = self.process.cell();
-        let mut envelope = cell.envelope(Some(timeout));
-        envelope.sender = self.context.sender();
-        let reply = cell.ask(envelope, message).await.map_err(|failure| Error::failed(failure.to_string()))?;
+        let failed = |failure: Failure| Error::failed(failure.to_string());
+        let envelope = self.context.envelope(cell, Some(timeout)).map_err(failed)?;
+        let reply = cell.ask(envelope, message).await.map_err(failed)?;
         results.get().set_reply(&reply);
         Ok(())
     }

@@ -291,7 +291,7 @@ pub(crate) async fn child(context: &Context, spec: child_spec::Reader<'_>) -> Re
                 id = wanted.get_id()?.to_str()?;
             }
             let (spec, serving) = Box::pin(cell(context, wanted)).await?;
-            (Blueprint::Cell(Arc::new(CellBlueprint { spec, serving })), Kind::Worker)
+            (Blueprint::Cell(Arc::new(CellBlueprint { spec, work: serving.into(), slot: None })), Kind::Worker)
         }
         child_spec::child::Supervisor(options) => {
             let supervision = Box::pin(supervision(context, options?)).await?;

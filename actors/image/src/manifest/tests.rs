@@ -48,7 +48,7 @@ fn every_key_is_read() {
         allow: vec!["one".to_owned(), "other".to_owned()],
         mailbox: NonZeroU32::new(3),
         overflow: Some(Overflow::DropOldest),
-        restart: Restart::Transient,
+        restart: Some(Restart::Transient),
     };
     assert_eq!(manifest.cell, cell);
     let limits = Narrowing {
