@@ -361,6 +361,80 @@ fn layers_are_bounded() {
     });
 }
 
+/// A chain of layers, each around a promise of the next one, which is not known to be one when it is wrapped.
+fn chain(layers: usize) -> (Client, [Rc<Membrane>; 2]) {
+    let room = std::sync::Arc::new(tokio::sync::Semaphore::new(2));
+    let membranes = [(); 2]
+        .map(|()| Membrane::new(Narrowing::default(), std::sync::Arc::clone(&room).try_acquire_owned().expect("room")));
+    let outsider: host::Client = capnp_rpc::new_client(Outsider);
+    let mut client: Client = outsider.cast_to();
+    for layer in 0..layers {
+        let promise = capnp_rpc::new_future_client(std::future::ready(Ok(client)));
+        client = membranes[layer % 2].wrap(promise, Side::Reached).expect("not known to be deep");
+    }
+    (client, membranes)
+}
+
+#[test]
+fn a_chain_of_promises_needs_no_stack() {
+    local(async {
+        let (short, _membranes) = chain(2 * MAX_DEPTH);
+        id(&short.cast_to()).await.expect("as long as it may be");
+        let (long, membranes) = chain(10_000);
+        contains(id(&long.clone().cast_to()).await, "a chain of more than 32");
+        drop(long);
+        assert!(membranes.iter().all(|membrane| membrane.held.borrow().is_empty()), "all of it is gone");
+    });
+}
+
+#[test]
+fn streams_pass_in_order() {
+    local(async {
+        let session = session(Grants::all()).await;
+        let process = run(&session.executor(), &wasm(crate::fixture::ECHO), &[], &[]).done().await.expect("it starts");
+        let (narrowed, _revoker) = narrow::<process::Client>(&session.host, process, &|_| {}).await.expect("a cap");
+        let (stdin, stdout) = (crate::fixture::stdin(&narrowed), crate::fixture::stdout(&narrowed));
+        let pieces = (0..100_u8).map(|piece| {
+            let mut request = stdin.push_request();
+            request.get().set_data(&[piece; 1_000]);
+            request.send()
+        });
+        let pieces = futures::future::try_join_all(pieces.collect::<Vec<_>>());
+        let closed = crate::fixture::close(&stdin);
+        let reading = async {
+            let mut all = Vec::new();
+            loop {
+                let bytes = crate::fixture::read(&stdout, 1 << 16).await.expect("open");
+                if bytes.is_empty() {
+                    break all;
+                }
+                all.extend(bytes);
+            }
+        };
+        let (pushed, closed, all) = soon(futures::future::join3(pieces, closed, reading)).await;
+        pushed.expect("open");
+        closed.expect("open");
+        assert_eq!(all, (0..100_u8).flat_map(|piece| [piece; 1_000]).collect::<Vec<_>>());
+        assert_eq!(wait(&narrowed).await, Ok(0));
+    });
+}
+
+#[test]
+fn what_is_held_behind_one_is_bounded() {
+    local(async {
+        let (_client, [membrane, _]) = chain(0);
+        let outsider: Client = capnp_rpc::new_client::<host::Client, _>(Outsider).cast_to();
+        let mut held = Vec::new();
+        for _ in 0..MAX_HELD {
+            held.push(membrane.wrap(outsider.clone(), Side::Reached).expect("room"));
+        }
+        let refused = membrane.wrap(outsider.clone(), Side::Reached).map(drop);
+        assert_eq!(refused.expect_err("full").kind, capnp::ErrorKind::Overloaded);
+        held.pop();
+        membrane.wrap(outsider, Side::Reached).map(drop).expect("room again");
+    });
+}
+
 #[test]
 fn parameters_go_in_as_their_owners_and_come_out_again_as_they_were() {
     local(async {

@@ -1,6 +1,6 @@
 //! The server that stands for a capability on the other side of a membrane, whatever its interface is.
 
-use std::{ops::Deref, rc::Rc};
+use std::{cell::Cell, future::poll_fn, ops::Deref, pin::pin, rc::Rc, task::Poll};
 
 use capnp::{
     Error, any_pointer,
@@ -11,6 +11,9 @@ use ww_core::grants::Method;
 
 use super::{MAX_DEPTH, Membrane, Side, Way, scope};
 use crate::shelf;
+
+/// Layers that one call may be in at once, whatever was known of them when they were made: each takes some stack.
+const MAX_STACK: usize = 2 * MAX_DEPTH;
 
 /// Stands for a capability. What that is, the membrane knows, until this is dropped.
 pub(crate) struct Wrapped {
@@ -118,14 +121,19 @@ impl Wrapped {
             Side::Narrowed | Side::Reached => (Way::In, Way::Out),
             Side::Outside => (Way::Out, Way::In),
         };
-        let answered = async {
+        let mut answered = pin!(async {
             let behind = self.target(method).await?;
             let mut request =
                 behind.new_call::<any_pointer::Owned, any_pointer::Owned>(method.interface, method.ordinal, None);
             request.set(membrane.carry(params.get()?, there)?.root()?)?;
             drop(params);
             request.send().promise.await
-        };
+        });
+        // Also what was promised and is several layers deep by now.
+        let answered = poll_fn(|cx| match Layer::enter() {
+            Some(_layer) => answered.as_mut().poll(cx),
+            None => Poll::Ready(Err(Error::failed(format!("a chain of more than {MAX_STACK} narrowed capabilities")))),
+        });
         let response = tokio::select! {
             biased;
             () = membrane.revoked.cancelled() => return Err(membrane.error()),
@@ -137,7 +145,6 @@ impl Wrapped {
     /// What a call goes to. What starts cells does so in the membrane's scope.
     async fn target(&self, method: Method) -> Result<Client, Error> {
         let behind = self.behind()?;
-        check_depth(&behind)?;
         if self.side == Side::Outside || !scope::starts_cells(method.interface) {
             return Ok(behind);
         }
@@ -154,6 +161,30 @@ impl Drop for Wrapped {
     fn drop(&mut self) {
         let behind = self.membrane.held.borrow_mut().remove(&self.number);
         behind.into_iter().for_each(shelf::bury);
+    }
+}
+
+thread_local! {
+    static LAYERS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// One step of recursion, while this lives.
+struct Layer;
+
+impl Layer {
+    /// One more, if there is stack for it.
+    fn enter() -> Option<Self> {
+        let layers = LAYERS.get() + 1;
+        (layers <= MAX_STACK).then(|| {
+            LAYERS.set(layers);
+            Self
+        })
+    }
+}
+
+impl Drop for Layer {
+    fn drop(&mut self) {
+        LAYERS.set(LAYERS.get() - 1);
     }
 }
 
