@@ -284,7 +284,7 @@ impl Node {
         if let Some(control) = self.control.take() {
             control.close().await;
         }
-        self.net.stop().await;
+        self.net.stop_after_farewell().await;
         let runtime = self.platform.runtime().clone();
         let Self { executor, net, platform, .. } = self;
         drop((executor, net));
