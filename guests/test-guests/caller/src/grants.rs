@@ -1,6 +1,6 @@
 //! Handing capabilities on: none, narrowed ones, and taking them back.
 
-use std::{cell::RefCell, future::Future, rc::Rc};
+use std::{cell::RefCell, rc::Rc};
 
 use ww_guest::{
     capnp::{Error, traits::HasTypeId},
@@ -16,15 +16,13 @@ use crate::{calls, say};
 struct Kept(Rc<RefCell<Vec<u8>>>);
 
 impl byte_stream::Server for Kept {
-    fn write(
+    async fn write(
         self: Rc<Self>,
         params: byte_stream::WriteParams,
         _: byte_stream::WriteResults,
-    ) -> impl Future<Output = Result<(), Error>> + 'static {
-        async move {
-            self.0.borrow_mut().extend_from_slice(params.get()?.get_data()?);
-            Ok(())
-        }
+    ) -> Result<(), Error> {
+        self.0.borrow_mut().extend_from_slice(params.get()?.get_data()?);
+        Ok(())
     }
 }
 
