@@ -8,7 +8,6 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p1::WasiP1Ctx};
 use crate::{
     handling::Handling,
     limiter::Limiter,
-    loader::Files,
     message::Current,
     own::Own,
     streams::{Connect, Handles},
@@ -26,7 +25,6 @@ pub(crate) struct Guest {
     /// Starts the vat at the other end; taken by the first connection.
     pub(crate) connect: Option<Connect>,
     pub(crate) handles: Handles,
-    pub(crate) files: Option<Arc<dyn Files>>,
     /// Whole slices that it has computed for the message in progress.
     pub(crate) cpu_used: Duration,
 }

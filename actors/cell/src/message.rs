@@ -160,15 +160,13 @@ impl Message {
     }
 
     /// Takes the message apart: what the guest gets, and the means to answer.
-    pub(crate) fn begin(mut self) -> (Envelope, Body, Done) {
-        let done = Done(self.done.take());
-        let body = std::mem::replace(&mut self.body, Body::Whole(Bytes::new()));
-        (self.envelope.clone(), body, done)
+    pub(crate) fn begin(self) -> (Envelope, Body, Done) {
+        (self.envelope, self.body, Done(self.done))
     }
 
     /// Tells the sender that it will not be begun.
-    pub fn refuse(mut self, why: Failure) {
-        Done(self.done.take()).answer(Err(why));
+    pub fn refuse(self, why: Failure) {
+        Done(self.done).answer(Err(why));
     }
 }
 
@@ -208,7 +206,12 @@ pub(crate) async fn collect(reader: pipe::Reader) -> Result<Bytes, Failure> {
         match reader.read(usize::MAX).await {
             Ok(bytes) if bytes.is_empty() => return Ok(all.freeze()),
             Ok(bytes) => {
-                all.extend_from_slice(&bytes);
+                // Most are read at once, and not copied then.
+                if all.is_empty() {
+                    all = bytes.into();
+                } else {
+                    all.extend_from_slice(&bytes);
+                }
                 if all.len() > MAX_WHOLE {
                     return Err(Failure::TooLarge { len: all.len(), most: MAX_WHOLE });
                 }

@@ -78,8 +78,10 @@ fn current<T>(armed: &Armed<T>) -> Arc<T> {
     Arc::clone(&armed.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-fn arm<T>(armed: &Armed<T>, next: T) {
-    *armed.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+fn arm<T>(armed: &Armed<T>, next: Arc<T>) {
+    let last = std::mem::replace(&mut *armed.lock().unwrap_or_else(PoisonError::into_inner), next);
+    // Its end wakes whoever is at the other side: not under the lock.
+    drop(last);
 }
 
 impl Input {
@@ -92,8 +94,8 @@ impl Input {
         Self { armed: armed(reader), patience }
     }
 
-    /// Exchanges the stream. What was not read of the last one is discarded.
-    pub(crate) fn arm(&self, reader: pipe::Reader) {
+    /// Exchanges the stream. What was not read of the last one is discarded, once nobody holds it.
+    pub(crate) fn arm(&self, reader: Arc<pipe::Reader>) {
         arm(&self.armed, reader);
     }
 
@@ -108,7 +110,7 @@ impl Output {
     }
 
     /// A stream for the reply to one message.
-    pub(crate) fn for_reply(writer: pipe::Writer, patience: Patience) -> Self {
+    pub(crate) fn for_reply(writer: impl Into<Arc<pipe::Writer>>, patience: Patience) -> Self {
         Self::Reply(armed(writer), patience)
     }
 
@@ -133,13 +135,8 @@ impl Output {
         }
     }
 
-    /// A stream for one reply after the other. Whatever is written before the first is discarded.
-    pub(crate) fn replies(patience: Patience) -> Self {
-        Self::for_reply(pipe::Writer::discarding(), patience)
-    }
-
     /// Exchanges the stream of replies, and ends the last one.
-    pub(crate) fn arm(&self, writer: pipe::Writer) {
+    pub(crate) fn arm(&self, writer: Arc<pipe::Writer>) {
         if let Self::Reply(reply, _) = self {
             arm(reply, writer);
         }

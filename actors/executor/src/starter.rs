@@ -205,7 +205,11 @@ impl Handler<Release> for Starter {
 
     fn handle(&mut self, Release { id, kept }: Release, _: &mut Self::Context) {
         let owner_ends = match self.tree.owner(id) {
-            Some(Owner::Cell(owner)) => self.running.get(&owner).is_none_or(Running::is_ending),
+            Some(Owner::Cell(owner)) => match self.running.get(&owner) {
+                // Nothing runs in a session: once it is asked to end, it does.
+                Some(Running::Cell(stop)) if self.sessions.contains(&owner) => stop.reason().is_some(),
+                running => running.is_none_or(Running::is_ending),
+            },
             Some(Owner::Node) | None => false,
         };
         if let Some(running) = self.running.get(&id) {

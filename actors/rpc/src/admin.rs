@@ -5,7 +5,6 @@
 //! | `status` | what a cell is doing, on the wire |
 //! | `tree` | who owns whom |
 //! | `events`, `logs` | what goes on, for as long as somebody listens |
-//! | `process` | a `Process` of any cell, that ends nothing when it is dropped |
 
 use std::{rc::Rc, sync::Arc};
 
@@ -18,11 +17,10 @@ use ww_core::{
 };
 use ww_schema::admin_capnp::{admin, subscription};
 
-use crate::context::Context;
+use crate::{context::Context, process};
 
 mod events;
 mod logs;
-mod process;
 pub(crate) mod status;
 mod tree;
 
@@ -146,7 +144,7 @@ impl admin::Server for Admin {
         mut results: admin::ProcessResults,
     ) -> Result<(), Error> {
         let cell = self.cell(params.get()?.get_cell())?;
-        results.get().set_process(process::client(self.context.clone(), cell));
+        results.get().set_process(process::of_any(cell, &self.context));
         Ok(())
     }
 }

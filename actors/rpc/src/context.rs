@@ -6,10 +6,13 @@ use actix::ArbiterHandle;
 use capnp::Error;
 use tokio::sync::Semaphore;
 use ww_cell::{Cause, Envelope, Failure, Handling, message::Sender};
-use ww_core::Limits;
+use ww_core::{CellId, Grants, Limits};
 use ww_executor::{Executor, Guest};
 
-use crate::network::Network;
+use crate::{
+    membrane::{MAX_NARROWED, Place, Scope},
+    network::Network,
+};
 
 /// Messages of one cell under way to others: as many as may wait for one. Each holds a stream and some buffers.
 pub(crate) const MAX_DIALS: usize = 64;
@@ -29,6 +32,10 @@ pub(crate) struct Context {
     pub(crate) monitors: Rc<Cell<usize>>,
     /// What the cell is handling.
     handling: Handling,
+    /// Room for the capabilities that it narrows.
+    pub(crate) narrowed: Arc<Semaphore>,
+    /// Where what it starts belongs, if not directly to the cell.
+    place: Option<Rc<Place>>,
     /// What a client of the control socket may use, who is no cell.
     session: Option<Limits>,
 }
@@ -36,9 +43,18 @@ pub(crate) struct Context {
 impl Context {
     /// What the capabilities of a cell share that connects.
     pub(crate) fn new(guest: Guest, network: Arc<dyn Network>, executor: Executor, vats: ArbiterHandle) -> Self {
-        let dials = Arc::new(Semaphore::new(MAX_DIALS));
-        let (monitors, handling) = (Rc::default(), Handling::default());
-        Self { guest: Rc::new(guest), network, executor, dials, vats, monitors, handling, session: None }
+        Self {
+            guest: Rc::new(guest),
+            network,
+            executor,
+            dials: Arc::new(Semaphore::new(MAX_DIALS)),
+            vats,
+            monitors: Rc::default(),
+            handling: Handling::default(),
+            narrowed: Arc::new(Semaphore::new(MAX_NARROWED)),
+            place: None,
+            session: None,
+        }
     }
 
     /// The same for a cell that may be handling a message.
@@ -51,8 +67,55 @@ impl Context {
         Self { session: Some(limits), ..self }
     }
 
+    /// The same for capabilities whose cells belong to a scope.
+    pub(crate) fn within(&self, scope: &Rc<Scope>) -> Self {
+        Self { place: Some(Place::new(scope, self.clone())), ..self.clone() }
+    }
+
+    /// Whether its cells belong to a scope.
+    pub(crate) fn is_within(&self, scope: &Rc<Scope>) -> bool {
+        self.place.as_ref().is_some_and(|place| place.is_within(scope))
+    }
+
+    /// Where its cells belong that do not belong directly to the cell.
+    pub(crate) fn place(&self) -> Option<&Place> {
+        self.place.as_deref()
+    }
+
+    /// As whom it owns what it starts.
+    pub(crate) async fn owner(&self) -> Result<CellId, Error> {
+        match &self.place {
+            Some(place) => place.owner().await,
+            None => Ok(self.guest.id),
+        }
+    }
+
+    /// As whom it owns what it has started; `None` if that cannot be anything yet.
+    pub(crate) fn known_owner(&self) -> Option<CellId> {
+        match &self.place {
+            Some(place) => place.known_owner(),
+            None => Some(self.guest.id),
+        }
+    }
+
+    /// What it can give to cells that it starts.
+    pub(crate) fn grants_for_children(&self) -> Grants {
+        match &self.place {
+            Some(place) => place.grants(),
+            None => self.guest.grants.clone(),
+        }
+    }
+
+    /// Whether it is a client of the control socket.
+    pub(crate) fn is_client(&self) -> bool {
+        self.session.is_some()
+    }
+
     /// What the cell itself may use, of which its children get no more.
     pub(crate) fn limits(&self) -> Result<Limits, Error> {
+        if let Some(place) = &self.place {
+            return place.limits();
+        }
         if let Some(limits) = &self.session {
             return Ok(limits.clone());
         }

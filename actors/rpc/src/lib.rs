@@ -6,7 +6,8 @@
 //! | `clients`, `local`, `admin` | the clients of the control socket, and what they get |
 //! | `client` | the other end of that socket |
 //! | `context` | what the servers of one cell share |
-//! | `host`, `executor`, `program`, `process`, `exchange`, `byte_stream`, `supervisor`, `watching` | one server per interface |
+//! | `host`, `executor`, `program`, `process`, `exchange`, `byte_stream`, `registry`, `supervisor`, `watching` | one server per interface |
+//! | `membrane` | capabilities that do less than what is behind them, and can be taken back |
 //! | `spec`, `exit_reason` | specs of cells and supervisors as they are read, exit reasons as they are written |
 //! | `shelf` | what belongs to the thread of the vats: capabilities that cells were handed |
 //! | `network` | what a `Host` needs to know of the network, implemented elsewhere |
@@ -29,12 +30,16 @@ pub mod fuzz;
 mod host;
 mod load;
 mod local;
+mod membrane;
 mod network;
 mod process;
 mod program;
+mod registry;
 mod shelf;
 mod spec;
 mod supervisor;
+#[cfg(test)]
+mod table;
 mod traced;
 mod vats;
 mod watched;

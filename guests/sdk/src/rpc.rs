@@ -13,7 +13,7 @@
 //! }
 //! ```
 //!
-//! [`Executor`], [`Process`], [`Supervisor`], [`Exchange`] and [`ByteStream`] wrap the calls that nearly every cell makes;
+//! [`Executor`], [`Process`], [`Supervisor`], [`Registry`], [`Exchange`] and [`ByteStream`] wrap the calls that nearly every cell makes;
 //! each gives its generated client back for the others. All else is the generated code of
 //! [`peer_capnp`](crate::peer_capnp) and its neighbours.
 
@@ -34,7 +34,9 @@ pub use address::Address;
 pub use byte_stream::ByteStream;
 pub use exchange::{Exchange, Outcome};
 pub use executor::Executor;
+pub use narrow::{Narrowing, Revoker, narrow};
 pub use process::Process;
+pub use registry::Registry;
 pub use spec::{Cell, Child as ChildSpec, Program, Supervision};
 pub use supervisor::{Child, State, Supervisor};
 
@@ -44,7 +46,9 @@ mod address;
 mod byte_stream;
 mod exchange;
 mod executor;
+mod narrow;
 mod process;
+mod registry;
 mod spec;
 mod supervisor;
 

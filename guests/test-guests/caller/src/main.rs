@@ -6,6 +6,7 @@
 //! | `host METHOD` | one call of `Host` or `Executor`: `ok`, or `error: …`; the list is in `calls.rs` |
 //! | `echo N` | echoes a text of N bytes: `ok` |
 //! | `echo-at-once N` | N echoes in flight at once: `ok N` |
+//! | `echoes` | for each line of its input, a number, so many echoes one after the other, then `done` |
 //! | `idle MS` | connects, sleeps, prints `awake` |
 //! | `second-connection` | connects a second time, which traps |
 //! | `unconnected` | `done`, without ever connecting |
@@ -22,10 +23,15 @@
 //! | `few-bytes N PATH ARGS…` | reads N bytes of a child's output, drops the stream, prints `N bytes`, waits: `code N` if the rest fits the buffer |
 //! | `env PATH` | runs a program with the argument `env` and the environment `A=1`, `B=2` |
 //! | `bytes HEX` | runs the bytes as a program: `error: …` |
+//! | `nothing` | starts itself for each method without any grant: `METHOD: error: …` for each |
+//! | `hand-on` | serves a stream, narrows it to `write`, hands it to a child, revokes it: what the child was told each time, then what came |
+//! | `hand-on-executor` | narrows an executor, hands it to a child that starts a cell, revokes it: what the child was told each time |
+//! | `write-to NAME`, `read-from NAME`, `start-with NAME` | what the children do with the capability that they were handed |
 //! | `sleep MS`, `spin`, `exit N` | what a child of the same program does; none of them connects |
 
 mod calls;
 mod children;
+mod grants;
 
 use std::{
     env, hint,
@@ -36,10 +42,14 @@ use std::{
 
 use ww_guest::{
     capnp::Error,
-    futures::future::try_join_all,
+    futures::{
+        StreamExt,
+        future::try_join_all,
+        io::{AsyncBufReadExt, BufReader},
+    },
     loader,
     rpc::{self, Executor},
-    time,
+    stream, time,
 };
 
 ww_guest::cell! { main: run }
@@ -69,6 +79,7 @@ fn run() -> Result<(), Error> {
         }),
         ["echo", bytes] => echo(number(bytes)?, 1),
         ["echo-at-once", times] => echo(16, number(times)?),
+        ["echoes"] => echoes(),
         ["idle", milliseconds] => {
             let duration = Duration::from_millis(number(milliseconds)?);
             rpc::run(|_| async move {
@@ -76,6 +87,10 @@ fn run() -> Result<(), Error> {
                 say("awake")
             })
         }
+        [
+            command @ ("nothing" | "hand-on" | "hand-on-executor" | "write-to" | "read-from" | "start-with"),
+            ref rest @ ..,
+        ] => rpc::run(|host| async move { grants::obey(&host, command, rest).await }),
         [command, ref rest @ ..] => {
             let code = rpc::run(|host| async move { children::obey(Executor::of(&host), command, rest).await })?;
             match u8::try_from(code) {
@@ -97,6 +112,21 @@ fn echo(bytes: usize, times: usize) -> Result<(), Error> {
             return Err(Error::failed("another text came back".to_owned()));
         }
         say(&if times == 1 { "ok".to_owned() } else { format!("ok {times}") })
+    })
+}
+
+/// Keeps its connection for as long as there is input.
+fn echoes() -> Result<(), Error> {
+    rpc::run(|host| async move {
+        let executor = Executor::of(&host);
+        let mut lines = BufReader::new(stream::stdin()).lines();
+        while let Some(line) = lines.next().await {
+            for _ in 0..number(&line?)? {
+                executor.echo("hello").await?;
+            }
+            say("done")?;
+        }
+        Ok(())
     })
 }
 
