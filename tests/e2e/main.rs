@@ -22,6 +22,7 @@
 //! | `dialling` | guests that send messages to cells |
 //! | `control` | the control socket, and hostile clients beside well-behaved ones |
 //! | `verbs`, `top` | the verbs that ask a running node |
+//! | `remote` | capabilities over the network: grants to peers, verbs from another machine, nodes that are lost |
 //! | `recipes` | programs in other languages, as their recipes build them |
 //! | `neighbours` | cells that send messages to one another |
 //! | `shell` | the interactive image |
@@ -52,6 +53,7 @@ mod neighbours;
 mod output;
 mod publishing;
 mod recipes;
+mod remote;
 mod server;
 mod serving;
 mod shell;

@@ -51,6 +51,12 @@ impl Process {
         &self.cell
     }
 
+    /// A process of a cell that belongs to somebody else: it does not keep it alive.
+    pub fn of(cell: Cell) -> Self {
+        let exit = cell.exit().clone();
+        Self { cell, exit, executor: None, kept: None }
+    }
+
     /// Keeps something until the cell has ended, also when the process is dropped before: its streams, so that it is
     /// shut down and does not fail because nobody listens any more.
     pub fn keep(&mut self, something: impl Any + Send) {

@@ -2,9 +2,9 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use capnp::Error;
+use capnp::{Error, capability::FromClientHook};
 use tokio::sync::Mutex;
-use ww_cell::{Directory, pipe, tail};
+use ww_cell::{Cell, Directory, pipe, tail};
 use ww_core::{CellId, exit, limits::DEFAULT_DEADLINE};
 use ww_executor::{Process, Streams};
 use ww_schema::peer_capnp::process;
@@ -13,7 +13,9 @@ use crate::{
     admin::status,
     byte_stream::{self, End},
     context::Context,
-    exchange, shelf, watching,
+    exchange,
+    remote::{Proxy, ties},
+    shelf, watching,
 };
 
 /// The process ends when the last capability that leads to it is dropped, this one or one of its streams, unless it is
@@ -21,9 +23,24 @@ use crate::{
 pub(crate) struct Server {
     process: Rc<Process>,
     exit: exit::Watch,
-    /// Of a cell whose `main` runs once.
-    streams: Option<Ends>,
+    streams: Standard,
     context: Context,
+}
+
+/// The standard streams of a cell.
+enum Standard {
+    /// Of one whose `main` runs once.
+    Own(Ends),
+    /// Each message of one that serves has its own.
+    OfMessages,
+    /// They belong to somebody else.
+    OfOwner,
+}
+
+/// The other end of a link.
+enum Other {
+    Here(CellId),
+    There(Rc<Proxy>),
 }
 
 struct Ends {
@@ -38,43 +55,60 @@ pub(crate) fn client((mut process, streams): (Process, Streams), context: &Conte
     let stdout = Arc::new(Mutex::new(streams.stdout));
     let stderr = Arc::new(Mutex::new(streams.stderr));
     process.keep((Arc::clone(&stdin), Arc::clone(&stdout)));
-    new(process, Some(Ends { stdin, stdout, stderr }), context)
+    new(process, Standard::Own(Ends { stdin, stdout, stderr }), context)
 }
 
 /// A `Process` of a cell that serves messages.
 pub(crate) fn serving(process: Process, context: &Context) -> process::Client {
-    new(process, None, context)
+    new(process, Standard::OfMessages, context)
 }
 
 /// A `Process` that does not keep its cell alive.
 pub(crate) fn observer(process: &Process, context: &Context) -> process::Client {
-    new(process.observer(), None, context)
+    new(process.observer(), Standard::OfMessages, context)
 }
 
-fn new(process: Process, streams: Option<Ends>, context: &Context) -> process::Client {
+/// A `Process` of any cell, for whoever may see all of them: it does not keep the cell alive.
+pub(crate) fn of_any(cell: Cell, context: &Context) -> process::Client {
+    new(Process::of(cell), Standard::OfOwner, context)
+}
+
+fn new(process: Process, streams: Standard, context: &Context) -> process::Client {
     let exit = process.exit().clone();
     shelf::new_process(Server { process: Rc::new(process), exit, streams, context: context.clone() })
 }
 
 impl Server {
     fn streams(&self) -> Result<&Ends, Error> {
-        self.streams.as_ref().ok_or_else(|| {
-            Error::failed(
-                "the cell serves messages: each has its own input and output, and its errors go to the log".into(),
-            )
-        })
+        let why = match &self.streams {
+            Standard::Own(ends) => return Ok(ends),
+            Standard::OfMessages => {
+                "the cell serves messages: each has its own input and output, and its errors go to the log"
+            }
+            Standard::OfOwner => {
+                "the standard streams of a cell belong to whoever started it: for its standard error use Admin.logs"
+            }
+        };
+        Err(Error::failed(why.into()))
     }
 
     fn directory(&self) -> &Directory {
         self.context.executor.directory()
     }
 
-    /// The cell that another `Process` of this node stands for.
-    async fn other(other: process::Client) -> Result<CellId, Error> {
-        let other = shelf::process_of(other).await;
-        other
-            .map(|other| other.process.id())
-            .ok_or_else(|| Error::failed("the other is no process of this node".into()))
+    pub(crate) fn cell(&self) -> &Cell {
+        self.process.cell()
+    }
+
+    /// The other end of a link: a cell of this node, or a process of another one.
+    async fn other(other: process::Client) -> Result<Other, Error> {
+        let other = shelf::resolved(other).await;
+        let proxy = shelf::proxy_of(&other.clone().cast_to());
+        match (shelf::process_of(other).await, proxy) {
+            (Some(own), _) => Ok(Other::Here(own.process.id())),
+            (None, Some(proxy)) => Ok(Other::There(proxy)),
+            (None, None) => Err(ties::not_linkable()),
+        }
     }
 }
 
@@ -160,14 +194,23 @@ impl process::Server for Server {
     }
 
     async fn link(self: Rc<Self>, params: process::LinkParams, _: process::LinkResults) -> Result<(), Error> {
-        let other = Self::other(params.get()?.get_other()?).await?;
-        self.directory().link(self.process.id(), other).map_err(|refused| Error::failed(refused.to_string()))
+        match Self::other(params.get()?.get_other()?).await? {
+            Other::Here(other) => {
+                let linked = self.directory().link(self.process.id(), other);
+                linked.map_err(|refused| Error::failed(refused.to_string()))
+            }
+            Other::There(other) => self.context.ties.tie(self.directory(), self.cell(), &other).await,
+        }
     }
 
     async fn unlink(self: Rc<Self>, params: process::UnlinkParams, _: process::UnlinkResults) -> Result<(), Error> {
-        let other = Self::other(params.get()?.get_other()?).await?;
-        self.directory().unlink(self.process.id(), other);
-        Ok(())
+        match Self::other(params.get()?.get_other()?).await? {
+            Other::Here(other) => {
+                self.directory().unlink(self.process.id(), other);
+                Ok(())
+            }
+            Other::There(other) => self.context.ties.untie(self.cell(), &other).await,
+        }
     }
 
     async fn lease(self: Rc<Self>, _: process::LeaseParams, mut results: process::LeaseResults) -> Result<(), Error> {

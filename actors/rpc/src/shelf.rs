@@ -12,7 +12,7 @@ use capnp::capability::{Client, FromClientHook};
 use capnp_rpc::CapabilityServerSet;
 use ww_schema::{cell_capnp, peer_capnp};
 
-use crate::{process, program};
+use crate::{process, program, remote::Proxy};
 
 /// Capabilities that one cell may be handed: more than any program knows what to do with.
 pub(crate) const MAX_GRANTS: usize = 64;
@@ -28,6 +28,7 @@ thread_local! {
 struct Shelf {
     processes: CapabilityServerSet<process::Server, peer_capnp::process::Client>,
     programs: CapabilityServerSet<program::Server, cell_capnp::program::Client>,
+    proxies: CapabilityServerSet<Proxy, Client>,
     added: usize,
     handed: HashMap<u64, HashMap<String, Client>>,
     next: u64,
@@ -78,6 +79,7 @@ impl Shelf {
         if self.added.is_multiple_of(SWEEP) {
             self.processes.gc();
             self.programs.gc();
+            self.proxies.gc();
         }
     }
 }
@@ -98,6 +100,24 @@ pub(crate) fn new_program(server: program::Server) -> cell_capnp::program::Clien
     })
 }
 
+/// A capability of another node that can be recognised.
+pub(crate) fn new_proxy(server: Proxy) -> Client {
+    SHELF.with_borrow_mut(|shelf| {
+        shelf.sweep();
+        shelf.proxies.new_client(server)
+    })
+}
+
+/// The capability of another node that a capability is known to be. One that has not turned out to be anything yet is
+/// none.
+pub(crate) fn proxy_of(client: &Client) -> Option<Rc<Proxy>> {
+    let mut hook = client.hook.add_ref();
+    while let Some(resolved) = hook.get_resolved() {
+        hook = resolved;
+    }
+    SHELF.with_borrow(|shelf| shelf.proxies.get_local_server_of_resolved(&Client::new(hook)))
+}
+
 /// The process of this node that a capability is, if it is one.
 pub(crate) async fn process_of(client: peer_capnp::process::Client) -> Option<Rc<process::Server>> {
     let client: peer_capnp::process::Client = resolved(client).await;
@@ -110,6 +130,7 @@ pub(crate) async fn program_of(client: cell_capnp::program::Client) -> Option<Rc
     SHELF.with_borrow(|shelf| shelf.programs.get_local_server_of_resolved(&client))
 }
 
-async fn resolved<C: FromClientHook>(client: C) -> C {
+/// What a capability turns out to be.
+pub(crate) async fn resolved<C: FromClientHook>(client: C) -> C {
     capnp::capability::get_resolved_cap(client).await
 }

@@ -27,7 +27,7 @@ GREETING = "hello"
 "with space" = ""
 
 [grants]
-host = ["id", "addrs", "peers", "connect", "executor", "dial", "grant"]
+host = ["id", "addrs", "peers", "connect", "executor", "dial", "grant", "nodes"]
 executor = ["runBytes"]
 loader = false
 mail = ["store"]
