@@ -51,7 +51,7 @@ pub(super) fn identity(file: Option<PathBuf>) -> Result<Identity, Failure> {
     let file = file.or_else(|| Config::default().identity).ok_or_else(|| {
         config("HOME is not set, so that this user has no key: name one with --identity; `ww keygen` makes one".into())
     })?;
-    Identity::load_or_create(&file).map_err(|error| match error {
+    Identity::load_or_create_shared(&file).map_err(|error| match error {
         identity::Error::Locked { path } => config(format!(
             "the key in {} is in use by a node that runs: name another one with --identity, to which the other node \
              grants something; `ww keygen` makes one",

@@ -6,17 +6,18 @@ use crate::{
 };
 
 /// Every method that can be granted, by the name of the caller's test, in `etc/ww.toml` and in errors.
-const METHODS: [(&str, &str, &str); 7] = [
+const METHODS: [(&str, &str, &str); 8] = [
     ("id", "host", "Host.id"),
     ("addrs", "host", "Host.addrs"),
     ("peers", "host", "Host.peers"),
     ("connect", "host", "Host.connect"),
     ("executor", "host", "Host.executor"),
     ("dial", "host", "Host.dial"),
+    ("nodes", "host", "Host.nodes"),
     ("echo", "executor", "Executor.echo"),
 ];
 
-const HOST: [&str; 6] = ["id", "addrs", "peers", "connect", "executor", "dial"];
+const HOST: [&str; 7] = ["id", "addrs", "peers", "connect", "executor", "dial", "nodes"];
 const EXECUTOR: [&str; 2] = ["runBytes", "echo"];
 
 fn caller(manifest: &str, args: &[&str]) -> Ended {

@@ -186,3 +186,71 @@ fn a_key_in_use_and_a_node_that_is_not_there_are_told() {
     let refused = Ww::run(&image).config(&config).end();
     refused.expect(78, "").expect_stderr(&["is named twice"]);
 }
+
+/// The program that starts cells on another node, as a node with this key.
+fn visitor<'image>(image: &'image Image, key: &Key, place: &str) -> Ww<'image> {
+    Ww::run(image).arg_path("--identity", &key.file()).guest_args(&["remote", place, "bin/child.wasm"])
+}
+
+fn caller() -> Image {
+    Image::of("caller").file("bin/child.wasm", guest("actor"))
+}
+
+#[test]
+fn a_node_that_is_killed_in_the_middle_of_calls_is_no_connection_to_another() {
+    let (other, image, caller) = (Key::new(), Image::of("echo"), caller());
+    for transport in 0..2 {
+        let server = grants(&image, "echo", &everything(&other.id));
+        let place = places(&server).nth(transport).expect("an address");
+        let mut visitor = visitor(&caller, &other, &place).start();
+        visitor.wait_for_stdout("answered 1\n");
+        server.running.signal(Signal::KILL);
+        let ended = visitor.end();
+        ended.expect(0, "answered 1\ndown 69: no connection\ncode 69, linked 69\ncall: Disconnected\n");
+    }
+}
+
+#[test]
+fn what_a_guest_started_on_another_node_is_seen_there_and_ends_with_the_guest() {
+    let (other, friend, image, caller) = (Key::new(), Key::new(), Image::of("echo"), caller());
+    let config = format!("{}{}", everything(&other.id), everything(&friend.id));
+    let server = grants(&image, "echo", &config);
+    let place = place(&server);
+    let mut visitor: Running<'_> = visitor(&caller, &other, &place).start();
+    visitor.wait_for_stdout("answered 1\n");
+    let cells: serde_json::Value = serde_json::from_str(&friend.prints(&place, &["ps", "--json"])).expect("JSON");
+    let id = cells[1]["cell"].as_u64().expect("a second cell").to_string();
+    let waiting = friend.verb(&place, &["wait", &id]).start();
+    // Over there the cell can be killed as well, which is told here.
+    friend.ask(&place, &["kill", &id]).expect(0, "");
+    waiting.end().expect(137, "");
+    let ended = visitor.end();
+    ended.expect(0, "answered 1\ndown 137: killed\ncode 137, linked 137\ncall: Failed\n");
+
+    let mut visitor = self::visitor(&caller, &other, &place).start();
+    visitor.wait_for_stdout("answered 1\n");
+    let cells: serde_json::Value = serde_json::from_str(&friend.prints(&place, &["ps", "--json"])).expect("JSON");
+    let id = cells[1]["cell"].as_u64().expect("a second cell").to_string();
+    let waiting = friend.verb(&place, &["wait", &id]).start();
+    visitor.signal(Signal::KILL);
+    drop(visitor);
+    waiting.end().expect(69, "");
+    server.stop().expect(143, "");
+}
+
+#[test]
+fn a_node_that_grants_nothing_or_too_little_says_so_to_a_guest() {
+    let (other, part, image, caller) = (Key::new(), Key::new(), Image::of("echo"), caller());
+    let config = format!("[[rpc.peers]]\nid = \"{}\"\ngrants = {{ host = [\"executor\"] }}\n", part.id);
+    let server = grants(&image, "echo", &config);
+    let place = place(&server);
+    let own = other.id.to_string();
+    visitor(&caller, &other, &place).end().expect(1, "").expect_stderr(&["denied: the node", "grants nothing", &own]);
+    let refused = visitor(&caller, &part, &place).end();
+    refused.expect(1, "").expect_stderr(&["denied: Executor.load is not granted to this peer"]);
+    // The guest itself needs a grant as well.
+    let without = self::caller().manifest("[grants]\nhost = [\"id\", \"executor\"]\n");
+    let refused = visitor(&without, &part, &place).end();
+    refused.expect(1, "").expect_stderr(&["denied: Host.nodes is not granted to this cell"]);
+    server.stop().expect(143, "");
+}

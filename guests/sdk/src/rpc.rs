@@ -13,7 +13,7 @@
 //! }
 //! ```
 //!
-//! [`Executor`], [`Process`], [`Supervisor`], [`Exchange`] and [`ByteStream`] wrap the calls that nearly every cell makes;
+//! [`Executor`], [`Process`], [`Supervisor`], [`Nodes`], [`Exchange`] and [`ByteStream`] wrap the calls that nearly every cell makes;
 //! each gives its generated client back for the others. All else is the generated code of
 //! [`peer_capnp`](crate::peer_capnp) and its neighbours.
 
@@ -30,10 +30,12 @@ use futures::{
 };
 use ww_schema::peer_capnp::host;
 
-pub use address::Address;
+pub use address::{Address, Peer};
 pub use byte_stream::ByteStream;
 pub use exchange::{Exchange, Outcome};
 pub use executor::Executor;
+pub use monitor::{Down, Monitor};
+pub use nodes::Nodes;
 pub use process::Process;
 pub use spec::{Cell, Child as ChildSpec, Program, Supervision};
 pub use supervisor::{Child, State, Supervisor};
@@ -44,6 +46,8 @@ mod address;
 mod byte_stream;
 mod exchange;
 mod executor;
+mod monitor;
+mod nodes;
 mod process;
 mod spec;
 mod supervisor;
