@@ -18,6 +18,7 @@
 //! | `publishing` | names, audiences, and how many messages at a time |
 //! | `load` | many messages, large ones, and replies that break off |
 //! | `hostile` | peers that mean no good |
+//! | `hostile_clients` | clients that mean no good, at the control socket and over the network |
 //! | `foreign` | clients that are not ours |
 //! | `dialling` | guests that send messages to cells |
 //! | `control` | the control socket, and hostile clients beside well-behaved ones |
@@ -44,6 +45,7 @@ mod foreign;
 mod guests;
 mod harness;
 mod hostile;
+mod hostile_clients;
 mod identity;
 mod image;
 mod ipfs;

@@ -14,11 +14,12 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use capnp::{Error, message};
 use futures::{AsyncRead, AsyncWrite};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::sleep};
 
 /// How much one client may have under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,16 +38,19 @@ pub(crate) struct Bounds {
 
 impl Bounds {
     /// Those of a cell, and of a client of this user's: room for the largest program and some data besides, many times the
-    /// calls that a program with one thread waits for, the largest tree of cells several times over, a few of the largest
-    /// answers.
+    /// calls that a program with one thread waits for, as many children as a cell may own with the streams of each, four times
+    /// over, and a few of the largest answers.
     pub(crate) const OWN: Self =
-        Self { message_words: 8 << 20, calls: 16_384, call_bytes: 64 << 20, exports: 65_536, unread_bytes: 8 << 20 };
+        Self { message_words: 8 << 20, calls: 16_384, call_bytes: 64 << 20, exports: 16_384, unread_bytes: 8 << 20 };
 
     /// Those of a peer, of another node as well as of a stranger to whom something was granted: a program of a usual size,
     /// and as much of the rest as one busy node of ours has.
     pub(crate) const PEER: Self =
         Self { message_words: 2 << 20, calls: 1_024, call_bytes: 16 << 20, exports: 4_096, unread_bytes: 4 << 20 };
 }
+
+/// How long a client whose connection has ended may take to read what was sent before: one that reads needs a round trip.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Bytes of one word.
 const WORD: usize = 8;
@@ -66,6 +70,8 @@ pub(crate) struct Load {
     overrun: Notify,
     /// Told of the end of the connection, before anything is dropped that the client held.
     when_over: RefCell<Option<Box<dyn FnOnce()>>>,
+    /// The connection has ended.
+    over: Notify,
 }
 
 #[derive(Default)]
@@ -112,6 +118,7 @@ impl Load {
             progress: Notify::new(),
             overrun: Notify::new(),
             when_over: RefCell::default(),
+            over: Notify::new(),
         }
     }
 
@@ -124,6 +131,13 @@ impl Load {
     pub(crate) fn over(&self) {
         let tell = self.when_over.take();
         tell.into_iter().for_each(|tell| tell());
+        self.over.notify_one();
+    }
+
+    /// Returns when the connection has ended, and the client has had the time to read why.
+    pub(crate) async fn gone(&self) {
+        self.over.notified().await;
+        sleep(GOODBYE).await;
     }
 
     /// An attempt to write was made.

@@ -53,13 +53,13 @@ impl Node {
     pub(crate) fn start(wire: Wire, context: &Context, place: OwnedSemaphorePermit) -> Client {
         let asking = context.guest.id;
         let load = Rc::new(Load::new(Bounds::PEER));
-        let mut system = vats::system(tokio::io::split(wire), Side::Client, None, asking.get(), load);
+        let mut system = vats::system(tokio::io::split(wire), Side::Client, None, asking.get(), Rc::clone(&load));
         let bootstrap: Client = system.bootstrap(Side::Server);
         let (tx, lost) = watch::channel(false);
         let driving = async move {
-            match system.await {
-                Ok(()) => tracing::debug!(cell = %asking, "a connection to another node has ended"),
-                Err(error) => tracing::debug!(cell = %asking, %error, "a connection to another node is lost"),
+            tokio::select! {
+                ended = system => tracing::debug!(cell = %asking, ?ended, "a connection to another node has ended"),
+                () = load.gone() => tracing::debug!(cell = %asking, "a connection to another node is lost"),
             }
             tx.send_replace(true);
         };

@@ -120,9 +120,13 @@ pub(crate) async fn drive(
     cell: u64,
     load: Rc<Load>,
 ) {
-    match system((reader, writer), Side::Server, Some(bootstrap), cell, load).await {
-        Ok(()) => tracing::trace!(cell, "a vat ended"),
-        Err(error) => tracing::debug!(cell, %error, "a vat ended with an error"),
+    let system = system((reader, writer), Side::Server, Some(bootstrap), cell, Rc::clone(&load));
+    tokio::select! {
+        ended = system => match ended {
+            Ok(()) => tracing::trace!(cell, "a vat ended"),
+            Err(error) => tracing::debug!(cell, %error, "a vat ended with an error"),
+        },
+        () = load.gone() => tracing::debug!(cell, "a vat ended, and nobody read its last words"),
     }
 }
 
