@@ -1,6 +1,6 @@
 # `make run` boots the first image, `make test` runs every test; both do the set-up that is missing.
 
-.PHONY: run test bench soak lint guests test-guests images schema deny clean set-up-targets \
+.PHONY: run test bench bench-check bench-docs soak lint guests test-guests images schema deny clean set-up-targets \
         pid0 child-echo shell echo tree
 
 WASI2 := wasm32-wasip2
@@ -26,7 +26,7 @@ guests: pid0 child-echo shell echo tree
 
 # Guests that only tests run: one for each way to end, and one without the SDK for preview 1.
 test-guests: set-up-targets
-	$(CARGO_GUESTS) --target $(WASI2) -p exits -p caller -p actor -p neighbour -p bad-import
+	$(CARGO_GUESTS) --target $(WASI2) -p exits -p caller -p actor -p neighbour -p mirror -p mite -p relay -p bad-import
 	$(CARGO_GUESTS) --target $(WASI1) -p preview1
 
 images: guests
@@ -36,8 +36,18 @@ images: guests
 	done
 	@cp $(GUESTS)/child-echo.wasm examples/images/shell/bin/child-echo.wasm
 
-bench:
-	cargo bench --locked $(if $(BENCH),--bench $(BENCH))
+# All rows, or those that BENCH names. `bench-check` fails if the last run missed a target for a ratio.
+BENCHES := cargo bench --locked --workspace --bench bench --
+
+bench: images test-guests
+	$(BENCHES) $(BENCH)
+
+bench-check:
+	$(BENCHES) --check
+
+# The table of the last runs, for docs/performance.md.
+bench-docs:
+	@$(BENCHES) --docs
 
 # `cells` is the storm of crashes of the tests, for longer. Every other soak is an example `soak-NAME` that takes minutes as
 # its argument, and fails if it gets stuck.

@@ -127,7 +127,7 @@ struct Grant {
   #   wetware:cell/self          its own id and name, and the envelopes of its messages
   #   wetware:cell/mail          messages to the cells that the caller can send to
   #   wetware:cell/mail/<name>   messages to the cell with this name, any number of times
-  #   wetware:cell/registry      names
+  #   wetware:cell/registry      names, and `Host.registry` if the caller has it
   #   wetware:cell/process       links, monitors, exit signals
   #   wetware:cell/log           the node's log
   #   wetware:loader/loader      the files of the caller's image
@@ -267,9 +267,15 @@ interface Registry {
   # Names of cells. A name matches `[a-z0-9][a-z0-9._-]{0,62}`; `call` and `rpc` are reserved.
 
   register @0 (name :Text, process :Peer.Process) -> ();
+  # Gives a name to a cell below the holder, for as long as its incarnation lives.
+
   unregister @1 (name :Text) -> ();
+  # Takes back a name that the holder, or a cell below it, was given while it ran. Names of specs stay.
+
   whereis @2 (name :Text) -> (process :Peer.Process);
-  # Null where nobody has the name.
+  # The cell with a name: null where nobody has it, or the holder may not see it. It does not keep the cell alive, and of a
+  # cell that is not below the holder it has `wait`, `send`, `open`, `status` and `monitor`.
 
   names @3 () -> (names :List(Text));
+  # The names that the holder may see, in alphabetical order.
 }

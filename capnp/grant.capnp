@@ -5,13 +5,19 @@ using Cell = import "cell.capnp";
 
 struct Narrowing {
   methods @0 :List(Method);
-  # The methods that remain; empty for all.
+  # The methods that remain; empty for all. They bind the capability itself, and every interface that they name also where
+  # it was reached through the capability: `Host.executor` and `Executor.spawn` leave an executor that only spawns. What is
+  # reached of other interfaces can do all that it could.
 
   limits @1 :Cell.Limits;
-  # The most that cells started through it get.
+  # The most that cells started through it get. `children`, `subtreeCells` and `subtreeMemory` count all of them together.
 
   expires @2 :UInt64;
   # Milliseconds from now until it revokes itself; 0 for never.
+
+  grants @3 :List(Text);
+  # What cells that are started through it may be given, by the reserved names of `Cell.Grant`. Empty for all that the
+  # caller has if `methods` is empty as well, else for none but `wetware:peer/host`, which never means more than `methods`.
 
   struct Method {
     interface @0 :UInt64;
@@ -24,6 +30,6 @@ struct Narrowing {
 
 interface Revoker {
   revoke @0 (reason :Text) -> ();
-  # Breaks the capability and all that was reached through it. Cells started through it end with
-  # `shutdown`.
+  # Breaks the capability and all that was reached through it, at once: calls under way fail with the reason, of which 1,024
+  # bytes are kept. Cells started through it end with `shutdown`, the youngest first. Only the first reason counts.
 }

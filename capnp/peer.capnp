@@ -44,7 +44,8 @@ interface Host {
   # A capability that the parent handed over under this name when it spawned the cell.
 
   registry @6 () -> (registry :Cell.Registry);
-  # The names of this node's cells, as far as the holder may see them.
+  # The names of this node's cells, as far as the holder may see them: those of itself and of the cells below it, and those
+  # that it can send messages to. A client of the control socket sees all.
 
   dial @7 (peerId :Data, addrs :List(Data), name :Text, deadline :UInt32) -> (exchange :Cell.Exchange);
   # Opens one message to the cell that a peer publishes under `name`. Without `peerId`, or with that of
@@ -54,7 +55,9 @@ interface Host {
   # Other nodes, whose executors can be used as this node's own.
 
   narrow @9 (cap :Capability, to :Grant.Narrowing) -> (cap :Capability, revoker :Grant.Revoker);
-  # A capability that can do less than `cap`, to be handed on, and the means to take it back.
+  # A capability that can do less than `cap`, to be handed on, and the means to take it back. It lasts until it is revoked or
+  # expires. Cells that are started through it belong to it: they end at the latest when nobody holds it any more, nor what
+  # was reached through it, nor its revoker.
 }
 
 interface Executor {

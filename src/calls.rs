@@ -9,7 +9,7 @@ use tokio::{
 };
 use ww_cell::{Failure, Slot, message::Sender, pipe};
 use ww_core::{
-    CellId, Name,
+    Name,
     mailbox::Refused,
     task::{self, Task},
 };
@@ -17,7 +17,7 @@ use ww_net::{
     AcceptError, Audience, Incoming, IncomingStream, Net, PeerId, Protocol, Stream,
     call::{self, Accepted, CALL_TIMEOUT, Reason, Status, Target, Writer},
 };
-use ww_rpc::Outcome;
+use ww_rpc::{Dial, Outcome};
 
 use crate::{
     dial,
@@ -114,12 +114,11 @@ impl Calls {
         }
     }
 
-    /// Sends a message of a cell of this node, `own`, to another one, or to itself.
+    /// Sends a message of a cell of this node, `own`, to another one, or to itself, until a moment.
     pub(crate) async fn ask(
         &self,
         own: PeerId,
-        from: CellId,
-        name: &Name,
+        Dial { from, name, cause, .. }: &Dial,
         deadline: Option<Instant>,
         request: pipe::Reader,
         mut reply: pipe::Writer,
@@ -127,13 +126,22 @@ impl Calls {
         let outcome = match self.find(&own, name) {
             None => dial::refused(NO_SUCH_CELL.0, NO_SUCH_CELL.1),
             // The only instance waits for the answer: it cannot give it.
-            Some(callee) if callee.slot.occupant() == Some(from) && callee.gate.at_once() == 1 => {
+            Some(callee) if callee.gate.at_once() == 1 && callee.slot.occupant() == Some(*from) => {
                 dial::refused(Reason::Deadlock, "the cell asks itself, and answers one message at a time")
+            }
+            Some(callee)
+                if callee.gate.at_once() == 1
+                    && cause.as_ref().is_some_and(|cause| cause.chain.blocks(callee.slot.id())) =>
+            {
+                dial::refused(Reason::Deadlock, "the cell waits for its own sender, and answers one message at a time")
             }
             Some(callee) => {
                 let mut envelope = callee.slot.envelope(None);
                 envelope.deadline = deadline;
-                envelope.sender = Sender::Cell(from);
+                envelope.sender = Sender::Cell(*from);
+                if let Some(cause) = cause.clone() {
+                    envelope = envelope.caused_by(cause);
+                }
                 // Nothing is held back: the outcome tells a torn reply.
                 let serving = serve::admitted(callee.guarded(own), 0, envelope, request, &mut reply);
                 let until = deadline.unwrap_or_else(|| Instant::now() + CALL_TIMEOUT);

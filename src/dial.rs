@@ -20,6 +20,7 @@ use crate::calls::Calls;
 /// Opens one message to a cell. The error is a text for the guest.
 pub(crate) async fn dial(net: &Net, calls: &Calls, runtime: &Handle, dial: Dial) -> Result<Dialled, String> {
     let until = dial.deadline.map(|deadline| Instant::now() + deadline);
+    let until = dial.cause.as_ref().map_or(until, |cause| cause.within(until));
     let (request, read_request) = pipe::pipe(pipe::CAPACITY);
     let (write_reply, reply) = pipe::pipe(pipe::CAPACITY);
     let kind = task::Kind::owned("dial", dial.from);
@@ -30,9 +31,7 @@ pub(crate) async fn dial(net: &Net, calls: &Calls, runtime: &Handle, dial: Dial)
     };
     let outcome: Task<Outcome> = if peer == own {
         let calls = calls.clone();
-        task::spawn(runtime, kind, async move {
-            calls.ask(own, dial.from, &dial.name, until, read_request, write_reply).await
-        })
+        task::spawn(runtime, kind, async move { calls.ask(own, &dial, until, read_request, write_reply).await })
     } else {
         let addrs = addrs(dial.addrs)?;
         let opening = net.open(peer, addrs, Protocol::Call);
@@ -42,8 +41,8 @@ pub(crate) async fn dial(net: &Net, calls: &Calls, runtime: &Handle, dial: Dial)
         };
         let stream = stream.map_err(|error| chain(&error))?;
         let remaining = until.map(|until| until.saturating_duration_since(Instant::now()));
-        let header =
-            Header { target: Target::Name(dial.name), remaining, trace: rand::random(), message: rand::random() };
+        let trace = dial.cause.map_or_else(rand::random, |cause| cause.trace);
+        let header = Header { target: Target::Name(dial.name), remaining, trace, message: rand::random() };
         task::spawn(runtime, kind, carry(stream, header, read_request, write_reply))
     };
     Ok(Dialled { request, reply, outcome })

@@ -6,15 +6,16 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use thiserror::Error;
 use tokio::{runtime, sync::Notify};
-use ww_cell::{Cell, Directory, Files, Mode, Runtime, Stdio};
+use ww_cell::{Cell, Directory, Files, Runtime, Stdio};
 use ww_core::{
     Limits, Name, Platform,
     limits::{DEFAULT_DEADLINE, DEFAULT_INSTANCES, DEFAULT_MEMORY, Exceeds},
     platform,
     registry::Registry,
+    supervisor::Restart,
     task::Task,
 };
-use ww_executor::{Executor, Owner, Process, Serving, SpawnError, Spec};
+use ww_executor::{Executor, Owner, Process, Serving, SpawnError, Spec, Work};
 use ww_image::{Image, LoadError, Loader, LoaderConfig};
 use ww_net::{AcceptError, Audience, Identity, Net, identity};
 use ww_rpc::{StopNode, Vats};
@@ -191,16 +192,22 @@ impl Node {
         Ok(self.executor.spawn(Owner::Node, spec, serving).await?)
     }
 
-    /// Starts an image's own cell under a supervisor that never gives up: it serves messages until it ends for good, as its
-    /// image says, or the node stops.
+    /// Starts an image's own cell under a supervisor that never gives up: it is started again until it ends for good, as
+    /// its image says, or the node stops. If the image says nothing, one that serves messages always is, and one whose
+    /// `main` runs never.
     ///
     /// # Errors
     ///
-    /// As [`Node::serve`].
-    pub async fn supervise(&self, image: Image, boot: Boot, serving: Serving) -> Result<Supervised, BootError> {
-        let restart = image.manifest.cell.restart;
-        let spec = self.spec(image, boot, Some(DEFAULT_DEADLINE))?;
-        Ok(Supervised::start(&self.executor, spec, serving, restart).await?)
+    /// As [`Node::boot`] and [`Node::serve`].
+    pub async fn supervise(&self, image: Image, boot: Boot, work: impl Into<Work>) -> Result<Supervised, BootError> {
+        let work = work.into();
+        let (deadline, restart) = match &work {
+            Work::Serve(_) => (Some(DEFAULT_DEADLINE), Restart::Permanent),
+            Work::Main(_) => (None, Restart::Temporary),
+        };
+        let restart = image.manifest.cell.restart.unwrap_or(restart);
+        let spec = self.spec(image, boot, deadline)?;
+        Ok(Supervised::start(&self.executor, spec, work, restart).await?)
     }
 
     /// Accepts messages of peers for a cell under a name: raw streams on `/ww/0.1.0/<name>` and calls on
@@ -213,12 +220,8 @@ impl Node {
     ///
     /// Where the name is taken, or as many are published as may be.
     pub fn publish(&self, name: Name, cell: &Cell, audience: Audience) -> Result<Published, AcceptError> {
-        let at_once = match cell.mode() {
-            Some(Mode::Sync) => usize::try_from(cell.limits().instances).unwrap_or(usize::MAX),
-            Some(Mode::Async) | None => 1,
-        };
         let slot = cell.slot().clone();
-        let (gate, patience) = (Gate::new(at_once), self.config.peer_timeout);
+        let (gate, patience) = (Gate::new(cell.at_once()), self.config.peer_timeout);
         let callee = Callee { slot, gate, audience, patience, deadline: cell.limits().deadline };
         Published::start(&self.net, &self.calls, name, callee, self.platform.runtime())
     }

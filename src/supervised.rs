@@ -1,17 +1,18 @@
-//! The cell of an image that serves messages, under a supervisor that never gives up.
+//! The cell of an image under a supervisor that never gives up.
 //!
-//! Whatever ends the cell may have come from a peer, so that no number of ends may be too many. What limits restarts is
-//! the backoff, and what limits a peer is that [it is kept out](crate::gate) after its message has ended the cell.
+//! Whatever ends a cell that serves messages may have come from a peer, so that no number of ends may be too many. What
+//! limits restarts is the backoff, and what limits a peer is that [it is kept out](crate::gate) after its message has ended
+//! the cell. A program on the terminal that wants to be started again gets the same: its image knows when it is done.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use ww_cell::{Cell, Slot};
+use ww_cell::{Cell, Directory, Slot, cell::Refusal};
 use ww_core::{
-    exit,
-    supervisor::{AutoShutdown, Backoff, InvalidSpec, MAX_INTENSITY, Restart},
+    exit::{self, Reason},
+    supervisor::{AutoShutdown, Backoff, ChildId, MAX_INTENSITY, Restart},
 };
 use ww_executor::{
-    Child, ChildStatus, Executor, Owner, Serving, SpawnError, Spec, Supervision, SupervisorHandle, cell,
+    Blueprint, CellBlueprint, ChildSpec, Executor, Owner, SpawnError, Spec, Supervision, SupervisorHandle, Work,
 };
 
 /// How long a cell that ended waits for its restart: short at first, so that one bad message is hardly noticed, and never
@@ -29,6 +30,7 @@ const ID: &str = "image";
 pub struct Supervised {
     supervisor: SupervisorHandle,
     cell: Cell,
+    directory: Directory,
 }
 
 impl Supervised {
@@ -36,29 +38,46 @@ impl Supervised {
     pub(crate) async fn start(
         executor: &Executor,
         spec: Spec,
-        serving: Serving,
+        work: Work,
         restart: Restart,
     ) -> Result<Self, SpawnError> {
         // Before there is a supervisor, so that what is wrong with the program is told as it is.
         let limits = spec.limits.clone().unwrap_or_default();
         let program = executor.load(spec.wasm.clone(), &limits).await?;
-        serving.mode.check(program.exports()).map_err(ww_cell::cell::Refusal::from)?;
+        match &work {
+            Work::Serve(serving) => serving.mode.check(program.exports()).map_err(Refusal::from)?,
+            Work::Main(_) if !program.exports().run => return Err(SpawnError::NoMain(program.exports())),
+            Work::Main(_) => {}
+        }
         let spec = Spec { program: Some(program), ..spec };
-        let invalid = |why: InvalidSpec| SpawnError::NotStarted(exit::Reason::start_failed(why));
-        let mut child = cell(ID, spec, serving).map_err(invalid)?.restart(restart).backoff(BACKOFF);
+        let directory = executor.directory().clone();
+        // Known before anything starts: it may have ended for good as soon as it has started.
+        let slot = work.new_slot(&directory, &limits);
+        let started = Self::supervise(executor, spec, work, restart, slot.clone()).await;
+        let supervisor = started.inspect_err(|error| directory.remove_slot(&slot, &Reason::start_failed(error)))?;
+        match slot.occupant().and_then(|id| directory.cell_or_ended(id)) {
+            Some(cell) => Ok(Self { supervisor, cell, directory }),
+            None => Err(SpawnError::NotStarted(Reason::start_failed("it ended as soon as it had started"))),
+        }
+    }
+
+    async fn supervise(
+        executor: &Executor,
+        spec: Spec,
+        work: Work,
+        restart: Restart,
+        slot: Slot,
+    ) -> Result<SupervisorHandle, SpawnError> {
+        let id = ChildId::new(ID).map_err(|why| SpawnError::NotStarted(Reason::start_failed(why)))?;
+        let cell = Blueprint::Cell(Arc::new(CellBlueprint { spec, work, slot: Some(slot) }));
+        let mut child = ChildSpec::worker(id, cell).restart(restart).backoff(BACKOFF);
         let mut supervision = Supervision::one_for_one().intensity(MAX_INTENSITY, PERIOD);
         if restart != Restart::Permanent {
             // Nothing is left to supervise when it has ended for good.
             child = child.significant();
             supervision = supervision.auto_shutdown(AutoShutdown::AnySignificant);
         }
-        let supervisor = executor.supervisor(Owner::Node, supervision.child(child)).await?;
-        let children = supervisor.which_children().await.map_err(|_| SpawnError::Stopped)?;
-        match children.into_iter().next().map(|child| child.status) {
-            Some(ChildStatus::Running(Child::Cell(process))) => Ok(Self { cell: process.cell().clone(), supervisor }),
-            // It has ended since.
-            _ => Err(SpawnError::NotStarted(exit::Reason::start_failed("it ended as soon as it had started"))),
-        }
+        executor.supervisor(Owner::Node, supervision.child(child)).await
     }
 
     /// The incarnation that was started first.
@@ -79,6 +98,20 @@ impl Supervised {
     /// Learns of the end for good: why the last incarnation ended.
     pub fn exit(&self) -> &exit::Watch {
         self.slot().exit()
+    }
+
+    /// Lets the incarnation that lives end by itself, and starts no other. Cancel safe: it is started again then.
+    pub async fn finish(&self) -> Reason {
+        if let Some(cell) = self.slot().occupant().and_then(|id| self.directory.cell(id)) {
+            cell.exit().wait().await;
+        }
+        self.shut_down().await
+    }
+
+    /// Ends it for good, with `shutdown` if it still runs, and waits for the end. Cancel safe.
+    pub async fn shut_down(&self) -> Reason {
+        self.supervisor.stop().await;
+        self.exit().wait().await
     }
 }
 

@@ -30,7 +30,8 @@ pub fn pipes() -> (Stdio, Ends) {
     let (stdin, guest_stdin) = pipe::pipe(pipe::CAPACITY);
     let (guest_stdout, stdout) = pipe::pipe(pipe::CAPACITY);
     let (guest_stderr, stderr) = pipe::pipe(pipe::CAPACITY);
-    let stdio = Stdio { stdin: guest_stdin, stdout: guest_stdout, stderr: Stderr::Pipe(guest_stderr) };
+    let stdio =
+        Stdio { stdin: guest_stdin.into(), stdout: guest_stdout.into(), stderr: Stderr::Pipe(guest_stderr.into()) };
     (stdio, Ends { stdin, stdout, stderr })
 }
 

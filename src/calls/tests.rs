@@ -1,7 +1,7 @@
 //! Messages of the node's own cells.
 
 use ww_cell::{Cell, Class, Config, Mode, Runtime, Spec, Stderr, Stop, tail};
-use ww_core::exit;
+use ww_core::{CellId, exit};
 
 use super::*;
 
@@ -47,10 +47,14 @@ async fn world_of(mode: Mode, audience: Audience) -> World {
 }
 
 impl World {
+    fn dial(&self, from: CellId) -> Dial {
+        Dial { from, peer_id: Vec::new(), addrs: Vec::new(), name: self.name.clone(), deadline: None, cause: None }
+    }
+
     async fn ask(&self, from: CellId, body: &'static [u8]) -> (Outcome, Result<Vec<u8>, ()>) {
         let (reply, read_reply) = pipe::pipe(pipe::CAPACITY);
         let request = pipe::Reader::whole(body.into());
-        let outcome = self.calls.ask(self.own, from, &self.name, None, request, reply).await;
+        let outcome = self.calls.ask(self.own, &self.dial(from), None, request, reply).await;
         let mut all = Vec::new();
         loop {
             match read_reply.read(usize::MAX).await {
@@ -95,7 +99,7 @@ async fn one_message_too_many_is_refused_and_a_silent_sender_is_not_waited_for()
     drop(inside);
     let (_silent, request) = pipe::pipe(pipe::CAPACITY);
     let (reply, _) = pipe::pipe(pipe::CAPACITY);
-    let outcome = world.calls.ask(world.own, OTHER, &world.name, None, request, reply).await;
+    let outcome = world.calls.ask(world.own, &world.dial(OTHER), None, request, reply).await;
     assert!(is_refused(&(outcome, Err(())), "timeout"));
     assert_eq!(world.ask(OTHER, b"next").await, (Outcome::Ok, Ok(b"next".to_vec())));
 }

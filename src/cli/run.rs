@@ -4,7 +4,11 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use tokio::{runtime::Handle, time::timeout};
 use ww_cell::Mode;
-use ww_core::{Name, exit::Reason};
+use ww_core::{
+    Name,
+    exit::{self, Reason},
+    supervisor::Restart,
+};
 use ww_executor::SpawnError;
 use ww_image::{Loader, LoaderConfig};
 use ww_net::{Multiaddr, PeerId};
@@ -23,7 +27,7 @@ use crate::{
 /// An image is a directory with the program at bin/main.wasm, a WebAssembly component or a core WASI preview 1
 /// module, and settings of its cell at etc/ww.toml if it has any. The program's main runs once, with this
 /// terminal as its standard streams; when it ends, everything that it started ends, and its exit code is the
-/// exit code of this command. With --publish or --async it serves messages instead, until it ends or the node is
+/// exit code of this command. An image may say that it is started again (cell.restart). With --publish or --async it serves messages instead, until it ends or the node is
 /// told to stop.
 ///
 /// Exit codes besides the program's own: 64 wrong arguments, 66 the image cannot be loaded, 69 the port is
@@ -117,7 +121,7 @@ pub(super) async fn run(args: Args, runtime: &Handle) -> Result<u8, Failure> {
         code = signals.next() => Ok(Booted::Stopped(code)),
     };
     let code = match ended {
-        Ok(Booted::Running(name, process, terminal)) => supervise(&mut signals, drain, &name, process, terminal).await,
+        Ok(Booted::Running(name, job, terminal)) => supervise(&mut signals, drain, &name, job, terminal).await,
         Ok(Booted::Serving(name, cell, published)) => Ok(serve(&mut signals, drain, &name, cell, published).await),
         Ok(Booted::Stopped(code)) => Ok(code),
         Err(failure) => Err(failure),
@@ -133,9 +137,40 @@ pub(super) async fn run(args: Args, runtime: &Handle) -> Result<u8, Failure> {
 }
 
 enum Booted {
-    Running(String, Process, Terminal),
+    Running(String, Job, Terminal),
     Serving(String, Supervised, Option<Published>),
     Stopped(u8),
+}
+
+/// A program on the terminal.
+enum Job {
+    Once(Process),
+    /// Its image wants it to be started again.
+    Again(Supervised),
+}
+
+impl Job {
+    fn exit(&self) -> &exit::Watch {
+        match self {
+            Self::Once(process) => process.exit(),
+            Self::Again(cell) => cell.exit(),
+        }
+    }
+
+    /// Waits until it ends by itself, and lets it not be started again.
+    async fn finish(&self) -> Reason {
+        match self {
+            Self::Once(process) => process.exit().wait().await,
+            Self::Again(cell) => cell.finish().await,
+        }
+    }
+
+    async fn shut_down(&self) -> Reason {
+        match self {
+            Self::Once(process) => process.shut_down().await,
+            Self::Again(cell) => cell.shut_down().await,
+        }
+    }
 }
 
 async fn boot(node: &Node, args: Args, runtime: &Handle) -> Result<Booted, Failure> {
@@ -159,9 +194,13 @@ async fn boot(node: &Node, args: Args, runtime: &Handle) -> Result<Booted, Failu
         return Ok(Booted::Serving(name.to_string(), cell, published));
     }
     let (stdio, ends) = terminal::pipes();
-    let process = node.boot(image, boot, stdio).await.map_err(|error| boot_failure(&args.image, &error))?;
+    let job = match cell.restart {
+        None | Some(Restart::Temporary) => node.boot(image, boot, stdio).await.map(Job::Once),
+        Some(_) => node.supervise(image, boot, stdio).await.map(Job::Again),
+    };
+    let job = job.map_err(|error| boot_failure(&args.image, &error))?;
     let terminal = Terminal::connect(ends, runtime).map_err(|error| Failure::new(code::HOST, &error))?;
-    Ok(Booted::Running(name.to_string(), process, terminal))
+    Ok(Booted::Running(name.to_string(), job, terminal))
 }
 
 /// Waits for the end of the cell, or for a signal: then it may go on for a while, without input, before it is shut
@@ -170,19 +209,19 @@ async fn supervise(
     signals: &mut Signals,
     drain: Duration,
     name: &str,
-    process: Process,
+    job: Job,
     terminal: Terminal,
 ) -> Result<u8, Failure> {
     let stopped = tokio::select! {
-        _ = process.exit().wait() => None,
+        _ = job.exit().wait() => None,
         code = signals.next() => {
             tracing::info!("stopping: the cell may finish within {drain:?}; another signal ends it at once");
             terminal.close_input();
             tokio::select! {
-                ended = timeout(drain, process.exit().wait()) => {
+                ended = timeout(drain, job.finish()) => {
                     if ended.is_err() {
                         tracing::warn!("the cell did not finish in time: it is shut down");
-                        process.shut_down().await;
+                        job.shut_down().await;
                     }
                 }
                 _ = signals.next() => std::process::exit(code.into()),
@@ -206,7 +245,7 @@ async fn supervise(
     if let Some(code) = stopped {
         return Ok(code);
     }
-    let reason = process.exit().wait().await;
+    let reason = job.exit().wait().await;
     tell(name, &reason);
     Ok(reason.code())
 }

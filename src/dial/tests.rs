@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::{io::WriteHalf, time::timeout};
+use ww_cell::{Cause, message::Chain};
 use ww_core::{CellId, Name, Platform, exit::Reason as Exit};
 use ww_net::{
     Config, Identity, Incoming,
@@ -19,6 +20,7 @@ struct World {
     net: Net,
     peer: Net,
     incoming: Incoming,
+    cause: Option<Cause>,
 }
 
 async fn world() -> World {
@@ -27,14 +29,15 @@ async fn world() -> World {
     let peer = Net::start(listening, Identity::ephemeral(), &platform.arbiter()).await.expect("a network");
     let net = Net::start(Config::default(), Identity::ephemeral(), &platform.arbiter()).await.expect("a network");
     let incoming = peer.accept(Protocol::Call).expect("nobody accepts calls");
-    World { _platform: platform, net, peer, incoming }
+    World { _platform: platform, net, peer, incoming, cause: None }
 }
 
 impl World {
     async fn try_dial(&self, to: PeerId, deadline: Option<Duration>) -> Result<Dialled, String> {
         let addrs = self.peer.addrs().await.iter().map(Multiaddr::to_vec).collect();
         let (from, peer_id) = (CellId::new(7), to.to_bytes());
-        let asked = Dial { from, peer_id, addrs, name: Name::new("echo").expect("a name"), deadline };
+        let (name, cause) = (Name::new("echo").expect("a name"), self.cause.clone());
+        let asked = Dial { from, peer_id, addrs, name, deadline, cause };
         dial(&self.net, &Calls::default(), &Handle::current(), asked).await
     }
 
@@ -130,6 +133,19 @@ async fn a_message_that_is_given_up_is_not_taken_for_a_whole_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_header_carries_the_trace_and_the_rest_of_the_deadline_of_what_the_sender_handles() {
+    let mut world = world().await;
+    let left = Duration::from_secs(5);
+    world.cause = Some(Cause { trace: 4711, deadline: Some(Instant::now() + left), chain: Chain::default() });
+    for (own, most) in [(None, left), (Some(PATIENCE), left), (Some(left / 5), left / 5)] {
+        let (_dialled, accepted) = world.dial(own).await;
+        assert_eq!(accepted.header.trace, 4711);
+        let remaining = accepted.header.remaining.expect("a deadline");
+        assert!(remaining <= most && remaining > most / 5, "{remaining:?} of {most:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_dialled_says_why() {
     let world = world().await;
     let error = world.try_dial(PeerId::random(), None).await.expect_err("another peer is there");
@@ -140,6 +156,7 @@ async fn what_cannot_be_dialled_says_why() {
         addrs: Vec::new(),
         name: Name::new("echo").expect("a name"),
         deadline: None,
+        cause: None,
     };
     let dial = async |asked: &Dial| dial(&world.net, &Calls::default(), &Handle::current(), asked.clone()).await;
     let error = dial(&asked).await.expect_err("no peer id");

@@ -82,8 +82,8 @@ async fn a_guest_reaches_the_cells_of_its_own_node_by_name_without_a_stream() {
         let image = node.load(example("echo").to_str().expect("UTF-8")).await.expect("an image");
         let (stdin, guest_stdin) = pipe::pipe(pipe::CAPACITY);
         let (guest_stdout, stdout) = pipe::pipe(pipe::CAPACITY);
-        let stderr = Stderr::Pipe(pipe::Writer::discarding());
-        let stdio = Stdio { stdin: guest_stdin, stdout: guest_stdout, stderr };
+        let stderr = Stderr::Pipe(pipe::Writer::discarding().into());
+        let stdio = Stdio { stdin: guest_stdin.into(), stdout: guest_stdout.into(), stderr };
         let boot = Boot { args: vec![to.to_owned()], ..Boot::default() };
         let client = node.boot(image, boot, stdio).await.expect("a cell");
         stdin.write_all(b"count\n").await.expect("open");

@@ -10,7 +10,7 @@ use crate::{
 /// Calls a macro with every guest program.
 macro_rules! for_each_guest {
     ($do:ident) => {
-        $do! { actor bad_import caller child_echo echo exits neighbour pid0 preview1 shell tree }
+        $do! { actor bad_import caller child_echo echo exits mirror mite neighbour pid0 preview1 relay shell tree }
     };
 }
 
@@ -127,6 +127,7 @@ fn caller() {
     ] {
         Ww::run(&image).guest_args(args).end().expect(0, output);
     }
+    Ww::run(&image).guest_args(&["echoes"]).stdin("2\n1\n").end().expect(0, "done\ndone\n");
     let ended = Ww::run(&image).guest_args(&["second-connection"]).end();
     ended.expect(134, "").expect_stderr(&["trap(host-call)", "this cell has used its one connection to the node"]);
 }
@@ -140,8 +141,25 @@ fn actor() {
 }
 
 #[test]
+fn mirror() {
+    Ww::run(&Image::of("mirror")).stdin("itself").end().expect(0, "itself");
+}
+
+#[test]
+fn mite() {
+    let small = Image::of("mite").manifest("[limits]\nmemory = \"1MiB\"\n");
+    Ww::run(&small).stdin("itself").end().expect(0, "itself");
+}
+
+#[test]
 fn neighbour() {
     let ended = Ww::run(&Image::of("neighbour")).end();
+    ended.expect(126, "").expect_stderr(&["exports no main", "handle (wetware:cell/handler)"]);
+}
+
+#[test]
+fn relay() {
+    let ended = Ww::run(&Image::of("relay")).end();
     ended.expect(126, "").expect_stderr(&["exports no main", "handle (wetware:cell/handler)"]);
 }
 

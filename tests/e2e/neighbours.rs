@@ -15,22 +15,27 @@ use crate::{actors::node, image::in_repository};
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-async fn soon<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     timeout(PATIENCE, future).await.expect("it takes far too long")
 }
 
-fn name(name: &str) -> Name {
+pub(crate) fn name(name: &str) -> Name {
     Name::new(name).expect("a name")
 }
 
 /// Everything that `wetware:cell` offers, and nothing else.
-fn actor() -> Grants {
+pub(crate) fn actor() -> Grants {
     let Grants { mail, identity, registry, process, log, .. } = Grants::all();
     Grants { mail, identity, registry, process, log, ..Grants::none() }
 }
 
 /// Starts the guest `neighbour` in async mode under a name.
-async fn start(node: &Node, called: &str, grants: Grants, change: impl FnOnce(&mut Spec, &mut Serving)) -> Process {
+pub(crate) async fn start(
+    node: &Node,
+    called: &str,
+    grants: Grants,
+    change: impl FnOnce(&mut Spec, &mut Serving),
+) -> Process {
     let wasm = std::fs::read(in_repository("guests/target/wasm32-wasip2/release/neighbour.wasm"));
     let wasm = wasm.expect("make test-guests has built the guest");
     let mut spec = Spec { name: called.into(), names: vec![name(called)], grants, ..Spec::new(wasm) };
@@ -39,21 +44,21 @@ async fn start(node: &Node, called: &str, grants: Grants, change: impl FnOnce(&m
     soon(node.executor().spawn(Owner::Node, spec, serving)).await.expect("the guest serves async mode")
 }
 
-async fn neighbour(node: &Node, called: &str) -> Process {
+pub(crate) async fn neighbour(node: &Node, called: &str) -> Process {
     start(node, called, actor(), |_, _| {}).await
 }
 
-async fn ask(cell: &Process, message: impl Into<String>) -> Result<String, Failure> {
+pub(crate) async fn ask(cell: &Process, message: impl Into<String>) -> Result<String, Failure> {
     ask_as(cell, cell.cell().envelope(None), message).await
 }
 
-async fn ask_as(cell: &Process, envelope: Envelope, message: impl Into<String>) -> Result<String, Failure> {
+pub(crate) async fn ask_as(cell: &Process, envelope: Envelope, message: impl Into<String>) -> Result<String, Failure> {
     let reply = soon(cell.cell().ask(envelope, message.into())).await?;
     Ok(String::from_utf8(reply.into()).expect("the guest replies in UTF-8"))
 }
 
 /// What the guest was told, as an error of its own.
-fn told(error: &str) -> Result<String, Failure> {
+pub(crate) fn told(error: &str) -> Result<String, Failure> {
     Err(Failure::Guest(error.into()))
 }
 

@@ -181,6 +181,14 @@ impl Cell {
         self.0.mode
     }
 
+    /// Messages that it serves at the same time.
+    pub fn at_once(&self) -> usize {
+        match self.0.mode {
+            Some(Mode::Sync) => usize::try_from(self.0.limits.instances).unwrap_or(usize::MAX),
+            Some(Mode::Async) | None => 1,
+        }
+    }
+
     /// What it may use.
     pub fn limits(&self) -> &Limits {
         &self.0.limits
@@ -224,6 +232,11 @@ impl Cell {
             _ = serves.wait_for(|serves| *serves) => Ok(()),
             reason = self.0.exit.wait() => Err(reason),
         }
+    }
+
+    /// Whether its instance has been there: it may have ended since.
+    pub fn has_served(&self) -> bool {
+        *self.0.serves.borrow()
     }
 
     /// Its instance is there, or instances can be had: from now on it serves the mailbox of its slot.

@@ -1,8 +1,9 @@
 //! The cells of a node: who lives where, under which names, linked to whom.
 //!
-//! It holds what lives. A cell enters it when it starts and leaves it when it ends; then the news travels in this order:
-//! whoever waits for an answer of the cell, its names, its monitors and links. Supervisors and whoever waits for the end
-//! come after that, and learn of it elsewhere. The last that ended can still be asked for why, and for what they reported.
+//! It holds what lives, cells and [native actors](crate::native). A cell enters it when it starts and leaves it when it
+//! ends; then the news travels in this order: whoever waits for an answer of the cell, its names, its monitors and links.
+//! Supervisors and whoever waits for the end come after that, and learn of it elsewhere. The last that ended can still be
+//! asked for why, and for what they reported.
 //!
 //! Bounded by the cells that run, which their owners' limits bound, by [`KEPT_ENDED`] and by the registry's own bounds.
 //! Usable from any thread; the lock around links is held for moments, and carries their effects out in order.
@@ -18,12 +19,14 @@ use ww_core::{
     events::{Event, Events},
     exit::Reason,
     id::{CellIds, SlotIds},
-    links::{self, Exit, Links, Monitor},
+    links::Links,
     mailbox::Overflow,
     registry::{self, Owner, Registry},
 };
 
-use crate::{cell::Cell, slot::Slot};
+use crate::{cell::Cell, native::Lane, slot::Slot};
+
+mod signals;
 
 /// Cells that have ended and can still be asked about: as many as one looks back at, and at most 4 MiB of what they
 /// reported.
@@ -42,6 +45,8 @@ struct Inner {
     ended: Mutex<VecDeque<Cell>>,
     slots: DashMap<SlotId, Slot>,
     names: Registry,
+    /// Rust actors, which are no cells.
+    natives: DashMap<CellId, Lane>,
     links: Mutex<Links>,
     events: Events,
 }
@@ -150,10 +155,7 @@ impl Directory {
             self.remove_slot(cell.slot(), reason);
         }
         self.release(Owner::Cell(cell.id()));
-        let mut links = self.links();
-        let effects = links.ended(cell.id(), reason);
-        self.carry_out(effects);
-        drop(links);
+        self.tell_of_end(cell.id(), reason);
         self.0.events.publish(Event::Exited { slot: cell.slot().id(), cell: cell.id(), reason: reason.clone() });
     }
 
@@ -179,77 +181,6 @@ impl Directory {
         Ok(())
     }
 
-    /// Links two cells: see [`Links::link`].
-    ///
-    /// # Errors
-    ///
-    /// Where one of them has too many links, or who asks has ended.
-    pub fn link(&self, a: CellId, b: CellId) -> Result<(), links::Refused> {
-        let mut links = self.links();
-        let effects = links.link(a, b)?;
-        self.carry_out(effects);
-        Ok(())
-    }
-
-    /// Takes a link back.
-    pub fn unlink(&self, a: CellId, b: CellId) {
-        self.links().unlink(a, b);
-    }
-
-    /// Monitors a cell on behalf of another: see [`Links::monitor`].
-    ///
-    /// # Errors
-    ///
-    /// Where the watcher has too many monitors, or has ended.
-    pub fn monitor(&self, watcher: CellId, target: CellId) -> Result<Monitor, links::Refused> {
-        let mut links = self.links();
-        let (monitor, effects) = links.monitor(watcher, target)?;
-        self.carry_out(effects);
-        Ok(monitor)
-    }
-
-    /// Takes a monitor back. Whether it was there.
-    pub fn demonitor(&self, watcher: CellId, monitor: Monitor) -> bool {
-        self.links().demonitor(watcher, monitor)
-    }
-
-    /// Says whether a cell traps exits. Whether it did before.
-    pub fn trap_exits(&self, cell: CellId, on: bool) -> bool {
-        self.links().trap_exits(cell, on)
-    }
-
-    /// Sends an exit signal. Whether there was room for it: a cell that traps exits and does not read them is not
-    /// filled.
-    pub fn exit(&self, from: CellId, to: CellId, exit: Exit) -> bool {
-        if exit != Exit::Kill && self.0.cells.get(&to).is_some_and(|cell| !cell.signals().has_room()) {
-            return false;
-        }
-        let mut links = self.links();
-        let effect = links.exit(from, to, exit);
-        self.carry_out(effect);
-        true
-    }
-
-    /// Carries effects out in order, while the links are locked: none of them waits.
-    fn carry_out(&self, effects: impl IntoIterator<Item = links::Effect>) {
-        for effect in effects {
-            match effect {
-                links::Effect::Deliver { to, signal } => {
-                    if let Some(cell) = self.0.cells.get(&to) {
-                        cell.signals().push(signal);
-                    }
-                }
-                links::Effect::TakeDown { cell, reason } => {
-                    if let Some(cell) = self.0.cells.get(&cell) {
-                        cell.stop(reason);
-                    }
-                }
-                // Told in `ended` and by who runs the cell, in this same order.
-                _ => {}
-            }
-        }
-    }
-
     fn release(&self, owner: Owner) {
         for name in self.0.names.close(owner) {
             self.0.events.publish(Event::Unregistered { name });
@@ -259,10 +190,5 @@ impl Directory {
     fn last_ended(&self) -> MutexGuard<'_, VecDeque<Cell>> {
         // Nothing panics while the lock is held.
         self.0.ended.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn links(&self) -> MutexGuard<'_, Links> {
-        // Nothing panics while the lock is held.
-        self.0.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -58,6 +58,10 @@ const STANDARD_KEEP_RESIDENT: usize = 2 << 20;
 /// The same for the small class, whose instances touch a few pages only.
 const SMALL_KEEP_RESIDENT: usize = 64 << 10;
 
+/// The same for the tables of a finished instance, in bytes: those of a program in Rust fit. Giving them back costs a system
+/// call each, and makes the other cores flush their address translations.
+const TABLE_KEEP_RESIDENT: usize = 16 << 10;
+
 /// A size class of linear memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
@@ -159,6 +163,7 @@ fn config(class: Class, debug: bool, cells: usize) -> wasmtime::Config {
         .max_tables_per_component(TABLES_PER_CELL)
         .max_memories_per_component(MEMORIES_PER_CELL)
         .table_elements(TABLE_ELEMENTS)
+        .table_keep_resident(TABLE_KEEP_RESIDENT)
         .pagemap_scan(Enabled::Auto);
     match class {
         Class::Small => {

@@ -94,7 +94,7 @@ pub(crate) fn next_id() -> CellId {
 pub(crate) fn stdio() -> (Stdio, pipe::Writer, pipe::Reader) {
     let (stdin, guest_stdin) = pipe::pipe(pipe::CAPACITY);
     let (guest_stdout, stdout) = pipe::pipe(pipe::CAPACITY);
-    (Stdio { stdin: guest_stdin, stdout: guest_stdout, stderr: stderr() }, stdin, stdout)
+    (Stdio { stdin: guest_stdin.into(), stdout: guest_stdout.into(), stderr: stderr() }, stdin, stdout)
 }
 
 /// A standard error that goes to the log.

@@ -8,9 +8,10 @@ use ww_core::{exit::Reason, task};
 
 use crate::{
     cell::{Cell, Spec},
-    incarnation::Stop,
+    incarnation::{Start, Stop},
     lanes::{Lanes, Next},
     message::{Body, Current, Failure, Message, collect},
+    own::Own,
     patience::Patience,
     pipe,
     program::Program,
@@ -18,51 +19,80 @@ use crate::{
     stdio::{Input, Output},
 };
 
+/// Servers of one cell that stay when there is nothing to do, so that the next messages find them.
+const KEPT: usize = 4;
+
+/// The tasks that serve one cell, each with one message at a time. As many as are busy at once, up to the cell's limit of
+/// instances; a message is served by the task that takes it, and not handed on.
+struct Servers {
+    runtime: Runtime,
+    program: Program,
+    own: Arc<Own>,
+    stderr: Output,
+    /// Ends the servers, and the instances that run by then.
+    stop: Stop,
+    places: Arc<Semaphore>,
+}
+
 impl Runtime {
     /// Serves a mailbox until the cell is stopped. Instances that run by then are stopped as well.
     pub(crate) async fn serve_fresh(&self, cell: &Cell, program: Program, spec: Spec, stderr: Output) -> Reason {
-        let stop = cell.stopping();
-        let lanes = Lanes { stop, signals: cell.signals(), mailbox: cell.serve() };
         let instances = spec.limits.instances.max(1);
-        let free = Arc::new(Semaphore::new(instances as usize));
-        let running = Stop::default();
+        let servers = Arc::new(Servers {
+            runtime: self.clone(),
+            program,
+            own: self.own(cell, spec),
+            stderr,
+            stop: Stop::default(),
+            places: Arc::new(Semaphore::new(instances as usize)),
+        });
+        cell.serve();
+        servers.add();
         let reason = loop {
-            let permit = tokio::select! {
+            tokio::select! {
                 biased;
-                reason = stop.requested() => break reason,
-                permit = Arc::clone(&free).acquire_owned() => permit,
-            };
-            let message = match lanes.next().await {
-                Ok(Next::Message(message)) => message,
+                reason = cell.stopping().requested() => break reason,
                 // Nobody is there to be told: no instance outlives its message, so that none can trap exits or monitor.
-                Ok(Next::Signal(_)) => continue,
-                Err(reason) => break reason,
-            };
-            let (runtime, cell, program, spec) = (self.clone(), cell.clone(), program.clone(), spec.clone());
-            let (stderr, running) = (stderr.clone(), running.clone());
-            // Ends with its `main`, its limits, or the cell's stop.
-            drop(task::spawn(&self.handle, task::Kind::detached("instance", cell.id()), async move {
-                runtime.serve_once(&cell, program, spec, stderr, message, running).await;
-                drop(permit);
-            }));
+                _ = cell.signals().next() => {}
+            }
         };
-        running.request(reason.clone());
-        // All permits: no instance runs any more.
-        if free.acquire_many(instances).await.is_err() {
+        servers.stop.request(reason.clone());
+        // All places: no instance runs any more.
+        if servers.places.acquire_many(instances).await.is_err() {
             tracing::error!(cell = %cell.id(), "the instances of a cell were lost");
         }
         reason
     }
+}
 
-    async fn serve_once(
-        &self,
-        cell: &Cell,
-        program: Program,
-        spec: Spec,
-        stderr: Output,
-        message: Message,
-        stop: Stop,
-    ) {
+impl Servers {
+    /// Starts one more, if there may be one more.
+    fn add(self: &Arc<Self>) {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
+        let (servers, kind) = (Arc::clone(self), task::Kind::detached("instance", self.own.id()));
+        // Ends with the cell's stop, or when there are others.
+        drop(task::spawn(&self.runtime.handle, kind.clone(), async move {
+            servers.serve(&kind).await;
+            drop(place);
+        }));
+    }
+
+    async fn serve(self: &Arc<Self>, kind: &task::Kind) {
+        let mailbox = self.own.cell.slot().messages();
+        let lanes = Lanes { stop: &self.stop, signals: None, mailbox };
+        while let Ok(Next::Message(message)) = lanes.next().await {
+            if mailbox.readers() == 0 {
+                self.add();
+            }
+            // A fault of the node's own is the loss of that message, whose sender learns it, and not of the server.
+            let _ = task::catch(kind.clone(), self.serve_once(message)).await;
+            if mailbox.readers() >= KEPT && mailbox.depth() == 0 {
+                return;
+            }
+        }
+    }
+
+    async fn serve_once(&self, message: Message) {
         let (envelope, body, done) = message.begin();
         let (stdin, stdout, whole) = match body {
             Body::Stream { request, reply } => (request, reply, None),
@@ -73,11 +103,12 @@ impl Runtime {
         };
         let patience = Patience::default();
         let stdout = Output::for_reply(stdout, patience.clone());
-        let stdio = (Input::patient(stdin, patience.clone()), stdout.clone(), stderr);
+        let stdio = (Input::patient(stdin, patience.clone()), stdout.clone(), self.stderr.clone());
         let message = envelope.id;
-        let start = self.start_of(cell, spec, stdio, Some(Current { envelope, signal: None }));
+        let cell = &self.own.cell;
+        let start = Start { own: Arc::clone(&self.own), stdio, current: Some(Current { envelope, signal: None }) };
         let running = async {
-            let reason = self.main(program, start, stop, Some(&patience)).await;
+            let reason = self.runtime.main(&self.program, start, &self.stop, Some(&patience)).await;
             let answer = match &reason {
                 Reason::Normal => Ok(Bytes::new()),
                 Reason::Killed | Reason::Shutdown => Err(Failure::Ended(reason.clone())),

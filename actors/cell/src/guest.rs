@@ -6,8 +6,8 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p1::WasiP1Ctx};
 
 use crate::{
+    handling::Handling,
     limiter::Limiter,
-    loader::Files,
     message::Current,
     own::Own,
     streams::{Connect, Handles},
@@ -18,12 +18,13 @@ pub(crate) struct Guest {
     pub(crate) own: Arc<Own>,
     /// What it is handling, if it handles messages.
     pub(crate) current: Option<Current>,
+    /// The same, for its vat, if it has connected.
+    pub(crate) handling: Option<Handling>,
     pub(crate) wasi: Wasi,
     pub(crate) limiter: Limiter,
     /// Starts the vat at the other end; taken by the first connection.
     pub(crate) connect: Option<Connect>,
     pub(crate) handles: Handles,
-    pub(crate) files: Option<Arc<dyn Files>>,
     /// Whole slices that it has computed for the message in progress.
     pub(crate) cpu_used: Duration,
 }
@@ -44,8 +45,18 @@ impl Guest {
 
     /// Each message has its own share of computing time.
     pub(crate) fn begin_message(&mut self, current: Current) {
+        if let Some(handling) = &self.handling {
+            handling.begin(self.own.cell.slot().id(), &current.envelope);
+        }
         self.current = Some(current);
         self.cpu_used = Duration::ZERO;
+    }
+
+    /// What it does from now on belongs to no message.
+    pub(crate) fn end_message(&mut self) {
+        if let Some(handling) = &self.handling {
+            handling.end();
+        }
     }
 
     pub(crate) fn table(&mut self) -> &mut ResourceTable {

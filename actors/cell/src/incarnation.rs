@@ -1,11 +1,14 @@
 //! One instance of a program, from its start to its exit reason.
 
 use std::{
+    future::{Future, poll_fn},
+    mem,
     pin::pin,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -16,12 +19,12 @@ use ww_core::exit::{Limit, Reason};
 
 use crate::{
     capacity::Places,
+    cell::Cell,
     core_module,
     engine::Sandbox,
     fault::{self, Stopped},
     guest::{Guest, Wasi},
     limiter::{Limiter, Reached},
-    loader::Files,
     message::Current,
     own::Own,
     patience::Patience,
@@ -29,7 +32,7 @@ use crate::{
     program::{Code, Program},
     runtime::Runtime,
     stdio::{Input, Output},
-    streams::{Connect, Handles},
+    streams::Handles,
 };
 
 /// Bytes that a guest may pass to the node in one call: more than any interface takes.
@@ -39,21 +42,11 @@ const HOST_CALL_BYTES: usize = 16 << 20;
 const MAX_HANDLES: usize = 10_000;
 
 /// With what one instance starts.
-pub(crate) struct Start<S = Streams> {
-    /// Whose it is, and what that one may do.
+pub(crate) struct Start {
+    /// Whose it is, and what it shares with the others of that one.
     pub(crate) own: Arc<Own>,
-    /// What the program sees as its own name, before its arguments.
-    pub(crate) name: String,
-    /// Arguments from the first one after the name.
-    pub(crate) args: Vec<String>,
-    /// The whole environment.
-    pub(crate) env: Vec<(String, String)>,
     /// Its standard streams.
-    pub(crate) stdio: S,
-    /// Serves its connection to the node; `None` if it has no node to talk to.
-    pub(crate) connect: Option<Connect>,
-    /// The files of its image; `None` if it may not read them.
-    pub(crate) files: Option<Arc<dyn Files>>,
+    pub(crate) stdio: Streams,
     /// The message that it is for, in sync mode.
     pub(crate) current: Option<Current>,
 }
@@ -113,7 +106,13 @@ impl Stop {
 
 impl Runtime {
     /// Runs `main` within the calling task. With a `patience`, its deadline waits for the peer of its streams.
-    pub(crate) async fn main(&self, program: Program, start: Start, stop: Stop, patience: Option<&Patience>) -> Reason {
+    pub(crate) async fn main(
+        &self,
+        program: &Program,
+        start: Start,
+        stop: &Stop,
+        patience: Option<&Patience>,
+    ) -> Reason {
         if !program.exports().run {
             return Reason::start_failed(format_args!(
                 "the program exports no main: expected wasi:cli/run or _start, found {}",
@@ -128,9 +127,12 @@ impl Runtime {
             Ok(place) => place,
             Err(places) => return no_place(places),
         };
+        if let Some(reason) = stop.reason() {
+            return reason.clone();
+        }
         let own = Arc::clone(&start.own);
         let deadline = own.cell.limits().deadline;
-        let mut store = match store(&sandbox, &program, start, stop.clone(), self.requeue.clone()) {
+        let mut store = match store(&sandbox, program, start, stop.clone(), self.requeue.clone()) {
             Ok(store) => store,
             Err(error) => return Reason::host_fault(format_args!("{error:#}")),
         };
@@ -140,15 +142,7 @@ impl Runtime {
                 None => expired(deadline).await,
             }
         };
-        let ended = {
-            let main = pin!(call_main(&program, &mut store));
-            tokio::select! {
-                biased;
-                reason = stop.requested() => Err(reason),
-                () = out_of_time => Err(Reason::Limit(Limit::Deadline)),
-                ended = own.meters().timed(self.ticks(), main) => Ok(ended),
-            }
-        };
+        let ended = self.turns(&own.cell, stop, out_of_time, call_main(program, &mut store)).await;
         // The guest's streams are closed with its store, before its end is news.
         stop.set_ending();
         drop(store);
@@ -157,6 +151,34 @@ impl Runtime {
             Ok(Ok(Ok(()))) => Reason::Normal,
             Ok(Ok(Err(()))) => Reason::Exit(1),
             Ok(Err(error)) => failed_start(&error),
+        }
+    }
+}
+
+impl Runtime {
+    /// Runs a guest until it has done what it was called for, it is out of time, or its stop is requested.
+    ///
+    /// Most calls are done in one turn, and need no timer. The deadline begins after that turn, a slice at the most.
+    pub(crate) async fn turns<T>(
+        &self,
+        cell: &Cell,
+        stop: &Stop,
+        out_of_time: impl Future<Output = ()>,
+        guest: impl Future<Output = T>,
+    ) -> Result<T, Reason> {
+        let mut guest = pin!(guest);
+        let mut turn = |cx: &mut Context<'_>| cell.meters().turn(self.ticks(), || guest.as_mut().poll(cx));
+        if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(turn(cx))).await {
+            return Ok(done);
+        }
+        // Whatever it waits for wakes this task: a guest that has yielded must not go on before its neighbours had theirs.
+        let mut had_its_turn = true;
+        let guest = poll_fn(|cx| if mem::take(&mut had_its_turn) { Poll::Pending } else { turn(cx) });
+        tokio::select! {
+            biased;
+            reason = stop.requested() => Err(reason),
+            () = out_of_time => Err(Reason::Limit(Limit::Deadline)),
+            done = guest => Ok(done),
         }
     }
 }
@@ -206,11 +228,11 @@ pub(crate) fn store(
     requeue: Requeue,
 ) -> wasmtime::Result<Store<Guest>> {
     let (stdin, stdout, stderr) = start.stdio;
-    let limits = start.own.cell.limits();
+    let spec = &start.own.spec;
     let mut wasi = WasiCtx::builder();
-    wasi.arg(&start.name)
-        .args(&start.args)
-        .envs(&start.env)
+    wasi.arg(&spec.name)
+        .args(&spec.args)
+        .envs(&spec.env)
         .stdin(stdin)
         .stdout(stdout)
         .stderr(stderr)
@@ -221,16 +243,16 @@ pub(crate) fn store(
         Code::Component { .. } => Wasi::P2(Box::new((wasi.build(), ResourceTable::new()))),
         Code::Module(_) => Wasi::P1(Box::new(wasi.build_p1())),
     };
-    let (memory, cpu_limit) = (limits.memory, limits.cpu);
-    let limiter = Limiter::new(memory, start.own.meters().clone());
+    let cpu_limit = spec.limits.cpu;
+    let limiter = Limiter::new(spec.limits.memory, start.own.meters().clone());
     let guest = Guest {
+        connect: spec.connect.clone(),
         own: start.own,
         current: start.current,
+        handling: None,
         wasi,
         limiter,
-        connect: start.connect,
         handles: Handles::default(),
-        files: start.files,
         cpu_used: Duration::ZERO,
     };
     let mut store = Store::new(&sandbox.engine, guest);

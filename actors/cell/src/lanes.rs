@@ -21,8 +21,9 @@ use crate::{
     message::{Failure, Message},
 };
 
-/// Signals that may wait when a cell sends one more: as many as links and monitors can bring about themselves.
-const MAX_SENT: usize = 4_096;
+/// Signals that may wait when a cell sends one more, or asks for one more itself: twice as many as links and monitors can
+/// bring about at once.
+pub(crate) const MAX_SENT: usize = 4_096;
 
 /// The signals that wait for one incarnation. Clones are the same.
 #[derive(Clone, Debug, Default)]
@@ -45,7 +46,8 @@ pub(crate) enum Next {
 #[derive(Clone, Copy)]
 pub(crate) struct Lanes<'a> {
     pub(crate) stop: &'a Stop,
-    pub(crate) signals: &'a Signals,
+    /// `None` for whom no signals are meant.
+    pub(crate) signals: Option<&'a Signals>,
     pub(crate) mailbox: &'a Mailbox<Message>,
 }
 
@@ -65,6 +67,11 @@ impl Signals {
     /// Whether a cell may send another one.
     pub(crate) fn has_room(&self) -> bool {
         self.lock().0.len() < MAX_SENT
+    }
+
+    /// The next signal. Cancel safe.
+    pub(crate) async fn next(&self) -> Signal {
+        poll_fn(|cx| self.poll_next(cx)).await
     }
 
     fn try_next(&self) -> Option<Signal> {
@@ -106,7 +113,7 @@ impl Lanes<'_> {
                 Some(next) => return Ok(next),
                 None => {
                     let arrived = poll_fn(|cx| {
-                        if let Poll::Ready(signal) = self.signals.poll_next(cx) {
+                        if let Some(Poll::Ready(signal)) = self.signals.map(|signals| signals.poll_next(cx)) {
                             return Poll::Ready(Next::Signal(signal));
                         }
                         self.mailbox.poll_receive(cx).map(Next::Message)
@@ -130,7 +137,7 @@ impl Lanes<'_> {
             if let Some(reason) = self.stop.reason() {
                 return Err(reason.clone());
             }
-            if let Some(signal) = self.signals.try_next() {
+            if let Some(signal) = self.signals.and_then(Signals::try_next) {
                 return Ok(Some(Next::Signal(signal)));
             }
             let Some(message) = self.mailbox.try_receive() else { return Ok(None) };
@@ -173,7 +180,7 @@ mod tests {
     #[tokio::test]
     async fn a_stop_comes_before_signals_and_those_before_messages() {
         let (stop, signals, mailbox) = (Stop::default(), Signals::default(), Mailbox::new(4, Overflow::Wait));
-        let lanes = Lanes { stop: &stop, signals: &signals, mailbox: &mailbox };
+        let lanes = Lanes { stop: &stop, signals: Some(&signals), mailbox: &mailbox };
         assert!(lanes.next().now_or_never().is_none(), "there is nothing to do");
         mailbox.send(message(Some(Duration::ZERO))).await.expect("there is room");
         mailbox.send(message(None)).await.expect("there is room");
@@ -193,7 +200,7 @@ mod tests {
     #[tokio::test]
     async fn a_signal_wakes_who_waits_for_a_message() {
         let (stop, signals, mailbox) = (Stop::default(), Signals::default(), Mailbox::new(4, Overflow::Wait));
-        let lanes = Lanes { stop: &stop, signals: &signals, mailbox: &mailbox };
+        let lanes = Lanes { stop: &stop, signals: Some(&signals), mailbox: &mailbox };
         let (next, ()) = futures::join!(lanes.next(), async { signals.push(signal(1)) });
         assert!(matches!(next, Ok(Next::Signal(_))));
         assert!(signals.has_room());

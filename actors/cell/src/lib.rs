@@ -10,11 +10,12 @@
 //! | `programs`, `disk` | compile once, keep in memory and on disk |
 //! | `program` | what a compiled program can do |
 //! | `slot`, `cell`, `message` | where a cell lives, the cell itself, and what is in its mailbox |
-//! | `directory`, `own` | who lives on the node, and what one instance knows of that |
+//! | `directory`, `native`, `own` | who lives on the node, Rust actors among them, and what one instance knows of that |
 //! | `spawn`, `lanes` | from a spec to a running cell and its end; what it does next |
 //! | `live`, `fresh` | async mode: one live instance; sync mode: a fresh instance per message |
 //! | `incarnation` | one instance from start to exit reason |
 //! | `core_module` | what a core module needs before its first call |
+//! | `handling` | what an instance handles, for its vat |
 //! | `guest`, `limiter`, `preemption`, `patience`, `meters` | what belongs to one instance, what it may use and has used, how it yields |
 //! | `stdio`, `pipe`, `tail`, `history`, `wakers` | its standard streams |
 //! | `streams`, `loader`, `actor` | the `wetware:*` interfaces it can import |
@@ -32,6 +33,7 @@ mod fault;
 mod fixture;
 mod fresh;
 mod guest;
+pub mod handling;
 pub mod history;
 mod incarnation;
 mod lanes;
@@ -40,6 +42,7 @@ mod live;
 mod loader;
 pub mod message;
 mod meters;
+pub mod native;
 mod own;
 mod patience;
 pub mod pipe;
@@ -58,10 +61,12 @@ pub use capacity::{Cells, DEFAULT_SMALL_CELLS, DEFAULT_STANDARD_CELLS};
 pub use cell::{Cell, Mode, Spec};
 pub use directory::Directory;
 pub use engine::{Class, Customise, MAX_MEMORY, SMALL_MEMORY};
+pub use handling::{Cause, Handling};
 pub use incarnation::Stop;
 pub use loader::Files;
 pub use message::{Envelope, Failure};
 pub use meters::Meters;
+pub use native::{Native, Notices};
 pub use program::{Exports, Hash, Program};
 pub use programs::LoadError;
 pub use runtime::{Config, Runtime, StartError};

@@ -4,7 +4,7 @@
 //! input and output, and calls `handle` or `poll`. A guest that returns an error fails that message; one that
 //! traps, exits or reaches a limit ends the cell, because an instance that was left half-way is dead.
 
-use std::{pin::pin, sync::Arc, task};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use wasmtime::{AsContextMut, Store, component};
@@ -17,12 +17,12 @@ use crate::{
     cell::{Cell, Spec},
     core_module, fault,
     guest::Guest,
-    incarnation,
+    incarnation::{self, Start},
     lanes::{Lanes, Next},
     message::{Body, Current, Done, Envelope, Failure, Sender, collect},
     patience::Patience,
     pipe,
-    preemption::{SLICE_TICKS, Ticks},
+    preemption::SLICE_TICKS,
     program::{Code, Program},
     runtime::Runtime,
     stdio::{Input, Output},
@@ -31,9 +31,18 @@ use crate::{
 /// One live instance.
 struct Live {
     store: Store<Guest>,
+    streams: Streams,
+    entry: Entry,
+}
+
+/// The standard streams of the instance, and what is behind them between two messages.
+struct Streams {
     stdin: Input,
     stdout: Output,
-    entry: Entry,
+    at_end: Arc<pipe::Reader>,
+    discarding: Arc<pipe::Writer>,
+    /// Whether a message is behind them. `handle` needs none.
+    armed: bool,
 }
 
 /// How a message gets into the instance.
@@ -67,9 +76,9 @@ impl Runtime {
             Err(places) => return incarnation::no_place(places),
         };
         let patience = Patience::default();
-        let stdin = Input::patient(pipe::Reader::empty(), patience.clone());
-        let stdout = Output::replies(patience.clone());
-        let start = self.start_of(cell, spec, (stdin.clone(), stdout.clone(), stderr), None);
+        let streams = Streams::new(&patience);
+        let stdio = (streams.stdin.clone(), streams.stdout.clone(), stderr);
+        let start = Start { own: self.own(cell, spec), stdio, current: None };
         let store = match incarnation::store(&sandbox, &program, start, stop.clone(), self.requeue.clone()) {
             Ok(store) => store,
             Err(error) => return Reason::host_fault(format_args!("{error:#}")),
@@ -78,12 +87,12 @@ impl Runtime {
             biased;
             reason = stop.requested() => return reason,
             () = incarnation::expired(cell.limits().deadline) => return Reason::Limit(Limit::Deadline),
-            live = Live::start(&program, store, stdin, stdout) => match live {
+            live = Live::start(&program, store, streams) => match live {
                 Ok(live) => live,
                 Err(error) => return incarnation::failed_start(&error),
             },
         };
-        let reason = live.serve_all(cell, &patience, self.ticks()).await;
+        let reason = live.serve_all(self, cell, &patience).await;
         // Before the store is dropped, and the guest's streams with it.
         stop.set_ending();
         reason
@@ -92,9 +101,9 @@ impl Runtime {
 
 impl Live {
     /// Serves one message after the other until the instance ends.
-    async fn serve_all(&mut self, cell: &Cell, patience: &Patience, ticks: &Ticks) -> Reason {
+    async fn serve_all(&mut self, runtime: &Runtime, cell: &Cell, patience: &Patience) -> Reason {
         let stop = cell.stopping();
-        let lanes = Lanes { stop, signals: cell.signals(), mailbox: cell.serve() };
+        let lanes = Lanes { stop, signals: Some(cell.signals()), mailbox: cell.serve() };
         let deadline = cell.limits().deadline;
         loop {
             let next = match lanes.ready() {
@@ -117,34 +126,21 @@ impl Live {
             };
             let message = current.envelope.id;
             self.store.data_mut().begin_message(current);
-            let served = {
-                let mut serving = pin!(self.serve(body));
-                // Most messages are answered in one turn, without a timer. The deadline begins after that turn, a slice
-                // at the most.
-                let first_turn = futures::poll!(pin!(cell.meters().timed(ticks, serving.as_mut())));
-                match first_turn {
-                    task::Poll::Ready(served) => served,
-                    task::Poll::Pending => tokio::select! {
-                        biased;
-                        reason = stop.requested() => Err(reason),
-                        () = patience.exhausted(deadline) => Err(Reason::Limit(Limit::Deadline)),
-                        served = cell.meters().timed(ticks, serving) => served,
-                    },
-                }
-            };
-            match served {
+            let served = runtime.turns(cell, stop, patience.exhausted(deadline), self.serve(body)).await;
+            self.store.data_mut().end_message();
+            match served.flatten() {
                 Ok(answer) => {
                     if let Err(Failure::Guest(error)) = &answer {
                         tracing::warn!(cell = %cell.id(), message, %error, "the guest failed a message");
                     }
-                    self.disarm(answer.as_ref().err());
+                    self.streams.disarm(answer.as_ref().err());
                     cell.meters().count(answer.is_ok());
                     done.answer(answer);
                 }
                 Err(reason) => {
                     let failure = Failure::Ended(reason.clone());
                     tracing::debug!(cell = %cell.id(), message, %reason, "the cell ended within a message");
-                    self.disarm(Some(&failure));
+                    self.streams.disarm(Some(&failure));
                     cell.meters().count(false);
                     // Whoever is told must not find the cell alive.
                     stop.set_ending();
@@ -156,7 +152,7 @@ impl Live {
     }
 
     /// Instantiates, and runs what a language runtime needs before its first call; never `main`.
-    async fn start(program: &Program, mut store: Store<Guest>, stdin: Input, stdout: Output) -> wasmtime::Result<Self> {
+    async fn start(program: &Program, mut store: Store<Guest>, streams: Streams) -> wasmtime::Result<Self> {
         let entry = match program.code() {
             Code::Component { pre, entries } => {
                 let instance = pre.instantiate_async(&mut store).await?;
@@ -178,7 +174,7 @@ impl Live {
                 Entry::Module(core_module::Poll::start(&instance, &mut store).await?, program.remedy())
             }
         };
-        Ok(Self { store, stdin, stdout, entry })
+        Ok(Self { store, streams, entry })
     }
 
     /// One message. The outer error is the end of the instance.
@@ -187,23 +183,23 @@ impl Live {
             Body::Whole(bytes) if self.handles() => self.handle(bytes).await,
             Body::Whole(bytes) => {
                 let (guest_stdout, reply) = pipe::pipe(pipe::CAPACITY);
-                self.arm(pipe::Reader::whole(bytes), guest_stdout);
+                self.streams.arm(pipe::Reader::whole(bytes), guest_stdout);
                 let collecting = collect(reply);
                 let polling = async {
                     let answer = self.poll().await;
-                    self.stdout.arm(pipe::Writer::discarding());
+                    self.streams.end_reply();
                     answer
                 };
                 let (answer, collected) = futures::join!(polling, collecting);
                 Ok(answer?.map_err(guest_failure).and(collected))
             }
             Body::Stream { request, reply } if self.polls() => {
-                self.arm(request, reply);
+                self.streams.arm(request, reply);
                 Ok(self.poll().await?.map(|()| Bytes::new()).map_err(guest_failure))
             }
             Body::Stream { request, reply } => {
                 let collected = collect(request).await;
-                self.stdout.arm(reply);
+                self.streams.arm(pipe::Reader::empty(), reply);
                 let answer = match collected {
                     Ok(bytes) => self.handle(bytes).await?,
                     Err(failure) => Err(failure),
@@ -211,7 +207,7 @@ impl Live {
                 match answer {
                     Ok(bytes) => {
                         // A peer that does not read any more harms only its own message.
-                        let _ = self.stdout.wait_write(&bytes).await;
+                        let _ = self.streams.stdout.wait_write(&bytes).await;
                         Ok(Ok(Bytes::new()))
                     }
                     failure => Ok(failure),
@@ -226,19 +222,6 @@ impl Live {
 
     fn handles(&self) -> bool {
         matches!(self.entry, Entry::Component { handle: Some(_), .. })
-    }
-
-    fn arm(&self, request: pipe::Reader, reply: pipe::Writer) {
-        self.stdin.arm(request);
-        self.stdout.arm(reply);
-    }
-
-    /// Ends the streams of a message: nothing of it reaches the next one.
-    fn disarm(&self, failure: Option<&Failure>) {
-        if let Some(failure) = failure {
-            self.stdout.fail(&failure.to_string());
-        }
-        self.arm(pipe::Reader::empty(), pipe::Writer::discarding());
     }
 
     async fn handle(&mut self, body: Bytes) -> Result<Result<Bytes, Failure>, Reason> {
@@ -263,6 +246,38 @@ impl Live {
             Entry::Module(poll, remedy) => poll.call(store, *remedy).await,
         };
         called.map_err(|error| fault::reason(&error))
+    }
+}
+
+impl Streams {
+    fn new(patience: &Patience) -> Self {
+        let (at_end, discarding) = (Arc::new(pipe::Reader::empty()), Arc::new(pipe::Writer::discarding()));
+        let stdin = Input::patient(Arc::clone(&at_end), patience.clone());
+        let stdout = Output::for_reply(Arc::clone(&discarding), patience.clone());
+        Self { stdin, stdout, at_end, discarding, armed: false }
+    }
+
+    fn arm(&mut self, request: pipe::Reader, reply: pipe::Writer) {
+        self.stdin.arm(Arc::new(request));
+        self.stdout.arm(Arc::new(reply));
+        self.armed = true;
+    }
+
+    /// The reply is whole, whatever becomes of the request.
+    fn end_reply(&self) {
+        self.stdout.arm(Arc::clone(&self.discarding));
+    }
+
+    /// Ends the streams of a message: nothing of it reaches the next one.
+    fn disarm(&mut self, failure: Option<&Failure>) {
+        if !std::mem::take(&mut self.armed) {
+            return;
+        }
+        if let Some(failure) = failure {
+            self.stdout.fail(&failure.to_string());
+        }
+        self.stdin.arm(Arc::clone(&self.at_end));
+        self.stdout.arm(Arc::clone(&self.discarding));
     }
 }
 

@@ -22,7 +22,7 @@ const DENIED: &str = "denied: the files of the image are not granted to this cel
 pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     let mut instance = linker.instance("wetware:loader/loader@0.1.0")?;
     instance.func_wrap_async("load", |store, (path,): (String,)| {
-        let files = store.data().files.clone();
+        let files = store.data().own.spec.files.clone();
         Box::new(async move {
             let Some(files) = files else { return Ok((Err(DENIED.to_owned()),)) };
             Ok((files.read(path).await.map(|bytes| bytes.to_vec()),))

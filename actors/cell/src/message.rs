@@ -49,10 +49,10 @@ pub struct Envelope {
 }
 
 /// The cells that wait for the answer to a message: who sent it, who waits for that one, and so on.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chain(Option<Arc<Waiting>>);
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct Waiting {
     slot: SlotId,
     len: u32,
@@ -130,13 +130,14 @@ impl Envelope {
 
 impl Chain {
     /// This chain with one more cell, who waits for the next answer.
-    pub(crate) fn with(&self, slot: SlotId) -> Self {
+    #[must_use]
+    pub fn with(&self, slot: SlotId) -> Self {
         Self(Some(Arc::new(Waiting { slot, len: self.len() + 1, rest: self.clone() })))
     }
 
     /// Whether a message to this cell could never be answered: it waits for the answer itself, or there are too many
     /// who wait.
-    pub(crate) fn blocks(&self, slot: SlotId) -> bool {
+    pub fn blocks(&self, slot: SlotId) -> bool {
         let mut next = self;
         while let Some(waiting) = &next.0 {
             if waiting.slot == slot {
@@ -159,15 +160,13 @@ impl Message {
     }
 
     /// Takes the message apart: what the guest gets, and the means to answer.
-    pub(crate) fn begin(mut self) -> (Envelope, Body, Done) {
-        let done = Done(self.done.take());
-        let body = std::mem::replace(&mut self.body, Body::Whole(Bytes::new()));
-        (self.envelope.clone(), body, done)
+    pub(crate) fn begin(self) -> (Envelope, Body, Done) {
+        (self.envelope, self.body, Done(self.done))
     }
 
     /// Tells the sender that it will not be begun.
-    pub fn refuse(mut self, why: Failure) {
-        Done(self.done.take()).answer(Err(why));
+    pub fn refuse(self, why: Failure) {
+        Done(self.done).answer(Err(why));
     }
 }
 
@@ -207,7 +206,12 @@ pub(crate) async fn collect(reader: pipe::Reader) -> Result<Bytes, Failure> {
         match reader.read(usize::MAX).await {
             Ok(bytes) if bytes.is_empty() => return Ok(all.freeze()),
             Ok(bytes) => {
-                all.extend_from_slice(&bytes);
+                // Most are read at once, and not copied then.
+                if all.is_empty() {
+                    all = bytes.into();
+                } else {
+                    all.extend_from_slice(&bytes);
+                }
                 if all.len() > MAX_WHOLE {
                     return Err(Failure::TooLarge { len: all.len(), most: MAX_WHOLE });
                 }

@@ -3,13 +3,9 @@
 //! Computing time is sampled: a tick of the node's clock that falls into a turn of a cell counts as a millisecond of
 //! that cell. Over many turns this is what the cell has used, without reading a clock at each.
 
-use std::{
-    future::{Future, poll_fn},
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
 use crate::preemption::Ticks;
@@ -60,17 +56,14 @@ impl Meters {
         self.0.memory.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Counts the ticks that fall into the turns of a guest.
-    pub(crate) async fn timed<F: Future>(&self, ticks: &Ticks, mut guest: Pin<&mut F>) -> F::Output {
-        poll_fn(|cx| {
-            let before = ticks.now();
-            let polled = guest.as_mut().poll(cx);
-            let passed = ticks.now().wrapping_sub(before);
-            if passed != 0 {
-                self.0.cpu.fetch_add(passed, Ordering::Relaxed);
-            }
-            polled
-        })
-        .await
+    /// Counts the ticks that fall into a turn of a guest.
+    pub(crate) fn turn<T>(&self, ticks: &Ticks, turn: impl FnOnce() -> T) -> T {
+        let before = ticks.now();
+        let done = turn();
+        let passed = ticks.now().wrapping_sub(before);
+        if passed != 0 {
+            self.0.cpu.fetch_add(passed, Ordering::Relaxed);
+        }
+        done
     }
 }

@@ -1,13 +1,13 @@
-//! What the host functions of one instance know: whose instance it is, what it may do, and who its neighbours are.
+//! What all instances of one incarnation share: whose they are, with what they start, and who their neighbours are.
 
 use std::{sync::Mutex, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::Instant;
-use ww_core::{CellId, Grants, Name, SlotId, grants::Reach, mailbox::Refused};
+use ww_core::{CellId, Name, SlotId, grants::Reach, mailbox::Refused};
 
 use crate::{
-    cell::{Cell, Mode},
+    cell::{Cell, Mode, Spec},
     directory::Directory,
     message::{Chain, Current, Envelope, Failure, Sender},
     meters::Meters,
@@ -22,10 +22,10 @@ const MAX_HOPS: usize = 1_024;
 /// still do something about it.
 const SHARE_OF_DEADLINE: u32 = 2;
 
-/// Whose instance it is.
+/// Whose instances they are.
 pub(crate) struct Own {
     pub(crate) cell: Cell,
-    pub(crate) grants: Grants,
+    pub(crate) spec: Spec,
     pub(crate) directory: Directory,
     /// Bounds its lines in the log.
     pub(crate) lines: Mutex<Rate>,
@@ -53,8 +53,8 @@ impl From<Failure> for Undelivered {
 }
 
 impl Own {
-    pub(crate) fn new(cell: &Cell, grants: Grants, directory: Directory) -> Self {
-        Self { cell: cell.clone(), grants, directory, lines: Mutex::default() }
+    pub(crate) fn new(cell: &Cell, spec: Spec, directory: Directory) -> Self {
+        Self { cell: cell.clone(), spec, directory, lines: Mutex::default() }
     }
 
     pub(crate) fn id(&self) -> CellId {
@@ -146,18 +146,18 @@ impl Own {
     fn reach(&self, current: Option<&Current>, to: &To) -> Result<Slot, Undelivered> {
         match to {
             To::Name(name) => {
-                let name = Name::new(name.as_str()).map_err(|_| match self.grants.mail {
+                let name = Name::new(name.as_str()).map_err(|_| match self.spec.grants.mail {
                     Reach::Nobody => Undelivered::Denied,
                     _ => Undelivered::NoSuchCell,
                 })?;
-                if !self.grants.mail.has(&name) {
+                if !self.spec.grants.mail.has(&name) {
                     return Err(Undelivered::Denied);
                 }
                 self.directory.find(&name).ok_or(Undelivered::NoSuchCell)
             }
             To::Cell(id) => {
                 let answers = current.is_some_and(|current| current.envelope.sender == Sender::Cell(*id));
-                match &self.grants.mail {
+                match &self.spec.grants.mail {
                     Reach::Everybody => {}
                     Reach::Names(_) if answers => {}
                     Reach::Names(_) | Reach::Nobody => return Err(Undelivered::Denied),

@@ -12,7 +12,6 @@ use crate::{
     cell::{Cell, Mode, NotExported, Parts, Refusal, Spec},
     history::History,
     incarnation::{Start, Stop},
-    message::Current,
     own::Own,
     program::Program,
     runtime::Runtime,
@@ -45,14 +44,37 @@ impl Runtime {
         stop: Stop,
     ) -> Result<Cell, Refusal> {
         let slot = self.named(self.directory().new_slot_not_served(), &spec)?;
+        Ok(self.main_in(slot, SlotOwner::Cell, id, program, spec, stdio, stop))
+    }
+
+    /// Runs the `main` of a program in a slot that is there already, and stays when the cell ends: see
+    /// [`Runtime::run_main`]. The names of the slot are what they are, whatever the spec says.
+    pub fn run_main_in(&self, slot: Slot, id: CellId, program: Program, spec: Spec, stdio: Stdio, stop: Stop) -> Cell {
+        self.main_in(slot, SlotOwner::Other, id, program, spec, stdio, stop)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what two public functions have in common")]
+    fn main_in(
+        &self,
+        slot: Slot,
+        owner: SlotOwner,
+        id: CellId,
+        program: Program,
+        spec: Spec,
+        stdio: Stdio,
+        stop: Stop,
+    ) -> Cell {
         let (stderr, history) = Output::stderr(stdio.stderr);
         let (cell, notifier) = self.new_cell(id, None, &spec, slot, history, stop);
         let stdio = (Input::new(stdio.stdin), Output::new(stdio.stdout), stderr);
-        let start = self.start_of(&cell, spec, stdio, None);
+        let own = self.own(&cell, spec);
+        let start = Start { own, stdio, current: None };
         let (runtime, stop) = (self.clone(), cell.stopping().clone());
-        let running = async move { runtime.main(program, start, stop, None).await };
-        self.live(cell.clone(), SlotOwner::Cell, notifier, running);
-        Ok(cell)
+        let running = async move { runtime.main(&program, start, &stop, None).await };
+        self.live(cell.clone(), owner, notifier, running);
+        // There is nothing that it would have to be ready for.
+        cell.serve();
+        cell
     }
 
     /// Starts a cell in a slot of its own, which ends with it. It serves its mailbox until it ends or `stop` is
@@ -140,11 +162,9 @@ impl Runtime {
         (cell, notifier)
     }
 
-    /// With what one instance of a cell starts.
-    pub(crate) fn start_of<S>(&self, cell: &Cell, spec: Spec, stdio: S, current: Option<Current>) -> Start<S> {
-        let Spec { name, args, env, grants, connect, files, .. } = spec;
-        let own = Arc::new(Own::new(cell, grants, self.directory().clone()));
-        Start { own, name, args, env, stdio, connect, files, current }
+    /// What the instances of a cell share.
+    pub(crate) fn own(&self, cell: &Cell, spec: Spec) -> Arc<Own> {
+        Arc::new(Own::new(cell, spec, self.directory().clone()))
     }
 
     /// Runs a cell to its end, as a task of its own, and tells of the end.

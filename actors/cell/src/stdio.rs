@@ -22,22 +22,23 @@ const MAX_READ: usize = 1 << 20;
 /// Bytes that a stream takes in one write where nobody has to be waited for.
 const PERMIT: usize = 64 * 1024;
 
-/// Where the three standard streams of a guest lead.
-#[derive(Debug)]
+/// Where the three standard streams of a guest lead. Clones lead to the same, one guest after the other; a stream ends
+/// with the last of them.
+#[derive(Clone, Debug)]
 pub struct Stdio {
     /// What the guest reads.
-    pub stdin: pipe::Reader,
+    pub stdin: Arc<pipe::Reader>,
     /// What the guest writes.
-    pub stdout: pipe::Writer,
+    pub stdout: Arc<pipe::Writer>,
     /// What the guest reports.
     pub stderr: Stderr,
 }
 
 /// Where a guest's standard error leads.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Stderr {
     /// To a reader that the guest waits for: a terminal.
-    Pipe(pipe::Writer),
+    Pipe(Arc<pipe::Writer>),
     /// To the log; the guest never waits.
     Tail(tail::Writer),
 }
@@ -68,8 +69,8 @@ pub(crate) enum Output {
 /// What is behind a handle right now. Locked for a moment only, by one guest and whoever arms it between two messages.
 type Armed<T> = Arc<Mutex<Arc<T>>>;
 
-fn armed<T>(now: T) -> Armed<T> {
-    Arc::new(Mutex::new(Arc::new(now)))
+fn armed<T>(now: impl Into<Arc<T>>) -> Armed<T> {
+    Arc::new(Mutex::new(now.into()))
 }
 
 fn current<T>(armed: &Armed<T>) -> Arc<T> {
@@ -77,22 +78,24 @@ fn current<T>(armed: &Armed<T>) -> Arc<T> {
     Arc::clone(&armed.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-fn arm<T>(armed: &Armed<T>, next: T) {
-    *armed.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+fn arm<T>(armed: &Armed<T>, next: Arc<T>) {
+    let last = std::mem::replace(&mut *armed.lock().unwrap_or_else(PoisonError::into_inner), next);
+    // Its end wakes whoever is at the other side: not under the lock.
+    drop(last);
 }
 
 impl Input {
-    pub(crate) fn new(reader: pipe::Reader) -> Self {
+    pub(crate) fn new(reader: impl Into<Arc<pipe::Reader>>) -> Self {
         Self::patient(reader, Patience::default())
     }
 
     /// A stream of a peer, for which the guest's deadline waits.
-    pub(crate) fn patient(reader: pipe::Reader, patience: Patience) -> Self {
+    pub(crate) fn patient(reader: impl Into<Arc<pipe::Reader>>, patience: Patience) -> Self {
         Self { armed: armed(reader), patience }
     }
 
-    /// Exchanges the stream. What was not read of the last one is discarded.
-    pub(crate) fn arm(&self, reader: pipe::Reader) {
+    /// Exchanges the stream. What was not read of the last one is discarded, once nobody holds it.
+    pub(crate) fn arm(&self, reader: Arc<pipe::Reader>) {
         arm(&self.armed, reader);
     }
 
@@ -102,12 +105,12 @@ impl Input {
 }
 
 impl Output {
-    pub(crate) fn new(writer: pipe::Writer) -> Self {
+    pub(crate) fn new(writer: impl Into<Arc<pipe::Writer>>) -> Self {
         Self::Pipe(armed(writer))
     }
 
     /// A stream for the reply to one message.
-    pub(crate) fn for_reply(writer: pipe::Writer, patience: Patience) -> Self {
+    pub(crate) fn for_reply(writer: impl Into<Arc<pipe::Writer>>, patience: Patience) -> Self {
         Self::Reply(armed(writer), patience)
     }
 
@@ -132,13 +135,8 @@ impl Output {
         }
     }
 
-    /// A stream for one reply after the other. Whatever is written before the first is discarded.
-    pub(crate) fn replies(patience: Patience) -> Self {
-        Self::for_reply(pipe::Writer::discarding(), patience)
-    }
-
     /// Exchanges the stream of replies, and ends the last one.
-    pub(crate) fn arm(&self, writer: pipe::Writer) {
+    pub(crate) fn arm(&self, writer: Arc<pipe::Writer>) {
         if let Self::Reply(reply, _) = self {
             arm(reply, writer);
         }

@@ -11,6 +11,7 @@ use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
 
 use crate::{
     guest::Guest,
+    handling::Handling,
     pipe,
     stdio::{Input, Output},
 };
@@ -28,6 +29,8 @@ pub struct Duplex {
     pub from_guest: pipe::Reader,
     /// What the guest receives.
     pub to_guest: pipe::Writer,
+    /// What the guest is handling.
+    pub handling: Handling,
 }
 
 /// Serves the node's end, called when an instance connects: once at most for each.
@@ -138,7 +141,11 @@ impl Guest {
         })?;
         let (to_guest, input) = pipe::pipe(CONNECTION_CAPACITY);
         let (output, from_guest) = pipe::pipe(CONNECTION_CAPACITY);
-        connect(Duplex { from_guest, to_guest });
+        let handling = self.handling.insert(Handling::default()).clone();
+        if let Some(current) = &self.current {
+            handling.begin(self.own.cell.slot().id(), &current.envelope);
+        }
+        connect(Duplex { from_guest, to_guest, handling });
         Ok(Connection { input: Some(Input::new(input)), output: Some(Output::new(output)) })
     }
 

@@ -6,21 +6,27 @@ use std::task::{Context, Waker};
 /// without a bound a program that begins and gives up waits would fill the memory of the node.
 const MAX_KEPT: usize = 64;
 
-/// The tasks that wait at one side of a stream.
+/// The tasks that wait at one side of a stream: one as a rule, which needs no memory of its own.
 #[derive(Debug, Default)]
-pub(crate) struct Wakers(Vec<Waker>);
+pub(crate) struct Wakers {
+    first: Option<Waker>,
+    others: Vec<Waker>,
+}
 
 impl Wakers {
     /// Adds the calling task. Returns those to be woken without need, once no lock is held: whoever still waits among
     /// them comes back, and the others are forgotten.
     #[must_use]
     pub(crate) fn register(&mut self, cx: &Context<'_>) -> Self {
-        if self.0.iter().any(|waker| waker.will_wake(cx.waker())) {
+        if self.iter().any(|waker| waker.will_wake(cx.waker())) {
             return Self::default();
         }
-        let crowd = if self.0.len() >= MAX_KEPT { std::mem::take(&mut self.0) } else { Vec::new() };
-        self.0.push(cx.waker().clone());
-        Self(crowd)
+        let crowd = if self.iter().count() >= MAX_KEPT { self.take() } else { Self::default() };
+        match &mut self.first {
+            none @ None => *none = Some(cx.waker().clone()),
+            Some(_) => self.others.push(cx.waker().clone()),
+        }
+        crowd
     }
 
     /// Takes all of them, to be woken once no lock is held.
@@ -31,7 +37,11 @@ impl Wakers {
 
     /// Wakes them.
     pub(crate) fn wake(self) {
-        self.0.into_iter().for_each(Waker::wake);
+        self.first.into_iter().chain(self.others).for_each(Waker::wake);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Waker> {
+        self.first.iter().chain(&self.others)
     }
 }
 
@@ -63,7 +73,7 @@ mod tests {
         for counter in &counters {
             wakers.register(&Context::from_waker(&Waker::from(Arc::clone(counter)))).wake();
         }
-        assert_eq!(wakers.0.len(), 1);
+        assert_eq!(wakers.iter().count(), 1);
         let woken: usize = counters.iter().map(|counter| counter.0.load(Ordering::Relaxed)).sum();
         assert_eq!(woken, MAX_KEPT);
     }

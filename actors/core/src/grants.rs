@@ -2,11 +2,11 @@
 //!
 //! There is no authority besides: a cell whose grants are empty can compute and use its stdio.
 
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::Name;
+use crate::{Name, limits};
 
 /// Methods of the `Host` interface that can be granted one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -27,6 +27,10 @@ pub enum HostMethod {
     Dial,
     /// The capabilities that the cell was handed.
     Grant,
+    /// Names of cells.
+    Registry,
+    /// Narrowing capabilities before they are handed on.
+    Narrow,
     /// What other nodes grant to this one.
     Nodes,
 }
@@ -104,10 +108,67 @@ pub struct Grants {
     pub publish: bool,
 }
 
+/// One method of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Method {
+    /// Id of the interface.
+    pub interface: u64,
+    /// The method's ordinal.
+    pub ordinal: u16,
+}
+
+/// What a capability can still do that is handed on.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Narrowing {
+    /// The methods that remain; empty for all.
+    pub methods: BTreeSet<Method>,
+    /// What cells may be given that are started through it, by the reserved names of grants. Empty for all, if `methods`
+    /// is empty as well.
+    pub reserved: BTreeSet<String>,
+    /// The most that such cells get.
+    pub limits: limits::Narrowing,
+    /// How long it lasts; `None` for ever.
+    pub expires: Option<Duration>,
+}
+
+/// The reserved name of a grant that stands for methods of `Host` and `Executor`.
+pub const HOST: &str = "wetware:peer/host";
+
+impl Narrowing {
+    /// Whether a method of the narrowed capability itself remains.
+    pub fn allows(&self, method: Method) -> bool {
+        self.methods.is_empty() || self.methods.contains(&method)
+    }
+
+    /// Whether a method remains of a capability that was reached through the narrowed one: of an interface that
+    /// `methods` names, only those that it names.
+    pub fn allows_reached(&self, method: Method) -> bool {
+        let first = Method { interface: method.interface, ordinal: 0 };
+        let named = self.methods.range(first..).next().is_some_and(|named| named.interface == method.interface);
+        !named || self.methods.contains(&method)
+    }
+
+    /// Whether cells that are started through it may be given what a reserved name stands for. Which methods [`HOST`]
+    /// means is another question, which `methods` answers.
+    pub fn allows_reserved(&self, name: &str) -> bool {
+        self.reserved.contains(name) || (self.reserved.is_empty() && (self.methods.is_empty() || name == HOST))
+    }
+}
+
 impl HostMethod {
     /// All of them.
-    pub const ALL: [Self; 8] =
-        [Self::Id, Self::Addrs, Self::Peers, Self::Connect, Self::Executor, Self::Dial, Self::Grant, Self::Nodes];
+    pub const ALL: [Self; 10] = [
+        Self::Id,
+        Self::Addrs,
+        Self::Peers,
+        Self::Connect,
+        Self::Executor,
+        Self::Dial,
+        Self::Grant,
+        Self::Registry,
+        Self::Nodes,
+        Self::Narrow,
+    ];
 }
 
 impl ExecutorMethod {
@@ -169,7 +230,9 @@ impl fmt::Display for HostMethod {
             Self::Executor => "Host.executor",
             Self::Dial => "Host.dial",
             Self::Grant => "Host.grant",
+            Self::Registry => "Host.registry",
             Self::Nodes => "Host.nodes",
+            Self::Narrow => "Host.narrow",
         })
     }
 }
@@ -213,6 +276,36 @@ mod tests {
         assert_eq!(child.executor, parent.executor);
         assert!(!child.loader);
         assert_eq!(child.mail, parent.mail);
+    }
+
+    #[test]
+    fn a_list_of_methods_binds_the_capability_and_every_interface_that_it_names() {
+        let [a0, a1, b0] = [(1, 0), (1, 1), (2, 0)].map(|(interface, ordinal)| Method { interface, ordinal });
+        let allowed = |methods: &[Method]| {
+            let narrowing = Narrowing { methods: methods.iter().copied().collect(), ..Narrowing::default() };
+            [a0, a1, b0].map(|method| (narrowing.allows(method), narrowing.allows_reached(method)))
+        };
+        assert_eq!(allowed(&[]), [(true, true); 3]);
+        assert_eq!(allowed(&[a1]), [(false, false), (true, true), (false, true)]);
+        assert_eq!(allowed(&[b0]), [(false, true), (false, true), (true, true)]);
+        assert_eq!(allowed(&[a1, b0]), [(false, false), (true, true), (true, true)]);
+    }
+
+    #[test]
+    fn reserved_names_remain_as_listed_and_all_of_them_where_nothing_is() {
+        let method = Method { interface: 1, ordinal: 0 };
+        let allowed = |methods: &[Method], reserved: &[&str]| {
+            let narrowing = Narrowing {
+                methods: methods.iter().copied().collect(),
+                reserved: reserved.iter().copied().map(str::to_owned).collect(),
+                ..Narrowing::default()
+            };
+            ["wetware:cell/log", "wetware:cell/mail", HOST].map(|name| narrowing.allows_reserved(name))
+        };
+        assert_eq!(allowed(&[], &[]), [true; 3]);
+        assert_eq!(allowed(&[method], &[]), [false, false, true]);
+        assert_eq!(allowed(&[], &["wetware:cell/log"]), [true, false, false]);
+        assert_eq!(allowed(&[method], &["wetware:cell/log"]), [true, false, false]);
     }
 
     #[test]

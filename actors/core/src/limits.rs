@@ -133,6 +133,30 @@ impl Limits {
             instances: at_most("instances", by.instances, self.instances)?.max(1),
         })
     }
+
+    /// These limits, or less where the other ones are less.
+    #[must_use]
+    pub fn capped(&self, by: &Narrowing) -> Self {
+        let sooner =
+            |own: Option<Duration>, millis: Option<u64>| own.into_iter().chain(millis.map(Duration::from_millis)).min();
+        Self {
+            memory: least(self.memory, by.memory),
+            deadline: sooner(self.deadline, by.deadline),
+            cpu: sooner(self.cpu, by.cpu),
+            children: least(self.children, by.children),
+            subtree_cells: least(self.subtree_cells, by.subtree_cells),
+            subtree_memory: self.subtree_memory.into_iter().chain(by.subtree_memory).min(),
+            message_size: least(self.message_size, by.message_size),
+            instances: least(self.instances, by.instances).max(1),
+        }
+    }
+}
+
+fn least<T: Ord>(own: T, most: Option<T>) -> T {
+    match most {
+        Some(most) => own.min(most),
+        None => own,
+    }
 }
 
 fn at_most<T: Copy + Into<u64> + PartialOrd>(limit: &'static str, wanted: Option<T>, most: T) -> Result<T, Exceeds> {
@@ -153,6 +177,24 @@ fn sooner(limit: &'static str, wanted: Option<u64>, most: Option<Duration>) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_caps_limits_never_widens_them() {
+        let limits = Limits { memory: 100, children: 3, deadline: None, ..Limits::default() };
+        assert_eq!(limits.capped(&Narrowing::default()), limits);
+        let more = Narrowing { memory: Some(200), children: Some(9), ..Narrowing::default() };
+        assert_eq!(limits.capped(&more), limits);
+        let less = Narrowing {
+            memory: Some(50),
+            deadline: Some(10),
+            subtree_memory: Some(7),
+            instances: Some(0),
+            ..Narrowing::default()
+        };
+        let capped = limits.capped(&less);
+        assert_eq!((capped.memory, capped.children, capped.instances), (50, 3, 1));
+        assert_eq!((capped.deadline, capped.subtree_memory), (Some(Duration::from_millis(10)), Some(7)));
+    }
 
     #[test]
     fn wishes_narrow_and_never_widen() {

@@ -132,6 +132,9 @@ pub enum Refused {
     /// The cell has too many.
     #[error("cell {0} has {MAX_MONITORS} monitors, as many as it may have: take one back first")]
     Monitors(CellId),
+    /// The cell that asks does not handle its signals.
+    #[error("too many signals wait for cell {0}: handle them first")]
+    Signals(CellId),
     /// The cell that asks has ended.
     #[error("cell {0} has ended")]
     Ended(CellId),

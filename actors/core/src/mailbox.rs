@@ -6,7 +6,8 @@
 //!
 //! A mailbox belongs to a slot, not to an incarnation: it stays when a new incarnation takes over, and
 //! whatever nobody has begun is served by that one. It is the last of three lanes: control and exit signals
-//! reach a cell past it. There is one reader at a time.
+//! reach a cell past it. Several readers may wait: a message wakes the one that came last, whose memory is warm. One that
+//! is woken takes a message before it goes; only when all of them go, one may leave a wake-up unused.
 //!
 //! Everything is behind one lock, which is held for moments and never across a wait: a send and a receive
 //! take it once each, and allocate nothing once the queue has grown.
@@ -14,6 +15,7 @@
 use std::{
     collections::VecDeque,
     future::{Future, poll_fn},
+    mem,
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -96,7 +98,8 @@ struct Queue<T> {
     parked: VecDeque<Parked<T>>,
     next_ticket: u64,
     closed: Option<Refused>,
-    reader: Option<Waker>,
+    /// Readers that wait, each once: as many as the owner of the mailbox has.
+    readers: Vec<Waker>,
 }
 
 #[derive(Debug)]
@@ -127,7 +130,8 @@ impl<T> Mailbox<T> {
     }
 
     fn with(capacity: usize, overflow: Overflow, closed: Option<Refused>) -> Self {
-        let queue = Queue { messages: VecDeque::new(), parked: VecDeque::new(), next_ticket: 0, closed, reader: None };
+        let queue =
+            Queue { messages: VecDeque::new(), parked: VecDeque::new(), next_ticket: 0, closed, readers: Vec::new() };
         Self(Arc::new(Shared {
             capacity,
             overflow,
@@ -182,7 +186,7 @@ impl<T> Mailbox<T> {
         }
         queue.messages.push_back(message);
         shared.depth.store(queue.messages.len(), Ordering::Relaxed);
-        let reader = queue.reader.take();
+        let reader = queue.readers.pop();
         drop(queue);
         if let Some(reader) = reader {
             reader.wake();
@@ -207,9 +211,8 @@ impl<T> Mailbox<T> {
                 Poll::Ready(message)
             }
             None => {
-                match &mut queue.reader {
-                    Some(reader) => reader.clone_from(cx.waker()),
-                    none => *none = Some(cx.waker().clone()),
+                if !queue.readers.iter().any(|reader| reader.will_wake(cx.waker())) {
+                    queue.readers.push(cx.waker().clone());
                 }
                 Poll::Pending
             }
@@ -259,7 +262,7 @@ impl<T> Mailbox<T> {
         }
         queue.closed = None;
         // Senders that waited through both without noticing.
-        let mut wake: Vec<Waker> = queue.reader.take().into_iter().collect();
+        let mut wake: Vec<Waker> = mem::take(&mut queue.readers);
         while queue.messages.len() < self.0.capacity
             && let Some(parked) = queue.parked.pop_front()
         {
@@ -269,6 +272,11 @@ impl<T> Mailbox<T> {
         self.0.depth.store(queue.messages.len(), Ordering::Relaxed);
         drop(queue);
         wake.into_iter().for_each(Waker::wake);
+    }
+
+    /// Readers that wait for a message.
+    pub fn readers(&self) -> usize {
+        self.lock().readers.len()
     }
 
     /// Messages that wait. Takes no lock.

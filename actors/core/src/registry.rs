@@ -176,6 +176,11 @@ impl Registry {
         }
     }
 
+    /// All names, in no order.
+    pub fn all(&self) -> Vec<Name> {
+        self.names.iter().map(|entry| entry.key().clone()).collect()
+    }
+
     /// Names in use.
     pub fn len(&self) -> usize {
         self.names.len()

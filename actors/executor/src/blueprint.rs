@@ -18,6 +18,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use ww_cell::{Directory, Slot, Stdio};
 use ww_core::{
     Limits, Name,
     supervisor::{self, AutoShutdown, ChildId, Invalid, InvalidSpec, Options, Strategy},
@@ -28,7 +29,7 @@ use crate::{Serving, Spec};
 /// What a child is started from, each time.
 #[derive(Clone)]
 pub enum Blueprint {
-    /// A cell that serves messages.
+    /// A cell.
     Cell(Arc<CellBlueprint>),
     /// Another supervisor, with its children.
     Supervisor(Arc<Supervision>),
@@ -38,8 +39,42 @@ pub enum Blueprint {
 pub struct CellBlueprint {
     /// The cell itself.
     pub spec: Spec,
-    /// How it serves its messages.
-    pub serving: Serving,
+    /// What it does.
+    pub work: Work,
+    /// Where it lives; `None` for a slot that its supervisor makes. Either ends with the child.
+    pub slot: Option<Slot>,
+}
+
+/// What a supervised cell does.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// It serves messages.
+    Serve(Serving),
+    /// Its `main` runs, each time with the same streams: the next incarnation reads on where the last one stopped. They
+    /// are closed when nothing can start it any more.
+    Main(Stdio),
+}
+
+impl Work {
+    /// A slot for a cell that does this, within these limits.
+    pub fn new_slot(&self, directory: &Directory, limits: &Limits) -> Slot {
+        match self {
+            Self::Serve(serving) => directory.new_slot(serving.mailbox, serving.overflow, limits.message_size),
+            Self::Main(_) => directory.new_slot_not_served(),
+        }
+    }
+}
+
+impl From<Serving> for Work {
+    fn from(serving: Serving) -> Self {
+        Self::Serve(serving)
+    }
+}
+
+impl From<Stdio> for Work {
+    fn from(stdio: Stdio) -> Self {
+        Self::Main(stdio)
+    }
 }
 
 /// The spec of a child.
@@ -63,8 +98,8 @@ pub struct Supervision {
 /// # Errors
 ///
 /// Where the text cannot be an id.
-pub fn cell(id: &str, spec: Spec, serving: Serving) -> Result<ChildSpec, InvalidSpec> {
-    let blueprint = Blueprint::Cell(Arc::new(CellBlueprint { spec, serving }));
+pub fn cell(id: &str, spec: Spec, work: impl Into<Work>) -> Result<ChildSpec, InvalidSpec> {
+    let blueprint = Blueprint::Cell(Arc::new(CellBlueprint { spec, work: work.into(), slot: None }));
     Ok(ChildSpec::worker(ChildId::new(id)?, blueprint))
 }
 

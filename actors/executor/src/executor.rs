@@ -188,7 +188,8 @@ impl Executor {
         let (stdin, guest_stdin) = pipe::pipe(pipe::CAPACITY);
         let (guest_stdout, stdout) = pipe::pipe(pipe::CAPACITY);
         let (guest_stderr, stderr) = tail::tail(id);
-        let stdio = Stdio { stdin: guest_stdin, stdout: guest_stdout, stderr: Stderr::Tail(guest_stderr) };
+        let stdio =
+            Stdio { stdin: guest_stdin.into(), stdout: guest_stdout.into(), stderr: Stderr::Tail(guest_stderr) };
         let started = self.start_cell(owner, id, spec, Task::Main(stdio)).await?;
         Ok((self.process(started), Streams { stdin, stdout, stderr }))
     }
@@ -302,7 +303,10 @@ impl Executor {
                 if !program.exports().run {
                     return Err(SpawnError::NoMain(program.exports()));
                 }
-                Ok(self.0.runtime.run_main(id, program, spec, stdio, stop)?)
+                match slot {
+                    Some(slot) => Ok(self.0.runtime.run_main_in(slot, id, program, spec, stdio, stop)),
+                    None => Ok(self.0.runtime.run_main(id, program, spec, stdio, stop)?),
+                }
             }
             Task::Serve(Serving { mode, mailbox, overflow }, stderr) => {
                 let spec = cell::Spec { mode, mailbox, overflow, ..spec };

@@ -22,7 +22,7 @@ mod supervisor;
 mod tree;
 mod vat;
 
-pub use blueprint::{Blueprint, CellBlueprint, ChildSpec, Supervision, cell, supervisor};
+pub use blueprint::{Blueprint, CellBlueprint, ChildSpec, Supervision, Work, cell, supervisor};
 pub use clock::{Clock, SystemClock};
 pub use executor::{Executor, MAX_STARTING, Serving, SpawnError, Spec};
 pub use process::{Process, Streams};

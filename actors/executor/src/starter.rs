@@ -59,6 +59,7 @@ enum Running {
 /// The end of what a supervisor started, or of a supervisor.
 struct Ended {
     reason: Reason,
+    started: bool,
     supervisor: Option<Recipient<ChildEnded>>,
     waiters: exit::Notifier,
 }
@@ -110,6 +111,8 @@ pub(crate) struct Adopt {
 pub(crate) struct SupervisorEnded {
     pub(crate) id: CellId,
     pub(crate) reason: Reason,
+    /// Whether its first children had started.
+    pub(crate) started: bool,
     pub(crate) supervisor: Option<Recipient<ChildEnded>>,
     pub(crate) waiters: exit::Notifier,
 }
@@ -120,6 +123,8 @@ pub(crate) struct SupervisorEnded {
 pub(crate) struct ChildEnded {
     pub(crate) id: CellId,
     pub(crate) reason: Reason,
+    /// Whether it had started: this may be known here before the news of the start.
+    pub(crate) started: bool,
 }
 
 /// Ends everything, and answers when nothing runs.
@@ -190,8 +195,8 @@ impl Handler<SupervisorEnded> for Starter {
     type Result = ();
 
     fn handle(&mut self, ended: SupervisorEnded, _: &mut Self::Context) {
-        let SupervisorEnded { id, reason, supervisor, waiters } = ended;
-        self.ended.insert(id, Ended { reason, supervisor, waiters });
+        let SupervisorEnded { id, reason, started, supervisor, waiters } = ended;
+        self.ended.insert(id, Ended { reason, started, supervisor, waiters });
         let effects = self.leave(id);
         self.carry_out(effects);
     }
@@ -202,10 +207,11 @@ impl Handler<Release> for Starter {
 
     fn handle(&mut self, Release { id, kept }: Release, _: &mut Self::Context) {
         let owner_ends = match self.tree.owner(id) {
-            Some(Owner::Cell(owner)) => {
-                let is_session = self.sessions.contains(&owner);
-                self.running.get(&owner).is_none_or(|running| running.is_ending(is_session))
-            }
+            Some(Owner::Cell(owner)) => match self.running.get(&owner) {
+                // Nothing runs in a session: once it is asked to end, it does.
+                Some(Running::Cell(stop)) if self.sessions.contains(&owner) => stop.reason().is_some(),
+                running => running.is_none_or(Running::is_ending),
+            },
             Some(Owner::Node) | None => false,
         };
         if let Some(running) = self.running.get(&id) {
@@ -246,10 +252,9 @@ impl Running {
         }
     }
 
-    /// Whether it is about to end. A session ends as soon as it is told to.
-    fn is_ending(&self, is_session: bool) -> bool {
+    fn is_ending(&self) -> bool {
         match self {
-            Self::Cell(stop) => stop.is_ending() || is_session && stop.reason().is_some(),
+            Self::Cell(stop) => stop.is_ending(),
             Self::Supervisor(_) => false,
         }
     }
@@ -320,9 +325,12 @@ impl Starter {
         tracing::debug!(cell = %id, name = spec.name, ?owner, "a cell was started");
         self.running.insert(id, Running::Cell(stop));
         let (waiters, news) = exit::channel();
-        let inner = cell.exit().clone();
-        let ended = async move { inner.wait().await };
-        ctx.spawn(ended.into_actor(self).map(move |reason, actor, _| {
+        let inner = cell.clone();
+        let ended = async move {
+            let reason = inner.exit().wait().await;
+            (reason, inner.has_served())
+        };
+        ctx.spawn(ended.into_actor(self).map(move |(reason, started), actor, _| {
             report(owner, id, &spec.name, &reason);
             // First its place is free, then its end is news: an owner that starts one cell after the other, at its
             // limit, is not refused.
@@ -333,7 +341,7 @@ impl Starter {
                     effects
                 }
                 supervisor => {
-                    actor.ended.insert(id, Ended { reason, supervisor, waiters });
+                    actor.ended.insert(id, Ended { reason, started, supervisor, waiters });
                     actor.leave(id)
                 }
             };
@@ -363,9 +371,9 @@ impl Starter {
                 Effect::Gone(id) => {
                     self.lost.remove(&id);
                     tracing::trace!(cell = %id, "a cell and all that it owned are gone");
-                    if let Some(Ended { reason, supervisor, waiters }) = self.ended.remove(&id) {
+                    if let Some(Ended { reason, started, supervisor, waiters }) = self.ended.remove(&id) {
                         if let Some(supervisor) = supervisor {
-                            supervisor.do_send(ChildEnded { id, reason: reason.clone() });
+                            supervisor.do_send(ChildEnded { id, reason: reason.clone(), started });
                         }
                         waiters.notify(reason);
                     }

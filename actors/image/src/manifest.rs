@@ -6,7 +6,7 @@
 //! async = true                     # one live instance, called once per message
 //! publish = true                   # peers may open streams to it
 //! allow = ["12D3KooW…"]            # only these; all, if it is left out or empty
-//! restart = "permanent"            # or transient, temporary
+//! restart = "transient"            # or permanent, temporary
 //! mailbox = 256                    # messages that may wait
 //! overflow = "wait"                # what becomes of one more: or "reject", or "drop-oldest"
 //!
@@ -100,9 +100,9 @@ pub struct Cell {
     pub mailbox: Option<NonZeroU32>,
     /// What becomes of one more.
     pub overflow: Option<Overflow>,
-    /// When it is started again, if it serves messages; always, unless this says otherwise.
-    #[serde(default)]
-    pub restart: Restart,
+    /// When it is started again. If it says nothing, a cell that serves messages always is, and a program that runs once
+    /// is not.
+    pub restart: Option<Restart>,
 }
 
 /// A text that is no manifest.

@@ -55,10 +55,14 @@ pub(crate) fn open(context: &Context, cell: &Cell, deadline: Option<Duration>) -
     };
     let (request, read_request) = pipe::pipe(pipe::CAPACITY);
     let (write_reply, reply) = pipe::pipe(pipe::CAPACITY);
-    let mut envelope = cell.envelope(deadline);
-    envelope.sender = context.sender();
+    let envelope = context.envelope(cell, deadline);
     let cell = cell.clone();
-    let sent = async move { outcome(cell.process_message(envelope, read_request, write_reply).await) };
+    let sent = async move {
+        match envelope {
+            Ok(envelope) => outcome(cell.process_message(envelope, read_request, write_reply).await),
+            Err(failure) => outcome(Err(failure)),
+        }
+    };
     let outcome = task::spawn_local(task::Kind::owned("message", context.guest.id), sent);
     Ok(client(Dialled { request, reply, outcome }, place))
 }

@@ -16,11 +16,11 @@ pub(crate) const MAX_PROGRAM: usize = 48 << 20;
 /// what Linux grants a process by default is 2 MiB.
 pub(crate) const MAX_STRINGS: usize = 1 << 20;
 
-struct Server(Context);
+pub(crate) struct Server(pub(crate) Context);
 
 /// The `Executor` of one cell.
 pub(crate) fn client(context: Context) -> executor::Client {
-    capnp_rpc::new_client(Server(context))
+    shelf::new_executor(Server(context))
 }
 
 impl Server {
@@ -41,7 +41,7 @@ impl Server {
             args,
             env,
             limits: None,
-            grants: self.0.guest.grants.for_child(),
+            grants: self.0.grants_for_children().for_child(),
             program: None,
             files: None,
             handed: self.0.guest.handed.clone(),
@@ -85,7 +85,7 @@ impl executor::Server for Server {
         self.require(ExecutorMethod::RunBytes)?;
         let spec = self.spec(params.get()?)?;
         drop(params);
-        let owner = Owner::Cell(self.0.guest.id);
+        let owner = Owner::Cell(self.0.owner().await?);
         let process = self.0.executor.run(owner, spec).await.map_err(|error| Error::failed(error.to_string()))?;
         results.get().set_process(process::client(process, &self.0));
         Ok(())
@@ -130,7 +130,7 @@ impl executor::Server for Server {
         let detached = wanted.get_detached();
         let (spec, serving) = spec::cell(&self.0, wanted).await?;
         drop(params);
-        let owner = Owner::Cell(self.0.guest.id);
+        let owner = Owner::Cell(self.0.owner().await?);
         let process = self.0.executor.spawn(owner, spec, serving).await;
         let mut process = process.map_err(|error| Error::failed(error.to_string()))?;
         if detached {
@@ -148,7 +148,7 @@ impl executor::Server for Server {
         self.require(ExecutorMethod::Supervisor)?;
         let supervision = spec::supervision(&self.0, params.get()?.get_options()?).await?;
         drop(params);
-        let owner = Owner::Cell(self.0.guest.id);
+        let owner = Owner::Cell(self.0.owner().await?);
         let handle = self.0.executor.supervisor(owner, supervision).await;
         let handle = handle.map_err(|error| Error::failed(error.to_string()))?;
         results.get().set_supervisor(supervisor::client(handle, self.0.clone()));

@@ -17,7 +17,7 @@ use ww_schema::peer_capnp::{byte_stream, executor, host, process};
 
 use crate::{
     Clients, Dial, Dialled, Entitlement, Network, Outcome, Peer, Publication, Vats, Wire, client::Connection,
-    client::Local, host as server,
+    client::Local, context::Context, host as server,
 };
 
 /// Copies stdin to stdout until the end.
@@ -245,6 +245,12 @@ pub(crate) fn peer() -> (Connection, Local) {
     visitor(Entitlement::of_peer(b"peer".to_vec(), grants, admin, limits), Arc::new(|| {}))
 }
 
+/// A peer that is granted this, and nothing of `Admin`.
+pub(crate) fn peer_with(grants: Grants) -> (Connection, Local) {
+    let entitlement = Entitlement::of_peer(b"peer".to_vec(), grants, Default::default(), Limits::default());
+    visitor(entitlement, Arc::new(|| {}))
+}
+
 fn visitor(entitlement: Entitlement, stop: crate::StopNode) -> (Connection, Local) {
     let (ours, theirs) = tokio::io::duplex(1 << 16);
     let (network, ..) = network();
@@ -302,7 +308,7 @@ fn spec(wat: &str, grants: Grants) -> Spec {
 fn duplex() -> (Duplex, pipe::Writer, pipe::Reader) {
     let (to_vat, from_guest) = pipe::pipe(pipe::CAPACITY);
     let (to_guest, from_vat) = pipe::pipe(pipe::CAPACITY);
-    (Duplex { from_guest, to_guest }, to_vat, from_vat)
+    (Duplex { from_guest, to_guest, handling: ww_cell::Handling::default() }, to_vat, from_vat)
 }
 
 /// Starts a vat as a guest does that connects.
@@ -321,8 +327,16 @@ pub(crate) async fn parts(handed: Option<Handed>) -> (Duplex, host::Client, Conn
     let (network, asked, wires, gone) = network();
     let (duplex, to_vat, from_vat) = duplex();
     let (executor, vats) = (house().executor.clone(), house().vats.clone());
-    let context = crate::context::Context::new(guest, Arc::new(network), executor, vats);
+    let context = Context::new(guest, Arc::new(network), executor, vats);
     (duplex, server::client(context), Connected { to_vat, from_vat, cell, asked, wires, gone })
+}
+
+/// What the servers of a cell share that is handling a message, and the cell itself.
+pub(crate) async fn context(handling: ww_cell::Handling) -> (Context, (Process, Streams)) {
+    let (cell, guest) = guest(Grants::all(), Limits::default()).await;
+    let (network, ..) = network();
+    let (executor, vats) = (house().executor.clone(), house().vats.clone());
+    (Context::new(guest, Arc::new(network), executor, vats).of_instance(handling), cell)
 }
 
 /// The thread of the vats.

@@ -8,8 +8,9 @@ use ww_schema::peer_capnp::host;
 
 use crate::{
     context::{Context, MAX_DIALS},
-    exchange, executor,
+    exchange, executor, membrane,
     network::Dial,
+    registry,
     remote::nodes,
     shelf::Key,
 };
@@ -110,6 +111,7 @@ impl host::Server for Server {
                 addrs: get_addrs(params.get_addrs()?)?,
                 name,
                 deadline: deadline.map(|millis| Duration::from_millis(millis.into())),
+                cause: self.0.cause(),
             }
         };
         drop(params);
@@ -125,6 +127,29 @@ impl host::Server for Server {
     async fn nodes(self: Rc<Self>, _: host::NodesParams, mut results: host::NodesResults) -> Result<(), Error> {
         self.require(HostMethod::Nodes)?;
         results.get().set_nodes(nodes::client(self.0.clone()));
+        Ok(())
+    }
+
+    async fn registry(
+        self: Rc<Self>,
+        _: host::RegistryParams,
+        mut results: host::RegistryResults,
+    ) -> Result<(), Error> {
+        self.require(HostMethod::Registry)?;
+        results.get().set_registry(registry::client(self.0.clone()));
+        Ok(())
+    }
+
+    async fn narrow(self: Rc<Self>, params: host::NarrowParams, mut results: host::NarrowResults) -> Result<(), Error> {
+        self.require(HostMethod::Narrow)?;
+        let params = params.get()?;
+        if !params.has_cap() {
+            return Err(Error::failed("cap: there is no capability to narrow".into()));
+        }
+        let (narrowed, revoker) = membrane::narrow(&self.0, params.get_cap().get_as_capability()?, params.get_to()?)?;
+        let mut results = results.get();
+        results.reborrow().init_cap().set_as_capability(narrowed.hook);
+        results.set_revoker(revoker);
         Ok(())
     }
 

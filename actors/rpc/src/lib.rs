@@ -7,7 +7,8 @@
 //! | `entitlement` | what one client gets, here or over the network |
 //! | `client` | the other end of that socket |
 //! | `context` | what the servers of one cell share |
-//! | `host`, `executor`, `program`, `process`, `exchange`, `byte_stream`, `supervisor`, `watching` | one server per interface |
+//! | `host`, `executor`, `program`, `process`, `exchange`, `byte_stream`, `registry`, `supervisor`, `watching` | one server per interface |
+//! | `membrane` | capabilities that do less than what is behind them, and can be taken back |
 //! | `remote` | capabilities of other nodes |
 //! | `spec`, `exit_reason` | specs of cells and supervisors as they are read, exit reasons as they are written |
 //! | `shelf` | what belongs to the thread of the vats: capabilities that cells were handed |
@@ -32,13 +33,17 @@ pub mod fuzz;
 mod host;
 mod load;
 mod local;
+mod membrane;
 mod network;
 mod process;
 mod program;
+mod registry;
 mod remote;
 mod shelf;
 mod spec;
 mod supervisor;
+#[cfg(test)]
+mod table;
 mod traced;
 mod vats;
 mod watched;

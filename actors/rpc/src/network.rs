@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
-use ww_cell::{Slot, pipe};
+use ww_cell::{Cause, Slot, pipe};
 use ww_core::{CellId, Name, exit::Reason, task::Task};
 
 /// A peer that the node is connected to.
@@ -29,6 +29,8 @@ pub struct Dial {
     pub name: Name,
     /// How long the whole exchange may take from now on; `None` for as long as it takes.
     pub deadline: Option<Duration>,
+    /// The message on whose behalf: its trace and the rest of its deadline travel with this one.
+    pub cause: Option<Cause>,
 }
 
 /// How peers reach a cell that another cell spawned.

@@ -2,9 +2,9 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use capnp::{Error, capability::FromClientHook};
+use capnp::Error;
 use tokio::sync::Mutex;
-use ww_cell::{Cell, Directory, pipe, tail};
+use ww_cell::{Cell, Directory, Failure, pipe, tail};
 use ww_core::{CellId, exit, limits::DEFAULT_DEADLINE};
 use ww_executor::{Process, Streams};
 use ww_schema::peer_capnp::process;
@@ -78,7 +78,16 @@ fn new(process: Process, streams: Standard, context: &Context) -> process::Clien
     shelf::new_process(Server { process: Rc::new(process), exit, streams, context: context.clone() })
 }
 
+/// Ordinals of methods.
+const LINK: u16 = 9;
+const UNLINK: u16 = 10;
+
 impl Server {
+    /// Identifies the cell.
+    pub(crate) fn id(&self) -> CellId {
+        self.process.id()
+    }
+
     fn streams(&self) -> Result<&Ends, Error> {
         let why = match &self.streams {
             Standard::Own(ends) => return Ok(ends),
@@ -100,15 +109,13 @@ impl Server {
         self.process.cell()
     }
 
-    /// The other end of a link: a cell of this node, or a process of another one.
-    async fn other(other: process::Client) -> Result<Other, Error> {
-        let other = shelf::resolved(other).await;
-        let proxy = shelf::proxy_of(&other.clone().cast_to());
-        match (shelf::process_of(other).await, proxy) {
-            (Some(own), _) => Ok(Other::Here(own.process.id())),
-            (None, Some(proxy)) => Ok(Other::There(proxy)),
-            (None, None) => Err(ties::not_linkable()),
+    /// The other end of a link: a cell of this node, or a process of another one, itself or behind membranes that leave it
+    /// this method.
+    async fn other(other: process::Client, method: u16) -> Result<Other, Error> {
+        if let Some(own) = shelf::process_of(other.clone(), method).await {
+            return Ok(Other::Here(own.process.id()));
         }
+        shelf::remote_process_of(other, method).await.map(Other::There).ok_or_else(ties::not_linkable)
     }
 }
 
@@ -156,9 +163,9 @@ impl process::Server for Server {
         };
         drop(params);
         let cell = self.process.cell();
-        let mut envelope = cell.envelope(Some(timeout));
-        envelope.sender = self.context.sender();
-        let reply = cell.ask(envelope, message).await.map_err(|failure| Error::failed(failure.to_string()))?;
+        let failed = |failure: Failure| Error::failed(failure.to_string());
+        let envelope = self.context.envelope(cell, Some(timeout)).map_err(failed)?;
+        let reply = cell.ask(envelope, message).await.map_err(failed)?;
         results.get().set_reply(&reply);
         Ok(())
     }
@@ -194,7 +201,7 @@ impl process::Server for Server {
     }
 
     async fn link(self: Rc<Self>, params: process::LinkParams, _: process::LinkResults) -> Result<(), Error> {
-        match Self::other(params.get()?.get_other()?).await? {
+        match Self::other(params.get()?.get_other()?, LINK).await? {
             Other::Here(other) => {
                 let linked = self.directory().link(self.process.id(), other);
                 linked.map_err(|refused| Error::failed(refused.to_string()))
@@ -204,7 +211,7 @@ impl process::Server for Server {
     }
 
     async fn unlink(self: Rc<Self>, params: process::UnlinkParams, _: process::UnlinkResults) -> Result<(), Error> {
-        match Self::other(params.get()?.get_other()?).await? {
+        match Self::other(params.get()?.get_other()?, UNLINK).await? {
             Other::Here(other) => {
                 self.directory().unlink(self.process.id(), other);
                 Ok(())

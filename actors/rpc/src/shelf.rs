@@ -9,10 +9,18 @@ use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
 use actix::ArbiterHandle;
 use capnp::capability::{Client, FromClientHook};
+use capnp::traits::HasTypeId;
 use capnp_rpc::CapabilityServerSet;
-use ww_schema::{cell_capnp, peer_capnp};
+use ww_core::grants::Method;
+use ww_schema::{cell_capnp, peer_capnp, supervision_capnp};
 
-use crate::{process, program, remote::Proxy};
+use crate::{
+    executor,
+    membrane::{self, Scope, Wrapped},
+    process, program, registry,
+    remote::Proxy,
+    supervisor,
+};
 
 /// Capabilities that one cell may be handed: more than any program knows what to do with.
 pub(crate) const MAX_GRANTS: usize = 64;
@@ -29,6 +37,10 @@ struct Shelf {
     processes: CapabilityServerSet<process::Server, peer_capnp::process::Client>,
     programs: CapabilityServerSet<program::Server, cell_capnp::program::Client>,
     proxies: CapabilityServerSet<Proxy, Client>,
+    executors: CapabilityServerSet<executor::Server, peer_capnp::executor::Client>,
+    supervisors: CapabilityServerSet<supervisor::Server, supervision_capnp::supervisor::Client>,
+    registries: CapabilityServerSet<registry::Server, cell_capnp::registry::Client>,
+    wrapped: CapabilityServerSet<Wrapped, membrane::Any>,
     added: usize,
     handed: HashMap<u64, HashMap<String, Client>>,
     next: u64,
@@ -80,24 +92,55 @@ impl Shelf {
             self.processes.gc();
             self.programs.gc();
             self.proxies.gc();
+            self.executors.gc();
+            self.supervisors.gc();
+            self.registries.gc();
+            self.wrapped.gc();
         }
     }
 }
 
-/// A `Process` that can be recognised.
-pub(crate) fn new_process(server: process::Server) -> peer_capnp::process::Client {
+/// Makes a server of this node one that can be recognised.
+macro_rules! recognised {
+    ($($(#[$doc:meta])* $name:ident($server:ty) in $set:ident -> $client:ty;)*) => {
+        $($(#[$doc])*
+        pub(crate) fn $name(server: $server) -> $client {
+            SHELF.with_borrow_mut(|shelf| {
+                shelf.sweep();
+                shelf.$set.new_client(server)
+            })
+        })*
+    };
+}
+
+recognised! {
+    /// A `Process` that can be recognised.
+    new_process(process::Server) in processes -> peer_capnp::process::Client;
+    /// A `Program` that can be recognised.
+    new_program(program::Server) in programs -> cell_capnp::program::Client;
+    /// An `Executor` that can be recognised.
+    new_executor(executor::Server) in executors -> peer_capnp::executor::Client;
+    /// A `Supervisor` that can be recognised.
+    new_supervisor(supervisor::Server) in supervisors -> supervision_capnp::supervisor::Client;
+    /// A `Registry` that can be recognised.
+    new_registry(registry::Server) in registries -> cell_capnp::registry::Client;
+}
+
+/// What stands for a capability on the other side of a membrane.
+pub(crate) fn new_wrapped(wrapped: Wrapped) -> Client {
     SHELF.with_borrow_mut(|shelf| {
         shelf.sweep();
-        shelf.processes.new_client(server)
+        shelf.wrapped.new_client(wrapped).cast_to()
     })
 }
 
-/// A `Program` that can be recognised.
-pub(crate) fn new_program(server: program::Server) -> cell_capnp::program::Client {
-    SHELF.with_borrow_mut(|shelf| {
-        shelf.sweep();
-        shelf.programs.new_client(server)
-    })
+/// The membrane's server that a capability is by now, if it is one.
+pub(crate) fn wrapped(client: &Client) -> Option<Rc<Wrapped>> {
+    let mut hook = client.hook.add_ref();
+    while let Some(resolved) = hook.get_resolved() {
+        hook = resolved;
+    }
+    SHELF.with_borrow(|shelf| shelf.wrapped.get_local_server_of_resolved(&membrane::Any::new(hook)))
 }
 
 /// A capability of another node that can be recognised.
@@ -118,19 +161,67 @@ pub(crate) fn proxy_of(client: &Client) -> Option<Rc<Proxy>> {
     SHELF.with_borrow(|shelf| shelf.proxies.get_local_server_of_resolved(&Client::new(hook)))
 }
 
-/// The process of this node that a capability is, if it is one.
-pub(crate) async fn process_of(client: peer_capnp::process::Client) -> Option<Rc<process::Server>> {
-    let client: peer_capnp::process::Client = resolved(client).await;
-    SHELF.with_borrow(|shelf| shelf.processes.get_local_server_of_resolved(&client))
+/// The capability of another node that a process is, itself or behind membranes that leave it a method.
+pub(crate) async fn remote_process_of(client: peer_capnp::process::Client, ordinal: u16) -> Option<Rc<Proxy>> {
+    let method = Method { interface: peer_capnp::process::Client::TYPE_ID, ordinal };
+    proxy_of(&membrane::behind(client.cast_to(), Some(method)).await?)
 }
 
-/// The program of this node that a capability is, if it is one.
+/// The process of this node that a capability is, itself or behind membranes that leave it a method.
+pub(crate) async fn process_of(client: peer_capnp::process::Client, ordinal: u16) -> Option<Rc<process::Server>> {
+    let method = Method { interface: peer_capnp::process::Client::TYPE_ID, ordinal };
+    let client = membrane::behind(client.cast_to(), Some(method)).await?;
+    SHELF.with_borrow(|shelf| shelf.processes.get_local_server_of_resolved(&client.cast_to()))
+}
+
+/// The program of this node that a capability is, itself or behind membranes.
 pub(crate) async fn program_of(client: cell_capnp::program::Client) -> Option<Rc<program::Server>> {
-    let client: cell_capnp::program::Client = resolved(client).await;
-    SHELF.with_borrow(|shelf| shelf.programs.get_local_server_of_resolved(&client))
+    let client = membrane::behind(client.cast_to(), None).await?;
+    SHELF.with_borrow(|shelf| shelf.programs.get_local_server_of_resolved(&client.cast_to()))
 }
 
-/// What a capability turns out to be.
-pub(crate) async fn resolved<C: FromClientHook>(client: C) -> C {
-    capnp::capability::get_resolved_cap(client).await
+/// A capability of this node in a scope; `None` if that changes nothing.
+pub(crate) fn in_scope(client: &Client, interface: u64, scope: &Rc<Scope>) -> Option<Client> {
+    let client = client.clone();
+    match interface {
+        peer_capnp::executor::Client::TYPE_ID => {
+            let server = SHELF.with_borrow(|shelf| shelf.executors.get_local_server_of_resolved(&client.cast_to()))?;
+            (!server.0.is_within(scope)).then(|| executor::client(server.0.within(scope)).cast_to())
+        }
+        supervision_capnp::supervisor::Client::TYPE_ID => {
+            let server =
+                SHELF.with_borrow(|shelf| shelf.supervisors.get_local_server_of_resolved(&client.cast_to()))?;
+            server.within(scope).map(FromClientHook::cast_to)
+        }
+        cell_capnp::registry::Client::TYPE_ID => {
+            let server = SHELF.with_borrow(|shelf| shelf.registries.get_local_server_of_resolved(&client.cast_to()))?;
+            (!server.0.is_within(scope)).then(|| registry::client(server.0.within(scope)).cast_to())
+        }
+        _ => None,
+    }
+}
+
+thread_local! {
+    /// What is to be dropped, and whether somebody does so already.
+    static BURIED: RefCell<(Vec<Client>, bool)> = RefCell::default();
+}
+
+/// Drops a capability, and what it leads to one after the other: a chain of them needs no stack.
+pub(crate) fn bury(client: Client) {
+    let digging = BURIED.try_with(|buried| {
+        let mut buried = buried.borrow_mut();
+        buried.0.push(client);
+        std::mem::replace(&mut buried.1, true)
+    });
+    // Of a thread that ends, all is dropped in any case.
+    if digging != Ok(false) {
+        return;
+    }
+    while let Some(client) = BURIED.with_borrow_mut(|buried| {
+        let next = buried.0.pop();
+        buried.1 = next.is_some();
+        next
+    }) {
+        drop(client);
+    }
 }

@@ -29,7 +29,7 @@ use crate::{
 const MAX_ALLOWED: usize = 1_024;
 
 /// Before the name of the one cell that a child may send messages to.
-const MAIL_TO: &str = "wetware:cell/mail/";
+pub(crate) const MAIL_TO: &str = "wetware:cell/mail/";
 
 fn refused(why: impl std::fmt::Display) -> Error {
     Error::failed(why.to_string())
@@ -87,7 +87,7 @@ fn publish(
     mode: Mode,
     limits: &Limits,
 ) -> Result<Publish, Error> {
-    if !context.guest.grants.publish {
+    if !context.grants_for_children().publish {
         return Err(context.denied("publishing cells"));
     }
     let name = name.cloned().ok_or_else(|| refused("publish: the spec has no name that peers could use"))?;
@@ -130,13 +130,13 @@ fn serving(live: bool, mailbox: mailbox::Reader<'_>) -> Result<Serving, Error> {
     Ok(Serving { mode, mailbox: mailbox_size, overflow })
 }
 
-/// What a child may use: what it asks for, the defaults of cells that serve messages, or else what its parent has.
-fn limits(parent: &Limits, wanted: cell_capnp::limits::Reader<'_>) -> Result<Limits, Error> {
+/// Limits as they are asked for.
+pub(crate) fn wishes(wanted: cell_capnp::limits::Reader<'_>) -> Narrowing {
     fn some<T: Default + PartialEq>(wanted: T) -> Option<T> {
         Some(wanted).filter(|wanted| *wanted != T::default())
     }
-    let narrowing = Narrowing {
-        memory: some(wanted.get_memory()).or(Some(DEFAULT_MEMORY.min(parent.memory))),
+    Narrowing {
+        memory: some(wanted.get_memory()),
         deadline: some(wanted.get_deadline().into()),
         cpu: some(wanted.get_cpu().into()),
         children: some(wanted.get_children()),
@@ -144,7 +144,13 @@ fn limits(parent: &Limits, wanted: cell_capnp::limits::Reader<'_>) -> Result<Lim
         subtree_memory: some(wanted.get_subtree_memory()),
         message_size: some(wanted.get_message_size()),
         instances: some(wanted.get_instances()),
-    };
+    }
+}
+
+/// What a child may use: what it asks for, the defaults of cells that serve messages, or else what its parent has.
+fn limits(parent: &Limits, wanted: cell_capnp::limits::Reader<'_>) -> Result<Limits, Error> {
+    let mut narrowing = wishes(wanted);
+    narrowing.memory.get_or_insert(DEFAULT_MEMORY.min(parent.memory));
     let mut limits = parent.narrowed(&narrowing).map_err(refused)?;
     limits.deadline = limits.deadline.or(Some(DEFAULT_DEADLINE));
     Ok(limits)
@@ -158,6 +164,7 @@ fn grants(
     if list.len() as usize > MAX_GRANTS {
         return Err(refused(format_args!("{} grants: at most {MAX_GRANTS} can be handed over", list.len())));
     }
+    let own = context.grants_for_children();
     let mut grants = Grants { host: [HostMethod::Grant].into(), ..Grants::none() };
     let mut named = HashMap::new();
     for grant in list {
@@ -173,7 +180,7 @@ fn grants(
                 return Err(refused(format_args!("two grants have the name {name:?}")));
             }
         } else {
-            reserved(&mut grants, context, name)?;
+            reserved(&mut grants, context, &own, name)?;
         }
     }
     let handed = (!named.is_empty()).then(|| Arc::new(Key::new(named, context.vats.clone())) as Handed);
@@ -181,8 +188,7 @@ fn grants(
 }
 
 /// Adds what a reserved name stands for, if the parent has it.
-fn reserved(child: &mut Grants, context: &Context, name: &str) -> Result<(), Error> {
-    let parent = &context.guest.grants;
+fn reserved(child: &mut Grants, context: &Context, parent: &Grants, name: &str) -> Result<(), Error> {
     let has = match name {
         "wetware:cell/self" => {
             child.identity = true;
@@ -193,7 +199,9 @@ fn reserved(child: &mut Grants, context: &Context, name: &str) -> Result<(), Err
             parent.mail != Reach::Nobody
         }
         "wetware:cell/registry" => {
-            child.registry = true;
+            child.registry = parent.registry;
+            let method = HostMethod::Registry;
+            child.host.extend(parent.host.contains(&method).then_some(method));
             parent.registry
         }
         "wetware:cell/process" => {
@@ -279,7 +287,7 @@ pub(crate) async fn child(context: &Context, spec: child_spec::Reader<'_>) -> Re
                 id = wanted.get_id()?.to_str()?;
             }
             let (spec, serving) = Box::pin(cell(context, wanted)).await?;
-            (Blueprint::Cell(Arc::new(CellBlueprint { spec, serving })), Kind::Worker)
+            (Blueprint::Cell(Arc::new(CellBlueprint { spec, work: serving.into(), slot: None })), Kind::Worker)
         }
         child_spec::child::Supervisor(options) => {
             let supervision = Box::pin(supervision(context, options?)).await?;

@@ -7,19 +7,26 @@ use ww_core::{SlotId, supervisor::ChildId};
 use ww_executor::{Child, ChildInfo, ChildStatus, SupervisorHandle, Which};
 use ww_schema::supervision_capnp::supervisor;
 
-use crate::{context::Context, exit_reason, process, spec};
+use crate::{
+    context::Context,
+    exit_reason,
+    membrane::{Scope, Undo},
+    process, shelf, spec,
+};
 
-struct Server {
+pub(crate) struct Server {
     handle: SupervisorHandle,
     /// Whether its children are instances of a template.
     simple: bool,
     context: Context,
+    /// Whether it was made outside the scope of the context, so that it does not end with it.
+    outlives_scope: bool,
 }
 
 /// A `Supervisor`. Dropping it does not end the supervisor.
 pub(crate) fn client(handle: SupervisorHandle, context: Context) -> supervisor::Client {
     let simple = handle.is_simple();
-    capnp_rpc::new_client(Server { handle, simple, context })
+    shelf::new_supervisor(Server { handle, simple, context, outlives_scope: false })
 }
 
 fn failed(error: impl std::fmt::Display) -> Error {
@@ -27,6 +34,29 @@ fn failed(error: impl std::fmt::Display) -> Error {
 }
 
 impl Server {
+    /// The same supervisor, whose children that are started through it belong to a scope.
+    pub(crate) fn within(&self, scope: &Rc<Scope>) -> Option<supervisor::Client> {
+        if self.context.is_within(scope) {
+            return None;
+        }
+        let context = self.context.within(scope);
+        let handle = self.handle.clone();
+        Some(shelf::new_supervisor(Self { handle, simple: self.simple, context, outlives_scope: true }))
+    }
+
+    /// Sees to it that a child ends with the scope through which it was started.
+    async fn note(&self, which: Which, child: &ChildInfo) -> Result<(), Error> {
+        let (Some(place), Some(slot), true) = (self.context.place(), child.slot, self.outlives_scope) else {
+            return Ok(());
+        };
+        let noted = place.note(Undo { supervisor: self.handle.clone(), which: which.clone(), slot });
+        if noted.is_err() {
+            // What cannot be taken back is not begun.
+            let _ = self.handle.terminate_child(which).await;
+        }
+        noted
+    }
+
     fn which(&self, id: &str) -> Result<Which, Error> {
         if !self.simple {
             return ChildId::new(id).map(Which::Id).map_err(failed);
@@ -70,12 +100,16 @@ impl supervisor::Server for Server {
                 false => None,
             };
             let child = self.handle.start_instance(from).await.map_err(failed)?;
+            if let Some(slot) = child.slot {
+                self.note(Which::Instance(slot), &child).await?;
+            }
             self.write(results.get().init_child(), None, &child);
             return Ok(());
         }
         let spec = spec::child(&self.context, spec).await?;
         let id = spec.id.clone();
         let child = self.handle.start_child(spec).await.map_err(failed)?;
+        self.note(Which::Id(id.clone()), &child).await?;
         self.write(results.get().init_child(), Some(id.as_str()), &child);
         Ok(())
     }

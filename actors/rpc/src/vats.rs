@@ -97,7 +97,8 @@ impl GuestVat for Vats {
         let executor = executor.clone();
         let (cell, vats) = (guest.id, self.arbiter.clone());
         let served = self.arbiter.spawn_fn(move || {
-            let bootstrap = host::client(Context::new(guest, network, executor, vats));
+            let context = Context::new(guest, network, executor, vats).of_instance(connection.handling.clone());
+            let bootstrap = host::client(context);
             // Ends with the connection, which ends with the guest.
             drop(task::spawn_local(task::Kind::detached("vat", cell), serve(connection, bootstrap, cell.get())));
         });

@@ -7,9 +7,16 @@ use wasmparser::{Parser, Payload};
 const ACTOR: &str = "wetware:cell/actor";
 const HANDLER: &str = "wetware:cell/handler";
 const MAIL: &str = "wetware:cell/mail";
-const IMPORTS: [&str; 5] =
-    ["wetware:cell/log", "wetware:cell/mail", "wetware:cell/process", "wetware:cell/registry", "wetware:cell/self"];
+const IMPORTS: [&str; 6] = [
+    "wetware:cell/log",
+    "wetware:cell/mail",
+    "wetware:cell/process",
+    "wetware:cell/registry",
+    "wetware:cell/self",
+    STREAMS,
+];
 const LOADER: &str = "wetware:loader/loader";
+const SELF: &str = "wetware:cell/self";
 const NONSENSE: &str = "wetware:nonsense/nothing";
 const RUN: &str = "wasi:cli/run";
 const STREAMS: &str = "wetware:streams/streams";
@@ -48,7 +55,7 @@ fn world(guest: &str) -> World {
 
 #[test]
 fn guests_import_what_they_use_and_export_what_they_can_do() {
-    let table: [(&str, &[&str], &[&str]); 10] = [
+    let table: [(&str, &[&str], &[&str]); 13] = [
         ("echo", &[STREAMS], &[RUN, ACTOR, HANDLER]),
         ("child-echo", &[STREAMS], &[RUN]),
         ("pid0", &[STREAMS], &[RUN]),
@@ -56,7 +63,10 @@ fn guests_import_what_they_use_and_export_what_they_can_do() {
         ("tree", &[MAIL, LOADER, STREAMS], &[RUN, HANDLER]),
         ("exits", &[], &[RUN]),
         ("actor", &[], &[ACTOR, HANDLER]),
+        ("mirror", &[], &[RUN, ACTOR]),
+        ("mite", &[], &[RUN, HANDLER]),
         ("neighbour", &IMPORTS, &[HANDLER]),
+        ("relay", &[MAIL, SELF], &[HANDLER]),
         ("caller", &[LOADER, STREAMS], &[RUN]),
         ("bad-import", &[NONSENSE], &[RUN]),
     ];

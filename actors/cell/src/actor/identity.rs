@@ -97,15 +97,15 @@ pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
     let mut instance = linker.instance("wetware:cell/self@0.1.0")?;
     instance.func_wrap("id", |store, (): ()| {
         let own = &store.data().own;
-        Ok((if own.grants.identity { Ok(own.id().get()) } else { Err(Denied::Denied) },))
+        Ok((if own.spec.grants.identity { Ok(own.id().get()) } else { Err(Denied::Denied) },))
     })?;
     instance.func_wrap("name", |store, (): ()| {
         let own = &store.data().own;
-        Ok((if own.grants.identity { Ok(own.cell.name().to_owned()) } else { Err(Denied::Denied) },))
+        Ok((if own.spec.grants.identity { Ok(own.cell.name().to_owned()) } else { Err(Denied::Denied) },))
     })?;
     instance.func_wrap("current", |store, (): ()| {
         let guest = store.data();
-        let granted = guest.own.grants.identity;
+        let granted = guest.own.spec.grants.identity;
         Ok((if granted { Ok(guest.current.as_ref().map(Envelope::of)) } else { Err(Denied::Denied) },))
     })
 }

@@ -38,7 +38,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
 
 fn log(guest: &Guest, level: Level, message: &str, fields: &Fields) -> Result<(), Denied> {
     let own = &guest.own;
-    if !own.grants.log {
+    if !own.spec.grants.log {
         return Err(Denied::Denied);
     }
     let admitted = own.lines.lock().unwrap_or_else(PoisonError::into_inner).admit(own.id());

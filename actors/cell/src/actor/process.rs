@@ -74,7 +74,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
 }
 
 fn granted(guest: &Guest) -> Result<(), Error> {
-    if guest.own.grants.process { Ok(()) } else { Err(Error::Denied) }
+    if guest.own.spec.grants.process { Ok(()) } else { Err(Error::Denied) }
 }
 
 fn live(guest: &Guest) -> Result<(), Error> {

@@ -29,7 +29,7 @@ fn whereis(guest: &Guest, name: String) -> Result<Option<u64>, Error> {
 }
 
 fn granted(guest: &Guest, name: String) -> Result<Name, Error> {
-    if !guest.own.grants.registry {
+    if !guest.own.spec.grants.registry {
         return Err(Error::Denied);
     }
     Name::new(name).map_err(Error::refused)

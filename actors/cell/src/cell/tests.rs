@@ -163,7 +163,8 @@ async fn a_callers_deadline_harms_only_its_own_message() {
     let cell = cell(COUNTER, Spec { limits, ..spec(Mode::Async) }).await;
     let (request, guest_request) = pipe::pipe(16);
     let (guest_reply, reply) = pipe::pipe(16);
-    let envelope = cell.envelope(Some(Duration::from_millis(20)));
+    // Long enough to be begun on a busy machine.
+    let envelope = cell.envelope(Some(Duration::from_millis(200)));
     let slow = cell.process_message(envelope, guest_request, guest_reply).await;
     assert_eq!(slow, Err(Failure::Timeout));
     // It expires in the mailbox, behind the one that the cell still works on.

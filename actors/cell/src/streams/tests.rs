@@ -118,7 +118,7 @@ const HANDLE_ECHO: &str = "(func $run (result i32)
 
 /// Sends more than the pipes hold, in pieces, and expects it back.
 async fn echoes(runtime: &Runtime, wat: &str, limits: Limits) {
-    let (ends, Duplex { from_guest, to_guest }) = connected(runtime, wat, limits).await;
+    let (ends, Duplex { from_guest, to_guest, .. }) = connected(runtime, wat, limits).await;
     let sent: Vec<u8> = (0..200_000_u32).map(|n| n.to_le_bytes()[0]).collect();
     let writing = async {
         for (size, piece) in [1, 2, 7, 1_000, 70_000].into_iter().cycle().scan(0, |from, size| {
@@ -316,7 +316,7 @@ async fn a_guest_that_writes_to_nobody_is_told() {
 #[tokio::test]
 async fn a_connection_that_the_guest_drops_is_closed_while_it_runs_on() {
     let body = "(func $run (result i32) (call $drop-connection (call $create)) (loop (br 0)) (unreachable))";
-    let (ends, Duplex { from_guest, to_guest }) =
+    let (ends, Duplex { from_guest, to_guest, .. }) =
         connected(&runtime(), &component(CURRENT, body), Limits::default()).await;
     assert_eq!(from_guest.read(1).await, Ok(Bytes::new()));
     assert_eq!(to_guest.write_all(&[0; 2 * CONNECTION_CAPACITY]).await, Err(Closed::End));

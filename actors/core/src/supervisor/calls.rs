@@ -42,6 +42,9 @@ impl<C: Clone> Supervisor<C> {
             Call::TerminateChild(Target::Instance(incarnation)) => {
                 self.children.find_incarnation(*incarnation).filter(|_| self.template.is_some())
             }
+            Call::TerminateChild(Target::Slot(slot)) => {
+                self.children.state(*slot).and(self.template.as_ref()).map(|_| *slot)
+            }
             Call::StartInstance(_) | Call::WhichChildren | Call::CountChildren => None,
         }
     }

@@ -73,6 +73,9 @@ pub enum Target {
     Id(ChildId),
     /// The instance that lives, lived or is restarted as this incarnation. Only for a simple-one-for-one supervisor.
     Instance(Incarnation),
+    /// The instance in this slot, whichever incarnation lives there when it is the call's turn. Only for a
+    /// simple-one-for-one supervisor.
+    Slot(Slot),
 }
 
 /// What is to be done.

@@ -44,6 +44,7 @@ pub struct Owned {
 #[derive(Message)]
 #[rtype(result = "Result<(), SpawnError>")]
 struct OpenSession {
+    owner: Owner,
     id: CellId,
     limits: Limits,
     stop: Stop,
@@ -61,8 +62,18 @@ impl Executor {
     ///
     /// Where the node is stopping.
     pub async fn open_session(&self, limits: Limits) -> Result<Session, SpawnError> {
+        self.open_session_below(Owner::Node, limits).await
+    }
+
+    /// The same for a part of what an owner starts, which can be ended by itself, and ends with the owner at the latest. It
+    /// counts as one cell of the owner. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// Where the node is stopping, the owner has ended or has no room.
+    pub async fn open_session_below(&self, owner: Owner, limits: Limits) -> Result<Session, SpawnError> {
         let session = Session { id: self.directory().next_id(), stop: Stop::default() };
-        self.send(OpenSession { id: session.id, limits, stop: session.stop.clone() }).await??;
+        self.send(OpenSession { owner, id: session.id, limits, stop: session.stop.clone() }).await??;
         Ok(session)
     }
 
@@ -87,23 +98,29 @@ impl Session {
     pub fn lose(&self) {
         self.stop.request(Reason::NoConnection);
     }
+
+    /// Ends whatever was started on its behalf, as dropping it does.
+    pub fn end(&self) {
+        self.stop.request(Reason::Shutdown);
+    }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.stop.request(Reason::Shutdown);
+        self.end();
     }
 }
 
 impl Handler<OpenSession> for Starter {
     type Result = Result<(), SpawnError>;
 
-    fn handle(&mut self, OpenSession { id, limits, stop }: OpenSession, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, open: OpenSession, ctx: &mut Self::Context) -> Self::Result {
+        let OpenSession { owner, id, limits, stop } = open;
         if self.tree.is_stopping() {
             return Err(SpawnError::Stopped);
         }
         // It has no memory of its own: what its cells have is counted.
-        self.tree.reserve(Owner::Node, id, limits, 0)?;
+        self.tree.reserve(owner, id, limits, 0)?;
         self.sessions.insert(id);
         self.running.insert(id, Running::Cell(stop.clone()));
         let closed = async move { stop.requested().await };
@@ -182,6 +199,31 @@ mod tests {
         drop(session);
         assert_eq!(soon(exit.wait()).await, Reason::NoConnection);
         assert_eq!(soon(first.exit().wait()).await, Reason::NoConnection);
+        soon(executor.quiet()).await;
+    }
+
+    #[tokio::test]
+    async fn a_part_of_what_an_owner_started_ends_by_itself_and_with_the_owner() {
+        let executor = executor();
+        let limits = Limits { children: 2, ..Limits::default() };
+        let session = executor.open_session(limits.clone()).await.expect("a place");
+        let owner = Owner::Cell(session.id());
+        let (own, _streams) = executor.run(owner, spec(SPIN)).await.expect("started");
+        let part = executor.open_session_below(owner, Limits { children: 1, ..limits.clone() }).await.expect("a place");
+        let refused = executor.open_session_below(owner, limits.clone()).await;
+        assert!(refused.is_err(), "it counts as a cell of its owner");
+        let below = Owner::Cell(part.id());
+        let (first, _more) = executor.run(below, spec(SPIN)).await.expect("started");
+        assert!(executor.run(below, spec(SPIN)).await.is_err(), "the part has limits of its own");
+        drop(part);
+        assert_eq!(soon(first.exit().wait()).await, Reason::Shutdown);
+        assert!(own.exit().reason().is_none(), "the rest goes on");
+
+        let part = executor.open_session_below(owner, limits).await.expect("the place is free again");
+        let (second, _again) = executor.run(Owner::Cell(part.id()), spec(SPIN)).await.expect("started");
+        drop(session);
+        assert_eq!(soon(second.exit().wait()).await, Reason::Shutdown);
+        assert_eq!(soon(own.exit().wait()).await, Reason::Shutdown);
         soon(executor.quiet()).await;
     }
 

@@ -2,6 +2,7 @@
 
 mod clock;
 mod lives;
+mod nested;
 mod storm;
 mod strategies;
 
@@ -16,7 +17,7 @@ use ww_core::{
 
 use super::*;
 use crate::{
-    ChildSpec, Executor, Serving, cell,
+    ChildSpec, Executor, Owner, Process, Serving, SpawnError, Spec, Supervision, cell,
     fixture::{ACTOR, House, spec},
 };
 

@@ -27,7 +27,7 @@ GREETING = "hello"
 "with space" = ""
 
 [grants]
-host = ["id", "addrs", "peers", "connect", "executor", "dial", "grant", "nodes"]
+host = ["id", "addrs", "peers", "connect", "executor", "dial", "grant", "registry", "nodes", "narrow"]
 executor = ["runBytes"]
 loader = false
 mail = ["store"]
@@ -48,7 +48,7 @@ fn every_key_is_read() {
         allow: vec!["one".to_owned(), "other".to_owned()],
         mailbox: NonZeroU32::new(3),
         overflow: Some(Overflow::DropOldest),
-        restart: Restart::Transient,
+        restart: Some(Restart::Transient),
     };
     assert_eq!(manifest.cell, cell);
     let limits = Narrowing {

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use ww_cell::Directory;
-use ww_core::CellId;
 use ww_executor::{Kind, Owned, Owner};
 use ww_schema::admin_capnp::tree_node;
 
@@ -41,19 +40,20 @@ fn set_children(
         let mut node = list.reborrow().get(index);
         node.set_cell(child.id.get());
         node.set_supervisor(child.kind == Kind::Supervisor);
-        set_cell(node.reborrow(), directory, child.id, child.kind);
+        set_cell(node.reborrow(), directory, child);
         set_children(node, directory, below, Owner::Cell(child.id), depth - 1);
     }
 }
 
-fn set_cell(mut node: tree_node::Builder<'_>, directory: &Directory, id: CellId, kind: Kind) {
-    match directory.cell_or_ended(id) {
+fn set_cell(mut node: tree_node::Builder<'_>, directory: &Directory, owned: &Owned) {
+    match directory.cell_or_ended(owned.id) {
         Some(cell) => {
             node.set_label(cell.name());
             status::set(node.init_status(), directory, &cell);
         }
-        None => node.set_label(match kind {
-            Kind::Session => "client",
+        None => node.set_label(match owned.kind {
+            Kind::Session if owned.owner == Owner::Node => "client",
+            Kind::Session => "narrowed",
             Kind::Supervisor => "supervisor",
             Kind::Cell => "starting",
         }),

@@ -12,6 +12,7 @@ use capnp::{
     Error, ErrorKind, any_pointer,
     capability::{
         self, Client, DispatchCallResult, FromClientHook, FromServer, Params, Promise, RemotePromise, Results,
+        get_resolved_cap,
     },
     message,
     private::capability::ClientHook,
@@ -69,7 +70,7 @@ impl Proxy {
     fn unwrapped(self: &Rc<Self>, hook: Box<dyn ClientHook>) -> Box<dyn ClientHook> {
         if hook.get_resolved().is_none() && hook.when_more_resolved().is_some() {
             let (proxy, promised) = (Rc::clone(self), Client::new(hook));
-            let known = async move { Ok(Client::new(proxy.unwrapped_now(shelf::resolved(promised).await.hook))) };
+            let known = async move { Ok(Client::new(proxy.unwrapped_now(get_resolved_cap(promised).await.hook))) };
             return capnp_rpc::new_future_client::<Client>(known).hook;
         }
         self.unwrapped_now(hook)
@@ -149,12 +150,11 @@ impl Proxy {
             } else {
                 params.get()?.get_as::<process::unlink_params::Reader<'_>>()?.get_other()?
             };
-            let other = shelf::resolved(other).await;
-            let there = shelf::proxy_of(&other.clone().cast_to());
+            let there = shelf::remote_process_of(other.clone(), method).await;
             if there.is_some_and(|proxy| Rc::ptr_eq(&proxy.node, &self.node)) {
                 return self.pass(PROCESS, method, params, results).await;
             }
-            let Some(own) = shelf::process_of(other).await else { return Err(ties::not_linkable()) };
+            let Some(own) = shelf::process_of(other, method).await else { return Err(ties::not_linkable()) };
             let ties = self.node.ties.upgrade().ok_or_else(ties::not_linkable)?;
             if method == LINK {
                 ties.tie(&self.node.directory, own.cell(), &self).await

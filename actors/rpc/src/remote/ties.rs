@@ -40,7 +40,7 @@ struct Ear(mpsc::Sender<Reason>);
 
 /// The error of a link between what cannot be linked.
 pub(crate) fn not_linkable() -> Error {
-    Error::failed("the other is no process of this node, nor one of a node that this one is connected to".into())
+    Error::failed("the other is no process of this node or of one that it is connected to, or was narrowed so that it cannot be linked".into())
 }
 
 async fn id_of(process: &process::Client) -> Result<u64, Error> {

@@ -7,6 +7,7 @@
 //! | `echo N` | echoes a text of N bytes: `ok` |
 //! | `echo-at-once N` | N echoes in flight at once: `ok N` |
 //! | `remote PEER PATH` | starts a program of the image as a cell on another node and one on its own, links them and waits: `answered N`, `down CODE: REASON`, `code N, linked N`, `call: KIND` |
+//! | `echoes` | for each line of its input, a number, so many echoes one after the other, then `done` |
 //! | `idle MS` | connects, sleeps, prints `awake` |
 //! | `second-connection` | connects a second time, which traps |
 //! | `unconnected` | `done`, without ever connecting |
@@ -38,10 +39,14 @@ use std::{
 
 use ww_guest::{
     capnp::Error,
-    futures::future::try_join_all,
+    futures::{
+        StreamExt,
+        future::try_join_all,
+        io::{AsyncBufReadExt, BufReader},
+    },
     loader,
     rpc::{self, Executor},
-    time,
+    stream, time,
 };
 
 ww_guest::cell! { main: run }
@@ -72,6 +77,7 @@ fn run() -> Result<(), Error> {
         ["remote", peer, path] => rpc::run(|host| async move { remote::remote(host, peer, path).await }),
         ["echo", bytes] => echo(number(bytes)?, 1),
         ["echo-at-once", times] => echo(16, number(times)?),
+        ["echoes"] => echoes(),
         ["idle", milliseconds] => {
             let duration = Duration::from_millis(number(milliseconds)?);
             rpc::run(|_| async move {
@@ -100,6 +106,21 @@ fn echo(bytes: usize, times: usize) -> Result<(), Error> {
             return Err(Error::failed("another text came back".to_owned()));
         }
         say(&if times == 1 { "ok".to_owned() } else { format!("ok {times}") })
+    })
+}
+
+/// Keeps its connection for as long as there is input.
+fn echoes() -> Result<(), Error> {
+    rpc::run(|host| async move {
+        let executor = Executor::of(&host);
+        let mut lines = BufReader::new(stream::stdin()).lines();
+        while let Some(line) = lines.next().await {
+            for _ in 0..number(&line?)? {
+                executor.echo("hello").await?;
+            }
+            say("done")?;
+        }
+        Ok(())
     })
 }
 

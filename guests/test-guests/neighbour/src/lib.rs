@@ -7,6 +7,7 @@
 //! | `count` | replies with the number of this message in the life of the instance, from 1 |
 //! | `ask TO [MS]` | sends the text to another cell, waits, at most MS milliseconds, and replies with the reply |
 //! | `tell TO` | sends the text to another cell |
+//! | `dial NAME` | sends the text to a published cell of this node over `Host.dial`, and replies with the reply; once |
 //! | `flood TO N` | sends the text to another cell N times |
 //! | `who` | replies with its id, its name, and the envelope |
 //! | `register NAME`, `unregister NAME`, `whereis NAME` | what they say |
@@ -41,6 +42,8 @@ mod bindings {
         generate_all,
     });
 }
+
+use ww_guest::{capnp, rpc};
 
 ww_guest::cell! { handle: answer }
 
@@ -85,6 +88,7 @@ fn obey(number: u64, command: &str, rest: &[u8]) -> Result<Vec<u8>, String> {
             }
             Ok(Vec::new())
         }
+        ["dial", name] => dial((*name).to_owned(), rest.to_vec()),
         ["who"] => {
             let (id, name) = (self_::id().map_err(text)?, self_::name().map_err(text)?);
             let envelope = self_::current().map_err(text)?.ok_or("no message in progress")?;
@@ -119,6 +123,23 @@ fn obey(number: u64, command: &str, rest: &[u8]) -> Result<Vec<u8>, String> {
         },
         _ => Err(wrong()),
     }
+}
+
+/// The cell has one connection, and so this once.
+fn dial(name: String, text: Vec<u8>) -> Result<Vec<u8>, String> {
+    rpc::run(|host| async move {
+        let to = rpc::Address { peer_id: Vec::new(), addrs: Vec::new(), name };
+        let exchange = rpc::Exchange::dial(&host, &to, None).await?;
+        // One that is refused is not taken: the outcome says why.
+        let _ = exchange.request().write_all(&text).await;
+        let _ = exchange.request().close().await;
+        let reply = exchange.reply().read_to_end().await;
+        match exchange.outcome().await? {
+            rpc::Outcome::Ok => reply,
+            other => Err(capnp::Error::failed(format!("{other:?}"))),
+        }
+    })
+    .map_err(|error| error.to_string())
 }
 
 fn address(to: &str) -> Result<Address, String> {

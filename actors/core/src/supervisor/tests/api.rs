@@ -158,6 +158,20 @@ fn an_instance_whose_restarts_fail_is_known_by_its_last_incarnation() {
 }
 
 #[test]
+fn an_instance_is_known_by_its_slot_also_when_another_incarnation_takes_over_meanwhile() {
+    let mut world = World::started(Options::new(Strategy::SimpleOneForOne), vec![worker("pool")]);
+    world.call("root", Call::StartInstance(None));
+    let Some(Ok(Answer::Children(children))) = world.call("root", Call::WhichChildren).1 else { panic!("an answer") };
+    world.slow.insert("pool".into());
+    assert_eq!(world.crash(&["pool"], &CRASH), "+pool");
+    let terminate = Call::TerminateChild(Target::Slot(children[0].slot));
+    let (trace, answer) = world.call("root", terminate.clone());
+    let trace = trace + &world.complete("pool");
+    assert_eq!((trace.as_str(), world.which("root").as_str()), ("-pool", ""), "{answer:?}");
+    assert_eq!(world.call("root", terminate).1, Some(Err(Error::NotFound)), "the slot is gone");
+}
+
+#[test]
 fn children_are_counted() {
     let inner = |name| supervisor(name, Options::default(), vec![]);
     let children = vec![worker("a"), worker("b"), inner("s"), restarting("c")];

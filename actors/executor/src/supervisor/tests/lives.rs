@@ -1,9 +1,10 @@
 //! What stays and what goes when a new incarnation takes over, and who is told of an end.
 
+use ww_cell::Stdio;
 use ww_core::{exit::Limit, mailbox::Refused, supervisor::Restart};
 
 use super::*;
-use crate::fixture::owner;
+use crate::{CellBlueprint, Work, fixture::owner};
 
 fn name(name: &str) -> Name {
     Name::new(name).expect("a name")
@@ -158,4 +159,33 @@ async fn a_limit_that_ends_a_cell_is_the_reason_that_its_supervisor_sees() {
     assert_eq!(crash(&first, "s").await, Reason::Limit(Limit::Deadline));
     assert_eq!(ask(first.cell().slot(), "n").await, Ok("1".into()), "an abnormal end: it is started again");
     soon(supervisor.stop()).await;
+}
+
+#[tokio::test]
+async fn a_program_that_ends_at_once_has_started_and_is_restarted_by_how_it_ended() {
+    let executor = executor();
+    let returns = r#"(module (memory (export "memory") 1) (func (export "_start")))"#;
+    let traps = r#"(module (memory (export "memory") 1) (func (export "_start") unreachable))"#;
+    let start = async |wat, restart, intensity| {
+        let id = executor.directory().next_id();
+        let ((_in, stdin), (stdout, _out)) = (ww_cell::pipe::pipe(1), ww_cell::pipe::pipe(1));
+        let stderr = ww_cell::Stderr::Tail(ww_cell::tail::tail(id).0);
+        let work = Work::from(Stdio { stdin: stdin.into(), stdout: stdout.into(), stderr });
+        let slot = work.new_slot(executor.directory(), &small());
+        let blueprint = CellBlueprint { spec: program(wat), work, slot: Some(slot.clone()) };
+        let child = ChildSpec::worker(child_id("a"), Blueprint::Cell(Arc::new(blueprint)));
+        let tree = Supervision::one_for_one()
+            .child(child.restart(restart).significant())
+            .intensity(intensity, Duration::from_secs(60))
+            .auto_shutdown(machine::AutoShutdown::AnySignificant);
+        let supervisor = soon(executor.supervisor(Owner::Node, tree)).await.expect("its start is no failure");
+        assert_eq!(soon(supervisor.exit().wait()).await, Reason::Shutdown);
+        (slot.incarnations(), soon(slot.exit().wait()).await)
+    };
+    for _ in 0..50 {
+        assert_eq!(start(returns, Restart::Transient, 3).await, (1, Reason::Normal), "it was done");
+    }
+    let (lives, _) = start(traps, Restart::Transient, 3).await;
+    assert_eq!(lives, 4, "as often as it may");
+    soon(executor.quiet()).await;
 }

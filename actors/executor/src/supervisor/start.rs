@@ -1,0 +1,126 @@
+//! How a supervisor comes to be: its actor, then its place in the tree, then its first children.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use actix::{Actor, Recipient};
+use tokio::sync::oneshot;
+use ww_cell::Slot;
+use ww_core::{
+    Limits, Name,
+    exit::{self, Reason},
+    supervisor::Strategy,
+};
+
+use super::{Driver, SupervisorHandle};
+use crate::{
+    Owner, SpawnError, Supervision,
+    executor::Shared,
+    starter::{Adopt, ChildEnded},
+};
+
+/// Starts a supervisor and waits until its first children have started.
+pub(crate) async fn start(
+    shared: &Arc<Shared>,
+    owner: Owner,
+    supervision: &Supervision,
+) -> Result<SupervisorHandle, SpawnError> {
+    let slot = new_slot(shared, supervision.name.as_ref())?;
+    let begun = async {
+        let handle = create(shared, supervision, slot.clone(), None)?;
+        let ready = join(shared, owner, supervision.limits.clone(), &handle).await?;
+        Ok((handle, ready))
+    };
+    match begun.await {
+        Ok((handle, ready)) => {
+            started(&handle, ready).await.map_err(SpawnError::NotStarted)?;
+            Ok(handle)
+        }
+        Err(error) => {
+            shared.runtime.directory().remove_slot(&slot, &Reason::start_failed(&error));
+            Err(error)
+        }
+    }
+}
+
+/// Where a supervisor lives: what has its name, and stands for it in events. Nobody serves it.
+pub(super) fn new_slot(shared: &Shared, name: Option<&Name>) -> Result<Slot, SpawnError> {
+    let directory = shared.runtime.directory();
+    let slot = directory.new_slot_not_served();
+    if let Some(name) = name
+        && let Err(error) = directory.name_slot(&slot, name.clone())
+    {
+        directory.remove_slot(&slot, &Reason::start_failed(&error));
+        return Err(SpawnError::Refused(error.into()));
+    }
+    Ok(slot)
+}
+
+/// Makes the actor of a supervisor, which has no place in the tree yet. With a supervisor above it, its slot is that
+/// one's.
+pub(super) fn create(
+    shared: &Arc<Shared>,
+    supervision: &Supervision,
+    own: Slot,
+    supervisor: Option<Recipient<ChildEnded>>,
+) -> Result<SupervisorHandle, SpawnError> {
+    let (native, notices) = shared.runtime.directory().enter_slot(&own);
+    let (id, slot) = (native.id(), own.id());
+    let machine = match supervision.machine(id.get()) {
+        Ok(machine) => machine,
+        Err(invalid) => {
+            native.end(&Reason::start_failed(&invalid));
+            return Err(invalid.into());
+        }
+    };
+    // What links it to others is never its own end: it decides itself.
+    native.trap_exits(true);
+    let (waiters, exit) = exit::channel();
+    let (executor, clock) = (Arc::downgrade(shared), Arc::clone(&shared.clock));
+    let driver = Driver::start_in_arbiter(&shared.arbiter, move |_| Driver {
+        id,
+        own,
+        native: Some(native),
+        notices: Some(notices),
+        machine,
+        limits: Limits::default(),
+        executor,
+        clock,
+        places: HashMap::new(),
+        lives: HashMap::new(),
+        ids: HashMap::new(),
+        waiting: VecDeque::new(),
+        starting: 0,
+        calls: HashMap::new(),
+        next_call: 0,
+        ready: None,
+        started: false,
+        supervisor,
+        waiters: Some(waiters),
+    });
+    let simple = supervision.options.strategy == Strategy::SimpleOneForOne;
+    Ok(SupervisorHandle::new(id, slot, simple, exit, driver))
+}
+
+/// Takes a place in the tree, and begins. What is returned resolves when the first children have started.
+pub(super) async fn join(
+    shared: &Arc<Shared>,
+    owner: Owner,
+    limits: Option<Limits>,
+    handle: &SupervisorHandle,
+) -> Result<oneshot::Receiver<()>, SpawnError> {
+    let (ready, started) = oneshot::channel();
+    let adopt = Adopt { owner, id: handle.id(), limits, driver: handle.driver().clone(), ready };
+    shared.actor.send(adopt).await.map_err(|_| SpawnError::Stopped).flatten()?;
+    Ok(started)
+}
+
+/// Waits until the first children of a supervisor have started. The error is why it has ended instead.
+pub(super) async fn started(handle: &SupervisorHandle, ready: oneshot::Receiver<()>) -> Result<(), Reason> {
+    match ready.await {
+        Ok(()) => Ok(()),
+        Err(_) => Err(handle.exit().wait().await),
+    }
+}

@@ -1,0 +1,301 @@
+//! Where cells belong that are started through a membrane.
+//!
+//! Each owner on whose behalf the membrane starts cells gets a [`Place`] below it: a part of what it owns, with the limits
+//! that were narrowed, which ends by itself. The servers that start cells are replaced by ones that use that place, as they
+//! are met: a capability behind several membranes is in the scopes of all of them, each place below the one before.
+//!
+//! A supervisor that was made outside the scope keeps its own place, and its limits. Children that are started through the
+//! membrane are noted, and stopped and deleted when the scope ends.
+//!
+//! Bounded: [`MAX_PLACES`] owners, [`MAX_NOTED`] children of supervisors that live.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    rc::Rc,
+};
+
+use capnp::{Error, capability::Client, traits::HasTypeId};
+use tokio::{runtime::Handle, sync::OnceCell};
+use ww_core::{
+    CellId, Grants, Limits, Name, SlotId,
+    grants::{ExecutorMethod, HOST, HostMethod, Method, Narrowing, Reach},
+    task,
+};
+use ww_executor::{Owner, Session, SupervisorHandle, Which};
+use ww_schema::{
+    cell_capnp::registry,
+    peer_capnp::{executor, host},
+    supervision_capnp::supervisor,
+};
+
+use crate::{context::Context, shelf, spec::MAIL_TO};
+
+/// Owners on whose behalf one membrane starts cells: more executors than a program knows what to do with.
+const MAX_PLACES: usize = 64;
+
+/// Children of supervisors that are noted: as many as one owner may have by default.
+const MAX_NOTED: usize = 1_024;
+
+/// What was started through one membrane.
+pub(crate) struct Scope {
+    narrowing: Rc<Narrowing>,
+    /// By the owners above, in the order in which they were opened.
+    places: RefCell<Vec<(CellId, Rc<OnceCell<Session>>)>>,
+    noted: RefCell<Vec<Undo>>,
+    ended: Cell<bool>,
+}
+
+/// One child of a supervisor, to be stopped.
+pub(crate) struct Undo {
+    pub(crate) supervisor: SupervisorHandle,
+    pub(crate) which: Which,
+    pub(crate) slot: SlotId,
+}
+
+/// The scope of a server, and whose it was before.
+pub(crate) struct Place {
+    scope: Rc<Scope>,
+    above: Context,
+}
+
+impl Scope {
+    pub(super) fn new(narrowing: Rc<Narrowing>) -> Self {
+        Self { narrowing, places: RefCell::default(), noted: RefCell::default(), ended: Cell::new(false) }
+    }
+
+    /// Ends what was started, the youngest first.
+    pub(super) fn end(&self) {
+        self.ended.set(true);
+        for (_, place) in self.places.take().into_iter().rev() {
+            if let Some(session) = place.get() {
+                session.end();
+            }
+        }
+        let noted = self.noted.take();
+        if noted.is_empty() {
+            return;
+        }
+        // Without a runtime the thread ends, and with it the node.
+        let Ok(runtime) = Handle::try_current() else { return };
+        let stop = async move {
+            for Undo { supervisor, which, .. } in noted.into_iter().rev() {
+                // It may have ended in the meantime.
+                let _ = supervisor.terminate_child(which.clone()).await;
+                if let Which::Id(id) = which {
+                    let _ = supervisor.delete_child(id).await;
+                }
+            }
+        };
+        drop(task::spawn(&runtime, task::Kind::detached("revocation", "children of supervisors"), stop));
+    }
+
+    /// The place below an owner.
+    fn place(&self, owner: CellId) -> Result<Rc<OnceCell<Session>>, Error> {
+        if self.ended.get() {
+            return Err(ended());
+        }
+        let mut places = self.places.borrow_mut();
+        if let Some((_, place)) = places.iter().find(|(above, _)| *above == owner) {
+            return Ok(Rc::clone(place));
+        }
+        if places.len() >= MAX_PLACES {
+            let why =
+                format!("cells of {MAX_PLACES} executors were started through one narrowed capability, no more can");
+            return Err(Error::overloaded(why));
+        }
+        let place = Rc::new(OnceCell::new());
+        places.push((owner, Rc::clone(&place)));
+        Ok(place)
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn ended() -> Error {
+    Error::failed("revoked: nothing starts any more through what was narrowed".into())
+}
+
+impl Place {
+    pub(crate) fn new(scope: &Rc<Scope>, above: Context) -> Rc<Self> {
+        Rc::new(Self { scope: Rc::clone(scope), above })
+    }
+
+    /// Whether it is within a scope, directly or further up.
+    pub(crate) fn is_within(&self, scope: &Rc<Scope>) -> bool {
+        Rc::ptr_eq(&self.scope, scope) || self.above.is_within(scope)
+    }
+
+    /// As whom cells are owned. The place is taken when the first cell needs it.
+    pub(crate) async fn owner(&self) -> Result<CellId, Error> {
+        // As deep as there are membranes, which are bounded.
+        let above = Box::pin(self.above.owner()).await?;
+        let place = self.scope.place(above)?;
+        let opened = place.get_or_try_init(|| async {
+            let limits = self.limits()?;
+            let session = self.above.executor.open_session_below(Owner::Cell(above), limits).await;
+            session.map_err(|error| Error::failed(error.to_string()))
+        });
+        let session = opened.await?;
+        if self.scope.ended.get() { Err(ended()) } else { Ok(session.id()) }
+    }
+
+    /// As whom cells are owned, if any was started yet.
+    pub(crate) fn known_owner(&self) -> Option<CellId> {
+        let above = self.above.known_owner()?;
+        let places = self.scope.places.borrow();
+        let (_, place) = places.iter().find(|(owner, _)| *owner == above)?;
+        place.get().map(Session::id)
+    }
+
+    /// The most that cells get.
+    pub(crate) fn limits(&self) -> Result<Limits, Error> {
+        Ok(self.above.limits()?.capped(&self.scope.narrowing.limits))
+    }
+
+    /// What cells may be given.
+    pub(crate) fn grants(&self) -> Grants {
+        narrowed(&self.above.grants_for_children(), &self.scope.narrowing)
+    }
+
+    /// Notes a child of a supervisor, so that it is stopped with the scope.
+    pub(crate) fn note(&self, undo: Undo) -> Result<(), Error> {
+        let scope = &self.scope;
+        if scope.ended.get() {
+            return Err(ended());
+        }
+        let directory = self.above.executor.directory();
+        let mut noted = scope.noted.borrow_mut();
+        if noted.len() >= MAX_NOTED {
+            noted.retain(|undo| directory.slot(undo.slot).is_some());
+        }
+        if noted.len() >= MAX_NOTED {
+            return Err(Error::overloaded(format!(
+                "{MAX_NOTED} children were started through one narrowed capability"
+            )));
+        }
+        noted.push(undo);
+        Ok(())
+    }
+}
+
+/// Whether calls of this interface start cells, or depend on which cells were started.
+pub(super) fn starts_cells(interface: u64) -> bool {
+    [executor::Client::TYPE_ID, supervisor::Client::TYPE_ID, registry::Client::TYPE_ID].contains(&interface)
+}
+
+/// The same capability, in the scope. Itself if it is none of this node's, or in the scope already.
+pub(super) async fn within(scope: &Rc<Scope>, client: Client, interface: u64) -> Result<Client, Error> {
+    let client = settled(client).await;
+    Ok(Box::pin(changed(scope, &client, interface)).await?.unwrap_or(client))
+}
+
+async fn changed(scope: &Rc<Scope>, client: &Client, interface: u64) -> Result<Option<Client>, Error> {
+    if let Some(wrapped) = shelf::wrapped(client) {
+        let behind = settled(wrapped.behind()?).await;
+        let behind = Box::pin(changed(scope, &behind, interface)).await?;
+        return behind.map(|behind| wrapped.beside(behind)).transpose();
+    }
+    Ok(shelf::in_scope(client, interface, scope))
+}
+
+/// What a capability is by now. Waits where it will be an answer of this node, and not for other nodes and cells: what
+/// they promise may never come.
+async fn settled(client: Client) -> Client {
+    const THIS_NODE: usize = 0;
+    let mut hook = client.hook;
+    loop {
+        while let Some(resolved) = hook.get_resolved() {
+            hook = resolved;
+        }
+        if hook.get_brand() != THIS_NODE {
+            break;
+        }
+        let Some(more) = hook.when_more_resolved() else { break };
+        match more.await {
+            Ok(resolved) => hook = resolved,
+            Err(_) => break,
+        }
+    }
+    Client::new(hook)
+}
+
+/// What is left of grants.
+fn narrowed(grants: &Grants, by: &Narrowing) -> Grants {
+    let may = |name: &str| by.allows_reserved(name);
+    let host =
+        |method: &HostMethod| by.allows(Method { interface: host::Client::TYPE_ID, ordinal: host_ordinal(*method) });
+    let executor = |method: &ExecutorMethod| {
+        by.allows(Method { interface: executor::Client::TYPE_ID, ordinal: executor_ordinal(*method) })
+    };
+    Grants {
+        host: grants.host.iter().copied().filter(|method| may(HOST) && host(method)).collect(),
+        executor: grants.executor.iter().copied().filter(|method| may(HOST) && executor(method)).collect(),
+        loader: grants.loader && may("wetware:loader/loader"),
+        mail: mail(&grants.mail, by),
+        identity: grants.identity && may("wetware:cell/self"),
+        registry: grants.registry && may("wetware:cell/registry"),
+        process: grants.process && may("wetware:cell/process"),
+        log: grants.log && may("wetware:cell/log"),
+        publish: grants.publish && may("wetware:peer/publish"),
+    }
+}
+
+/// To whom messages can still be sent: to all as before, or to cells that are named.
+fn mail(reach: &Reach, by: &Narrowing) -> Reach {
+    if by.allows_reserved("wetware:cell/mail") {
+        return reach.clone();
+    }
+    let named = by.reserved.iter().filter_map(|name| Name::new(name.strip_prefix(MAIL_TO)?).ok());
+    let names: BTreeSet<Name> = named.filter(|name| reach.has(name)).collect();
+    if names.is_empty() { Reach::Nobody } else { Reach::Names(names) }
+}
+
+/// The ordinal of a method in the schema.
+fn host_ordinal(method: HostMethod) -> u16 {
+    match method {
+        HostMethod::Id => 0,
+        HostMethod::Addrs => 1,
+        HostMethod::Peers => 2,
+        HostMethod::Connect => 3,
+        HostMethod::Executor => 4,
+        HostMethod::Grant => 5,
+        HostMethod::Registry => 6,
+        HostMethod::Dial => 7,
+        HostMethod::Nodes => 8,
+        HostMethod::Narrow => 9,
+        // One that is not known here is not in any list.
+        _ => u16::MAX,
+    }
+}
+
+/// The ordinal of a method in the schema.
+fn executor_ordinal(method: ExecutorMethod) -> u16 {
+    match method {
+        ExecutorMethod::RunBytes => 0,
+        ExecutorMethod::Echo => 1,
+        ExecutorMethod::Load => 2,
+        ExecutorMethod::Spawn => 3,
+        ExecutorMethod::Supervisor => 4,
+        _ => u16::MAX,
+    }
+}
+
+/// A method as a person reads it.
+pub(super) fn describe(Method { interface, ordinal }: Method) -> String {
+    let known = match interface {
+        host::Client::TYPE_ID => {
+            HostMethod::ALL.into_iter().find(|method| host_ordinal(*method) == ordinal).map(|method| method.to_string())
+        }
+        executor::Client::TYPE_ID => ExecutorMethod::ALL
+            .into_iter()
+            .find(|method| executor_ordinal(*method) == ordinal)
+            .map(|method| method.to_string()),
+        _ => None,
+    };
+    known.unwrap_or_else(|| format!("method {ordinal} of the interface {interface:#018x}"))
+}

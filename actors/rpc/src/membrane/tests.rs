@@ -1,0 +1,537 @@
+use std::collections::HashMap;
+
+use capnp::{
+    capability::{FromClientHook, Promise},
+    traits::HasTypeId,
+};
+use ww_core::{Grants, Limits};
+use ww_schema::{
+    cell_capnp,
+    grant_capnp::{narrowing, revoker},
+    peer_capnp::{executor, host, process},
+    supervision_capnp::supervisor,
+};
+
+use super::*;
+use crate::fixture::{ACTOR, SPIN, Session, limited_session, local, run, session, soon, wait, wasm};
+
+const HOST: u64 = host::Client::TYPE_ID;
+const EXECUTOR: u64 = executor::Client::TYPE_ID;
+const PROCESS: u64 = process::Client::TYPE_ID;
+const SUPERVISOR: u64 = supervisor::Client::TYPE_ID;
+
+type Fill<'a> = &'a dyn Fn(narrowing::Builder<'_>);
+
+/// Narrows a capability through a `Host`.
+async fn narrow<C: FromClientHook>(
+    host: &host::Client,
+    cap: impl FromClientHook,
+    fill: Fill<'_>,
+) -> Result<(C, revoker::Client), Error> {
+    let mut request = host.narrow_request();
+    request.get().init_cap().set_as_capability(cap.into_client_hook());
+    fill(request.get().init_to());
+    let response = soon(request.send().promise).await?;
+    let response = response.get()?;
+    Ok((response.get_cap().get_as_capability()?, response.get_revoker()?))
+}
+
+fn methods(mut to: narrowing::Builder<'_>, methods: &[(u64, u16)]) {
+    let mut list = to.reborrow().init_methods(methods.len() as u32);
+    for (index, &(interface, method)) in (0..).zip(methods) {
+        let mut entry = list.reborrow().get(index);
+        entry.set_interface(interface);
+        entry.set_method(method);
+    }
+}
+
+async fn revoke(revoker: &revoker::Client, reason: &str) {
+    let mut request = revoker.revoke_request();
+    request.get().set_reason(reason);
+    soon(request.send().promise).await.expect("it is revoked");
+}
+
+async fn echo(executor: &executor::Client) -> Result<String, String> {
+    let mut request = executor.echo_request();
+    request.get().set_message("x");
+    let response = soon(request.send().promise).await.map_err(|error| error.extra)?;
+    let text = response.get().and_then(|response| response.get_response()).map_err(|error| error.extra)?;
+    Ok(text.to_string().expect("text"))
+}
+
+async fn id(host: &host::Client) -> Result<(), String> {
+    soon(host.id_request().send().promise).await.map(drop).map_err(|error| error.extra)
+}
+
+fn executor_of(host: &host::Client) -> executor::Client {
+    host.executor_request().send().pipeline.get_executor()
+}
+
+async fn spawn(
+    executor: &executor::Client,
+    fill: impl FnOnce(cell_capnp::spec::Builder<'_>),
+) -> Result<process::Client, Error> {
+    let mut request = executor.spawn_request();
+    let mut spec = request.get().init_spec();
+    spec.set_async(true);
+    spec.reborrow().init_program().set_wasm(&wasm(ACTOR));
+    fill(spec);
+    soon(request.send().promise).await?.get()?.get_process()
+}
+
+fn contains<T: std::fmt::Debug>(result: Result<T, impl std::fmt::Display>, part: &str) {
+    let error = result.map_err(|error| error.to_string()).expect_err(part);
+    assert!(error.contains(part), "{error:?} does not contain {part:?}");
+}
+
+/// Keeps what it is given, and gives it back: `narrow` takes a capability and returns it, `grant` returns it again. `id`
+/// calls it.
+#[derive(Default)]
+struct Keeper(RefCell<Option<Client>>);
+
+impl host::Server for Keeper {
+    async fn narrow(self: Rc<Self>, params: host::NarrowParams, mut results: host::NarrowResults) -> Result<(), Error> {
+        let client: Client = params.get()?.get_cap().get_as_capability()?;
+        results.get().init_cap().set_as_capability(client.hook.add_ref());
+        self.0.replace(Some(client));
+        Ok(())
+    }
+
+    async fn grant(self: Rc<Self>, _: host::GrantParams, mut results: host::GrantResults) -> Result<(), Error> {
+        let client = self.0.borrow().clone().ok_or_else(|| Error::failed("nothing".into()))?;
+        results.get().init_cap().set_as_capability(client.hook);
+        Ok(())
+    }
+
+    async fn id(self: Rc<Self>, _: host::IdParams, mut results: host::IdResults) -> Result<(), Error> {
+        let client: host::Client = self.0.borrow().clone().ok_or_else(|| Error::failed("nothing".into()))?.cast_to();
+        let response = client.id_request().send().promise.await?;
+        results.get().set_peer_id(response.get()?.get_peer_id()?);
+        Ok(())
+    }
+}
+
+/// Answers `id`, and never answers `addrs`.
+struct Outsider;
+
+impl host::Server for Outsider {
+    async fn id(self: Rc<Self>, _: host::IdParams, mut results: host::IdResults) -> Result<(), Error> {
+        results.get().set_peer_id(b"outsider");
+        Ok(())
+    }
+
+    async fn addrs(self: Rc<Self>, _: host::AddrsParams, _: host::AddrsResults) -> Result<(), Error> {
+        std::future::pending().await
+    }
+}
+
+#[test]
+fn what_was_narrowed_works_until_it_is_revoked_and_all_that_it_led_to_with_it() {
+    local(async {
+        let session = session(Grants::all()).await;
+        let (narrowed, revoker) =
+            narrow::<host::Client>(&session.host, session.host.clone(), &|_| {}).await.expect("a cap");
+        let executor = executor_of(&narrowed);
+        assert_eq!(echo(&executor).await.as_deref(), Ok("x"), "pipelined");
+        let process = run(&executor, &wasm(SPIN), &[], &[]).done().await.expect("it starts");
+        let waiting = wait(&process);
+        let own = run(&session.executor(), &wasm(SPIN), &[], &[]).done().await.expect("it starts");
+
+        revoke(&revoker, "no longer needed").await;
+        contains(waiting.await.map_err(|error| error.extra), "revoked: no longer needed");
+        contains(id(&narrowed).await, "revoked: no longer needed");
+        contains(echo(&executor).await, "revoked: no longer needed");
+        contains(wait(&process).await.map_err(|error| error.extra), "revoked: no longer needed");
+        revoke(&revoker, "again").await;
+        contains(id(&narrowed).await, "revoked: no longer needed");
+
+        assert_eq!(echo(&session.executor()).await.as_deref(), Ok("x"), "the giver's own goes on");
+        let status = soon(own.status_request().send().promise).await.expect("an answer");
+        let status = status.get().and_then(|status| status.get_status()).expect("a status");
+        assert!(matches!(status.get_state().which(), Ok(cell_capnp::status::state::Running(()))));
+    });
+}
+
+#[test]
+fn cells_that_were_started_through_it_end_with_shutdown_the_youngest_first() {
+    local(async {
+        let session = session(Grants::all()).await;
+        let (narrowed, revoker) =
+            narrow::<executor::Client>(&session.host, session.executor(), &|_| {}).await.expect("a cap");
+        let mut events = session.directory().events().listen();
+        let mut ids = Vec::new();
+        for detached in [false, true, false] {
+            let process = spawn(&narrowed, |mut spec| spec.set_detached(detached)).await.expect("it starts");
+            let status = soon(process.status_request().send().promise).await.expect("an answer");
+            ids.push((status.get().and_then(|status| status.get_status()).expect("a status").get_cell(), process));
+        }
+        let expected: Vec<_> = ids.iter().rev().map(|(id, _)| *id).collect();
+        revoke(&revoker, "enough").await;
+        let mut ended = Vec::new();
+        while ended.len() < expected.len() {
+            if let Some(ww_core::events::Event::Exited { cell, reason, .. }) = soon(events.next()).await
+                && expected.contains(&cell.get())
+            {
+                assert_eq!(reason.code(), 143);
+                ended.push(cell.get());
+            }
+        }
+        assert_eq!(ended, expected);
+        contains(spawn(&narrowed, |_| {}).await.map(drop), "revoked: enough");
+    });
+}
+
+#[test]
+fn a_call_under_way_fails_at_once_whoever_serves_it() {
+    local(async {
+        let session = session(Grants::all()).await;
+        let outsider: host::Client = capnp_rpc::new_client(Outsider);
+        let (narrowed, revoker) = narrow::<host::Client>(&session.host, outsider, &|_| {}).await.expect("a cap");
+        id(&narrowed).await.expect("it is served by a cell");
+        let waiting = narrowed.addrs_request().send().promise;
+        revoke(&revoker, &"long".repeat(1_000)).await;
+        let error = soon(waiting).await.map(drop).expect_err("it fails");
+        assert!(error.extra.ends_with(&format!("revoked: {}", "long".repeat(256))), "{error}");
+    });
+}
+
+#[test]
+fn methods_bind_the_capability_and_the_interfaces_that_they_name() {
+    local(async {
+        let session = session(Grants::all()).await;
+        let only = async |list: &[(u64, u16)]| {
+            narrow::<host::Client>(&session.host, session.host.clone(), &|to| methods(to, list)).await
+        };
+        let denied = "denied: Host.id is not granted";
+        // method 4 of Host is `executor`, 1 and 0 of Executor are `echo` and `runBytes`
+        let cases: [(&'static [(u64, u16)], _, _); 4] = [
+            (&[(HOST, 0)], None, Some("Host.executor")),
+            (&[(HOST, 4)], Some(denied), None),
+            (&[(HOST, 4), (EXECUTOR, 1)], Some(denied), None),
+            (&[(HOST, 4), (EXECUTOR, 0)], Some(denied), Some("denied: Executor.echo")),
+        ];
+        for (list, own, reached) in cases {
+            let (narrowed, _revoker) = only(list).await.expect("a cap");
+            match own {
+                None => id(&narrowed).await.expect("granted"),
+                Some(part) => contains(id(&narrowed).await, part),
+            }
+            match reached {
+                None => drop(echo(&executor_of(&narrowed)).await.expect("granted")),
+                Some(part) => contains(echo(&executor_of(&narrowed)).await, part),
+            }
+        }
+        // A method that nobody here knows.
+        let outsider: host::Client = capnp_rpc::new_client(Outsider);
+        let (unknown, _revoker) = narrow::<Client>(&session.host, outsider, &|_| {}).await.expect("a cap");
+        let request = unknown.new_call::<any_pointer::Owned, any_pointer::Owned>(0xdead_beef, 7, None);
+        let error = soon(request.send().promise).await.map(drop).expect_err("nobody implements it");
+        assert_eq!(error.kind, capnp::ErrorKind::Unimplemented, "it was asked: {error}");
+    });
+}
+
+#[test]
+fn limits_bind_the_cells_that_are_started_through_it() {
+    local(async {
+        let session = limited_session(Grants::all(), Limits { children: 9, ..Limits::default() }).await;
+        let fill: Fill<'_> = &|to| {
+            let mut limits = to.init_limits();
+            limits.set_children(1);
+            limits.set_memory(1 << 20);
+            limits.set_deadline(500);
+        };
+        let (narrowed, _revoker) =
+            narrow::<executor::Client>(&session.host, session.executor(), fill).await.expect("a cap");
+        for (why, fill) in [
+            (
+                "`memory` is 2097152",
+                (|spec| spec.init_limits().set_memory(2 << 20)) as fn(cell_capnp::spec::Builder<'_>),
+            ),
+            ("`deadline` is 501", |spec| spec.init_limits().set_deadline(501)),
+        ] {
+            contains(spawn(&narrowed, fill).await.map(drop), why);
+        }
+        let first = spawn(&narrowed, |_| {}).await.expect("one may run");
+        contains(spawn(&narrowed, |_| {}).await.map(drop), "owns 1 children already");
+        spawn(&session.executor(), |_| {}).await.map(drop).expect("the giver has its own limit");
+        soon(first.kill_request().send().promise).await.expect("it lives");
+        drop(spawn(&narrowed, |_| {}).await.expect("its place is free"));
+
+        let more: Fill<'_> = &|to| to.init_limits().set_children(1_000_000);
+        let (narrowed, _revoker) =
+            narrow::<executor::Client>(&session.host, session.executor(), more).await.expect("a cap");
+        contains(spawn(&narrowed, |spec| spec.init_limits().set_children(10)).await.map(drop), "at most 9");
+    });
+}
+
+#[test]
+fn what_cells_are_given_that_are_started_through_it_is_narrowed_as_well() {
+    local(async {
+        let session = session(Grants::all()).await;
+        let give = async |executor: &executor::Client, name: &str| {
+            let fill = |spec: cell_capnp::spec::Builder<'_>| spec.init_grants(1).get(0).set_name(name);
+            spawn(executor, fill).await.map(drop)
+        };
+        // `Host.executor` and `spawn` alone: children get no reserved name that is not listed.
+        let spawn_only: Fill<'_> = &|to| methods(to, &[(HOST, 4), (EXECUTOR, 3)]);
+        let (narrowed, _revoker) =
+            narrow::<executor::Client>(&session.host, session.executor(), spawn_only).await.expect("a cap");
+        for name in ["wetware:cell/log", "wetware:cell/mail", "wetware:cell/mail/store", "wetware:cell/self"] {
+            contains(give(&narrowed, name).await, "denied");
+        }
+        contains(
+            spawn(&narrowed, |mut spec| {
+                spec.set_name("free");
+                spec.set_publish(true)
+            })
+            .await
+            .map(drop),
+            "denied: publishing",
+        );
+        give(&narrowed, "wetware:peer/host").await.expect("it means no more than `spawn`");
+        contains(run(&narrowed, &wasm(SPIN), &[], &[]).done().await.map(drop), "denied: Executor.runBytes");
+
+        let listed: Fill<'_> = &|mut to| {
+            methods(to.reborrow(), &[(EXECUTOR, 3)]);
+            let mut list = to.init_grants(2);
+            list.set(0, "wetware:cell/log");
+            list.set(1, "wetware:cell/mail/store");
+        };
+        let (narrowed, _revoker) =
+            narrow::<executor::Client>(&session.host, session.executor(), listed).await.expect("a cap");
+        for name in ["wetware:cell/log", "wetware:cell/mail/store"] {
+            give(&narrowed, name).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+        for name in ["wetware:cell/mail/other", "wetware:peer/host", "wetware:cell/process"] {
+            contains(give(&narrowed, name).await, "denied");
+        }
+        let nonsense: Fill<'_> = &|to| to.init_grants(1).set(0, "store");
+        contains(narrow::<Client>(&session.host, session.executor(), nonsense).await.map(drop), "no reserved name");
+    });
+}
+
+#[test]
+fn narrowing_what_was_narrowed_composes() {
+    local(async {
+        let session = limited_session(Grants::all(), Limits { children: 9, ..Limits::default() }).await;
+        let two: Fill<'_> = &|mut to| {
+            methods(to.reborrow(), &[(EXECUTOR, 1), (EXECUTOR, 3)]);
+            to.init_limits().set_children(3);
+        };
+        let (outer, revoke_outer) =
+            narrow::<executor::Client>(&session.host, session.executor(), two).await.expect("a cap");
+        let more: Fill<'_> = &|mut to| {
+            methods(to.reborrow(), &[(EXECUTOR, 0), (EXECUTOR, 3)]);
+            to.init_limits().set_children(5);
+        };
+        let (inner, revoke_inner) =
+            narrow::<executor::Client>(&session.host, outer.clone(), more).await.expect("a cap");
+        contains(run(&inner, &wasm(SPIN), &[], &[]).done().await.map(drop), "denied: Executor.runBytes");
+        contains(echo(&inner).await, "denied: Executor.echo");
+        echo(&outer).await.expect("the outer one has it");
+
+        // The inner one is a part of the outer one: it counts as one of its three, whatever it was told.
+        let of_inner = spawn(&inner, |_| {}).await.expect("it starts");
+        let of_outer = spawn(&outer, |_| {}).await.expect("it starts");
+        revoke(&revoke_inner, "first").await;
+        contains(wait(&of_inner).await.map_err(|error| error.extra), "revoked: first");
+        contains(spawn(&inner, |_| {}).await.map(drop), "revoked: first");
+        soon(of_outer.status_request().send().promise).await.expect("the outer one goes on");
+
+        let (inner, _revoker) = narrow::<executor::Client>(&session.host, outer.clone(), more).await.expect("a cap");
+        let of_inner = spawn(&inner, |_| {}).await.expect("it starts");
+        revoke(&revoke_outer, "second").await;
+        contains(wait(&of_outer).await.map_err(|error| error.extra), "revoked: second");
+        contains(wait(&of_inner).await.map_err(|error| error.extra), "revoked: second");
+        contains(spawn(&inner, |_| {}).await.map(drop), "revoked: second");
+    });
+}
+
+#[test]
+fn layers_are_bounded() {
+    local(async {
+        let session = session(Grants::all()).await;
+        let mut cap = session.host.clone();
+        for _ in 0..MAX_DEPTH {
+            id(&cap).await.expect("it is forwarded");
+            cap = narrow::<host::Client>(&session.host, cap, &|_| {}).await.expect("one more layer").0;
+        }
+        id(&cap).await.expect("it is forwarded");
+        contains(narrow::<Client>(&session.host, cap, &|_| {}).await.map(drop), "narrowed 16 times");
+    });
+}
+
+#[test]
+fn parameters_go_in_as_their_owners_and_come_out_again_as_they_were() {
+    local(async {
+        let session = session(Grants::all()).await;
+        let keeper: host::Client = capnp_rpc::new_client(Keeper::default());
+        let (narrowed, revoker) = narrow::<host::Client>(&session.host, keeper.clone(), &|_| {}).await.expect("a cap");
+        let give = async |to: &host::Client, cap: Client| {
+            let mut request = to.narrow_request();
+            request.get().init_cap().set_as_capability(cap.hook);
+            soon(request.send().promise).await?.get()?.get_cap().get_as_capability::<host::Client>()
+        };
+        let outsider: host::Client = capnp_rpc::new_client(Outsider);
+        let back = give(&narrowed, outsider.cast_to()).await.expect("it is given back");
+        id(&back).await.expect("it is the outsider's own");
+        id(&keeper).await.expect("what is behind can call it");
+
+        // What came out goes in as the narrowed one that it is.
+        let only_id: Fill<'_> = &|to| methods(to, &[(HOST, 0), (HOST, 9)]);
+        let (less, _revoker) = narrow::<host::Client>(&session.host, keeper.clone(), only_id).await.expect("a cap");
+        give(&less, less.clone().cast_to()).await.expect("it is given back");
+        let mut request = keeper.grant_request();
+        request.get().set_name("x");
+        let kept = soon(request.send().promise).await.expect("it was given one");
+        let kept: host::Client = kept.get().and_then(|kept| kept.get_cap().get_as_capability()).expect("a capability");
+        contains(soon(kept.addrs_request().send().promise).await.map(drop), "denied: Host.addrs");
+
+        // After the revocation what is behind cannot call back either.
+        let outsider: host::Client = capnp_rpc::new_client(Outsider);
+        let back = give(&narrowed, outsider.cast_to()).await.expect("it is given back");
+        revoke(&revoker, "apart").await;
+        contains(id(&keeper).await, "revoked: apart");
+        id(&back).await.expect("its own is its own");
+    });
+}
+
+#[test]
+fn servers_of_the_node_recognise_what_is_behind() {
+    local(async {
+        let session = session(Grants::all()).await;
+        let executor = session.executor();
+        let a = spawn(&executor, |_| {}).await.expect("it starts");
+        let b = spawn(&executor, |_| {}).await.expect("it starts");
+        let link = |other: process::Client| {
+            let mut request = a.link_request();
+            request.get().set_other(other);
+            soon(request.send().promise)
+        };
+        let status: Fill<'_> = &|to| methods(to, &[(PROCESS, 7)]);
+        let (watched, _revoker) = narrow::<process::Client>(&session.host, b.clone(), status).await.expect("a cap");
+        contains(link(watched).await.map(drop), "cannot be linked");
+        let (whole, revoker) = narrow::<process::Client>(&session.host, b.clone(), &|_| {}).await.expect("a cap");
+        link(whole.clone()).await.expect("it is a process of the node");
+        revoke(&revoker, "gone").await;
+        contains(link(whole).await.map(drop), "no process of this node");
+        soon(a.kill_request().send().promise).await.expect("it lives");
+        assert_eq!(wait(&b).await, Ok(137), "they were linked");
+
+        // A program that was loaded through a narrowed executor starts through it.
+        let (narrowed, _revoker) = narrow::<executor::Client>(&session.host, executor, &|_| {}).await.expect("a cap");
+        let mut load = narrowed.load_request();
+        load.get().set_wasm(&wasm(ACTOR));
+        let program = load.send().pipeline.get_program();
+        spawn(&narrowed, |spec| spec.init_program().set_loaded(program))
+            .await
+            .map(drop)
+            .expect("a program of the node");
+    });
+}
+
+#[test]
+fn it_expires() {
+    local(async {
+        let session = session(Grants::all()).await;
+        let outsider: host::Client = capnp_rpc::new_client(Outsider);
+        let soon_over: Fill<'_> = &|mut to| to.set_expires(50);
+        let (narrowed, _revoker) = narrow::<host::Client>(&session.host, outsider, soon_over).await.expect("a cap");
+        let waiting: Promise<_, _> = narrowed.addrs_request().send().promise;
+        contains(soon(waiting).await.map(drop), "revoked: it has expired");
+    });
+}
+
+#[test]
+fn cells_end_when_nobody_holds_what_they_were_started_through() {
+    local(async {
+        let session = session(Grants::all()).await;
+        let (narrowed, revoker) =
+            narrow::<executor::Client>(&session.host, session.executor(), &|_| {}).await.expect("a cap");
+        let mut events = session.directory().events().listen();
+        let process = spawn(&narrowed, |mut spec| spec.set_detached(true)).await.expect("it starts");
+        let status = soon(process.status_request().send().promise).await.expect("an answer");
+        let id = status.get().and_then(|status| status.get_status()).expect("a status").get_cell();
+        drop((narrowed, revoker, process, status));
+        loop {
+            if let Some(ww_core::events::Event::Exited { cell, reason, .. }) = soon(events.next()).await
+                && cell.get() == id
+            {
+                assert_eq!(reason.code(), 143);
+                break;
+            }
+        }
+    });
+}
+
+#[test]
+fn children_of_a_narrowed_supervisor_end_with_it_and_the_others_stay() {
+    local(async {
+        let session = session(Grants::all()).await;
+        let mut request = session.executor().supervisor_request();
+        child(request.get().init_options().init_children(1).get(0), "own");
+        let response = soon(request.send().promise).await.expect("it starts");
+        let supervisor = response.get().and_then(|response| response.get_supervisor()).expect("a capability");
+        // `startChild` and `whichChildren`
+        let two: Fill<'_> = &|mut to| {
+            methods(to.reborrow(), &[(SUPERVISOR, 0), (SUPERVISOR, 4)]);
+            to.init_limits().set_memory(1 << 20);
+        };
+        let (narrowed, revoker) =
+            narrow::<supervisor::Client>(&session.host, supervisor.clone(), two).await.expect("a cap");
+        let mut ids = HashMap::new();
+        for id in ["first", "second"] {
+            let mut start = narrowed.start_child_request();
+            child(start.get().init_spec(), id);
+            let started = soon(start.send().promise).await.expect("it starts");
+            ids.insert(id, started);
+        }
+        contains(soon(narrowed.stop_request().send().promise).await.map(drop), "denied: method 6");
+        let mut start = narrowed.start_child_request();
+        child(start.get().init_spec(), "large");
+        start.get().get_spec().expect("a spec").get_child().init_cell().init_limits().set_memory(2 << 20);
+        contains(soon(start.send().promise).await.map(drop), "`memory` is 2097152");
+
+        revoke(&revoker, "enough").await;
+        loop {
+            let left = soon(supervisor.which_children_request().send().promise).await.expect("an answer");
+            let left = left.get().and_then(|left| left.get_children()).expect("a list");
+            if left.len() == 1 {
+                assert_eq!(left.get(0).get_id().expect("an id"), "own");
+                break;
+            }
+        }
+        let left = soon(supervisor.count_children_request().send().promise).await.expect("an answer");
+        assert_eq!(left.get().expect("counts").get_active(), 1);
+    });
+}
+
+fn child(mut spec: ww_schema::supervision_capnp::child_spec::Builder<'_>, id: &str) {
+    spec.set_id(id);
+    let mut cell = spec.init_child().init_cell();
+    cell.set_async(true);
+    cell.init_program().set_wasm(&wasm(ACTOR));
+}
+
+#[test]
+fn narrowing_needs_the_grant_and_room() {
+    local(async {
+        let mut grants = Grants::all();
+        grants.host.remove(&ww_core::grants::HostMethod::Narrow);
+        let denied: Session = session(grants).await;
+        contains(narrow::<Client>(&denied.host, denied.host.clone(), &|_| {}).await.map(drop), "denied: Host.narrow");
+        let session = session(Grants::all()).await;
+        let mut held = Vec::new();
+        for _ in 0..MAX_NARROWED {
+            held.push(narrow::<Client>(&session.host, session.host.clone(), &|_| {}).await.expect("room"));
+        }
+        contains(narrow::<Client>(&session.host, session.host.clone(), &|_| {}).await.map(drop), "1024 narrowed");
+        drop(held);
+        loop {
+            // The releases are on their way.
+            if narrow::<Client>(&session.host, session.host.clone(), &|_| {}).await.is_ok() {
+                break;
+            }
+        }
+    });
+}

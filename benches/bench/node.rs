@@ -1,0 +1,100 @@
+//! The node's side: programs and cells.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use tokio::runtime::Handle;
+pub(crate) use ww::cell::Spec;
+use ww::{
+    CellId, Config, Executor, Grants, Limits, Node,
+    cell::{self, Cell, Cells, Class, Duplex, Mode, Program, Runtime, SMALL_MEMORY, Stderr, Stop, tail},
+    executor::{self, GuestVat},
+};
+
+use crate::floor::{self, Settings};
+
+/// Cells of each class. Both sides make an engine of the same size, and mappings are shared: see `capacity` of `ww-cell`.
+const CELLS: Cells = Cells { standard: 1_024, small: 2_048 };
+
+/// On loopback, wherever there is room.
+pub(crate) const LISTEN: [&str; 2] = ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"];
+
+/// A sandbox, and the settings that its engines were made with.
+pub(crate) struct Sandbox {
+    pub(crate) runtime: Runtime,
+    pub(crate) settings: Settings,
+}
+
+impl Sandbox {
+    /// On the current threads.
+    pub(crate) fn start() -> Result<Self> {
+        Self::with(CELLS, &Settings::default())
+    }
+
+    /// With places for so many cells.
+    pub(crate) fn with(cells: Cells, settings: &Settings) -> Result<Self> {
+        let settings = settings.clone();
+        let config = cell::Config { cells, customise: Some(settings.watch()), ..cell::Config::default() };
+        let runtime = Runtime::start(config, Handle::current())?;
+        Ok(Self { runtime, settings })
+    }
+
+    /// An engine with the settings of the node's, and a guest compiled with it.
+    pub(crate) fn bare(&self, name: &str) -> Result<floor::Program> {
+        floor::Program::new(&self.settings.engine()?, &guest(name)?)
+    }
+
+    /// A guest, compiled.
+    pub(crate) async fn load(&self, name: &str, class: Class) -> Result<Program> {
+        Ok(self.runtime.load(guest(name)?, class).await?)
+    }
+
+    /// A cell that serves messages.
+    pub(crate) fn cell(&self, program: &Program, spec: Spec) -> Result<Cell> {
+        let stderr = Stderr::Tail(tail::tail(CellId::new(1)).0);
+        let id = self.runtime.directory().next_id();
+        Ok(self.runtime.spawn(id, program.clone(), spec, stderr, Stop::default())?)
+    }
+}
+
+/// A whole node with an identity of its own, and the settings that its engines are made with.
+pub(crate) async fn node(change: impl FnOnce(&mut Config)) -> Result<(Node, Settings)> {
+    let settings = Settings::default();
+    let mut config = Config::default();
+    (config.identity, config.cache, config.cells) = (None, None, CELLS);
+    config.listen = LISTEN.iter().map(|addr| addr.parse()).collect::<Result<_, _>>()?;
+    config.engine = Some(settings.watch());
+    change(&mut config);
+    Ok((Node::start(config, Handle::current()).await?, settings))
+}
+
+/// A cell in this mode, with the defaults of everything else.
+pub(crate) fn spec(mode: Mode) -> Spec {
+    Spec { mode, ..Spec::default() }
+}
+
+/// A live cell of the small class that may do anything.
+pub(crate) fn small() -> Spec {
+    let limits = Limits { memory: SMALL_MEMORY, deadline: None, ..Limits::default() };
+    Spec { limits, grants: Grants::all(), ..spec(Mode::Async) }
+}
+
+/// Starts nothing but cells: what a guest would connect to is not there.
+pub(crate) struct NoVat;
+
+impl GuestVat for NoVat {
+    fn serve(&self, _: &Executor, _: executor::Guest, _: Duplex) {}
+}
+
+/// The bytes of a guest.
+pub(crate) fn guest(name: &str) -> Result<Bytes> {
+    let path = guest_path(name);
+    let wasm = std::fs::read(&path);
+    Ok(wasm.with_context(|| format!("{}: run `make guests test-guests` first", path.display()))?.into())
+}
+
+/// Where a guest lies.
+pub(crate) fn guest_path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("guests/target/wasm32-wasip2/release/{name}.wasm"))
+}
