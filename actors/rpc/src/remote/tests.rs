@@ -201,7 +201,7 @@ fn links_reach_from_one_node_to_another_and_back() {
         link(&one, &other).await.expect("linked");
         kill(&one).await;
         assert_eq!(wait(&other).await, Ok(137));
-        let error = link(&spawn(&executor).await, &far.cast_to()).await.err().expect("no process");
+        let error = link(&spawn(&executor).await, &far.cast_to()).await.expect_err("no process");
         assert!(error.extra.contains("no process"), "{error}");
     });
 }
