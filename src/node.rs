@@ -288,7 +288,7 @@ impl Node {
                 control.close().await;
             }
         });
-        net.stop().await;
+        net.stop_after_farewell().await;
         let runtime = platform.runtime().clone();
         drop((executor, net));
         if runtime.spawn_blocking(move || platform.stop()).await.is_err() {

@@ -28,11 +28,13 @@ pub(super) async fn ask(node: Node, cell: &str, deadline: Option<Duration>, text
     let exchange = node.answer(async { request.send().promise.await?.get()?.get_exchange() }).await?;
     let body = exchange.request_request().send().pipeline.get_stream();
     let reply = exchange.reply_request().send().pipeline.get_stream();
+    // Asked for before there is one: a node that stops waits for answers that are due, and not for the next question.
+    let outcome = exchange.outcome_request().send().promise;
     let all = async {
         // What a cell does not read of its message, or cannot be written of its reply, is in the outcome.
         let (_, printed) = tokio::join!(send(&body, text), print(&reply));
         printed?;
-        outcome(&exchange).await
+        told(&outcome.await.map_err(|error| call_failure(&error))?)
     };
     match deadline {
         // The node answers a little before.
@@ -86,8 +88,7 @@ async fn print(reply: &byte_stream::Client) -> Result<(), Failure> {
     }
 }
 
-async fn outcome(exchange: &exchange::Client) -> Result<u8, Failure> {
-    let answer = exchange.outcome_request().send().promise.await.map_err(|error| call_failure(&error))?;
+fn told(answer: &capnp::capability::Response<exchange::outcome_results::Owned>) -> Result<u8, Failure> {
     let read = || -> Result<Result<u8, Failure>, capnp::Error> {
         let failed = |code, message| Ok(Err(Failure { code, message }));
         match answer.get()?.get_outcome()?.which()? {

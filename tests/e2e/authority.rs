@@ -1,23 +1,27 @@
 //! Nothing that was not given: environment, capabilities, files, and as much of the machine as the limits say.
 
+use std::{io::ErrorKind, net::TcpListener, path::Path};
+
 use crate::{
     harness::{Ended, Ww},
     image::{Image, guest},
 };
 
 /// Every method that can be granted, by the name of the caller's test, in `etc/ww.toml` and in errors.
-const METHODS: [(&str, &str, &str); 8] = [
+const METHODS: [(&str, &str, &str); 10] = [
     ("id", "host", "Host.id"),
     ("addrs", "host", "Host.addrs"),
     ("peers", "host", "Host.peers"),
     ("connect", "host", "Host.connect"),
     ("executor", "host", "Host.executor"),
     ("dial", "host", "Host.dial"),
+    ("registry", "host", "Host.registry"),
     ("nodes", "host", "Host.nodes"),
+    ("narrow", "host", "Host.narrow"),
     ("echo", "executor", "Executor.echo"),
 ];
 
-const HOST: [&str; 7] = ["id", "addrs", "peers", "connect", "executor", "dial", "nodes"];
+const HOST: [&str; 9] = ["id", "addrs", "peers", "connect", "executor", "dial", "registry", "nodes", "narrow"];
 const EXECUTOR: [&str; 2] = ["runBytes", "echo"];
 
 fn caller(manifest: &str, args: &[&str]) -> Ended {
@@ -66,6 +70,7 @@ fn everything_is_granted_unless_the_image_says_less() {
         match method {
             // What it was asked is nonsense, but it was asked.
             "connect" | "dial" => assert!(ended.stdout.contains("not a peer id") && ended.code == 0, "{ended}"),
+            "narrow" => assert!(ended.stdout.contains("no capability to narrow") && ended.code == 0, "{ended}"),
             _ => drop(ended.expect(0, "ok\n")),
         }
     }
@@ -140,6 +145,74 @@ fn children_are_counted() {
 #[test]
 fn a_child_has_no_more_memory_than_its_parent() {
     caller("[limits]\nmemory = \"16MiB\"\n", &["run", "bin/child.wasm", "grow"]).expect(135, "");
+}
+
+/// What a child of the caller was told for each method.
+fn told(ended: &Ended) -> Vec<(&str, &str)> {
+    ended.stdout.lines().filter_map(|line| line.split_once(": ")).collect()
+}
+
+#[test]
+fn a_child_that_was_given_nothing_can_do_nothing() {
+    let ended = caller("", &["nothing"]);
+    assert_eq!(ended.code, 0, "{ended}");
+    let told = told(&ended);
+    // Each method of `Host` and `Executor`, and what they lead to.
+    assert_eq!(told.len(), 17, "{ended}");
+    for (method, outcome) in told {
+        let path = match method {
+            // What it was not handed is not there.
+            "grant" => "denied: \"nothing\"",
+            "names" | "whereis" => "denied: Host.registry",
+            "run" | "echo" | "load" | "spawn" | "supervisor" => "denied: Host.executor",
+            _ if method == "nodes" && outcome.contains("not implemented") => continue,
+            _ => &format!("denied: Host.{method}"),
+        };
+        assert!(outcome.contains(path), "{method}: {outcome}");
+    }
+}
+
+#[test]
+fn a_capability_that_a_cell_serves_is_handed_on_narrowed_and_taken_back() {
+    let ended = caller("", &["hand-on"]);
+    assert_eq!(ended.code, 0, "{ended}");
+    let lines: Vec<_> = ended.stdout.lines().collect();
+    let revoked = "error: Failed: remote exception: revoked: the test says so";
+    assert_eq!(lines.len(), 8, "{ended}");
+    assert_eq!(lines[..2], ["ok", "ok"], "{ended}");
+    assert!(lines[2].contains("denied: method 0 of the interface"), "{ended}");
+    assert_eq!(lines[3..], ["ok", revoked, revoked, "ok", "xxxx"], "the whole one goes on: {ended}");
+}
+
+#[test]
+fn a_narrowed_executor_is_handed_on_and_what_was_started_with_it_ends() {
+    let ended = caller("", &["hand-on-executor"]);
+    assert_eq!(ended.code, 0, "{ended}");
+    let lines: Vec<_> = ended.stdout.lines().collect();
+    assert_eq!(lines[..2], ["ok", "names: pid0 started"], "{ended}");
+    assert!(lines[2].contains("owns 1 children already"), "{ended}");
+    assert_eq!(lines[3..5], ["names: pid0 started", "code 143"], "{ended}");
+    assert!(lines[5].contains("revoked: the test says so"), "{ended}");
+    assert_eq!(lines[6..], ["names: pid0"], "{ended}");
+}
+
+#[test]
+fn files_sockets_and_the_environment_of_the_machine_are_out_of_reach() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
+    server.set_nonblocking(true).expect("a socket");
+    let port = server.local_addr().expect("an address").port().to_string();
+    // With every grant there is.
+    let ended = Ww::run(&Image::of("outside")).env("FOO", "of the node").guest_args(&[&port]).end();
+    assert_eq!(ended.code, 0, "{ended}");
+    let attempts: Vec<_> = ended.stdout.lines().collect();
+    assert_eq!(attempts.len(), 12, "{ended}");
+    assert!(!ended.stdout.contains("PERMITTED"), "{ended}");
+    for attempt in ["connect over TCP", "listen on TCP", "send over UDP", "look a name up"] {
+        assert!(attempts.iter().any(|line| line.starts_with(attempt)), "{attempt}: {ended}");
+    }
+    let heard = server.accept().map(drop).map_err(|error| error.kind());
+    assert_eq!(heard, Err(ErrorKind::WouldBlock), "nobody connected");
+    assert!(!Path::new("/tmp/outside").exists() && !Path::new("/tmp/outside-directory").exists());
 }
 
 #[test]

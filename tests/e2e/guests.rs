@@ -10,7 +10,7 @@ use crate::{
 /// Calls a macro with every guest program.
 macro_rules! for_each_guest {
     ($do:ident) => {
-        $do! { actor bad_import caller child_echo echo exits mirror mite neighbour pid0 preview1 relay shell tree }
+        $do! { actor bad_import caller child_echo echo exits mirror mite neighbour outside pid0 preview1 relay shell tree }
     };
 }
 
@@ -155,6 +155,12 @@ fn mite() {
 fn neighbour() {
     let ended = Ww::run(&Image::of("neighbour")).end();
     ended.expect(126, "").expect_stderr(&["exports no main", "handle (wetware:cell/handler)"]);
+}
+
+#[test]
+fn outside() {
+    let ended = Ww::run(&Image::of("outside")).end();
+    ended.expect(1, "").expect_stderr(&["expected a port"]);
 }
 
 #[test]

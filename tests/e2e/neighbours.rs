@@ -79,28 +79,49 @@ async fn cells_reach_one_another_by_name_and_by_id() {
     node.stop().await;
 }
 
+/// The functions that `wit/cell.wit` lets cells import.
+fn imports() -> BTreeSet<String> {
+    let wit = std::fs::read_to_string(in_repository("wit/cell.wit")).expect("the package");
+    let mut interface = "";
+    let mut functions = BTreeSet::new();
+    for line in wit.lines() {
+        if let Some(name) = line.strip_prefix("interface ") {
+            interface = name.trim_end_matches(" {");
+        } else if let Some((name, _)) = line.trim().split_once(": func(")
+            && !["actor", "handler"].contains(&interface)
+        {
+            functions.insert(format!("{interface}.{name}"));
+        }
+    }
+    functions
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_granted_unless_it_is() {
     let node = node().await;
     let (a, b) = (start(&node, "a", Grants::none(), |_, _| {}).await, neighbour(&node, "b").await);
     let all = [
-        "ask b\n",
-        "tell b\n",
-        "who",
-        "register x",
-        "unregister x",
-        "whereis b",
-        "link 2",
-        "unlink 2",
-        "monitor 2",
-        "demonitor 0",
-        "trap on",
-        "kill 2",
-        "shutdown 2",
-        "quit 3",
-        "log info\nhello",
+        ("mail.request", "ask b\n"),
+        ("mail.send", "tell b\n"),
+        ("self.id", "id"),
+        ("self.name", "name"),
+        ("self.current", "current"),
+        ("registry.register", "register x"),
+        ("registry.unregister", "unregister x"),
+        ("registry.whereis", "whereis b"),
+        ("process.link", "link 2"),
+        ("process.unlink", "unlink 2"),
+        ("process.monitor", "monitor 2"),
+        ("process.demonitor", "demonitor 0"),
+        ("process.trap-exits", "trap on"),
+        ("process.signal", "kill 2"),
+        ("process.signal", "shutdown 2"),
+        ("process.exit", "quit 3"),
+        ("log.log", "log info\nhello"),
     ];
-    for call in all {
+    let known: BTreeSet<_> = all.iter().map(|(function, _)| (*function).to_owned()).collect();
+    assert_eq!(imports(), known, "every import of the package is called below");
+    for (_, call) in all {
         let error = ask(&a, call).await.expect_err("it is not granted").to_string();
         assert!(error.to_lowercase().contains("denied"), "{call}: {error}");
     }

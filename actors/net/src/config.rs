@@ -48,6 +48,10 @@ pub const LISTEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the swarm waits, once it stops, for its peers to see the end of their connections.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long a node that has served peers keeps its connections open at its end. A connection that is closed while its peer
+/// still writes is lost to that one with everything that it has not read yet; one that has what it wanted leaves by itself.
+pub const FAREWELL: Duration = Duration::from_millis(250);
+
 /// Addresses that one call of [`Net::connect`](crate::Net::connect) may name; all are tried at the same time. A host
 /// has a handful of interfaces with two transports each.
 pub const MAX_ADDRS: usize = 16;

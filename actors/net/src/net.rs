@@ -12,7 +12,7 @@ use tokio::{
 use crate::{
     AcceptError, Audience, Config, ConnectError, Identity, Incoming, OpenError, Protocol, StartError, Stream,
     StreamCounts,
-    config::LISTEN_TIMEOUT,
+    config::{FAREWELL, LISTEN_TIMEOUT},
     dials,
     streams::{self, Streams, behaviour::Behaviour},
     swarm::{Admitted, Connect, Launched, ListAddrs, ListPeers, Stop, Swarm},
@@ -214,11 +214,21 @@ impl Net {
     ///
     /// Cancel safe: the network stops all the same.
     pub async fn stop(&self) {
+        self.stop_within(Duration::ZERO).await;
+    }
+
+    /// [`Net::stop`], once all peers have left by themselves, or after [`FAREWELL`](crate::config::FAREWELL): for who has
+    /// told them something.
+    pub async fn stop_after_farewell(&self) {
+        self.stop_within(FAREWELL).await;
+    }
+
+    async fn stop_within(&self, farewell: Duration) {
         if self.0.actor.is_none() {
             // The swarm goes on without this node.
             return self.0.streams.close();
         }
-        if self.ask(Stop).await.is_err() {
+        if self.ask(Stop { farewell }).await.is_err() {
             tracing::debug!("the network has stopped already");
         }
         self.closed().await;

@@ -16,6 +16,7 @@ use std::{
     io,
     pin::Pin,
     task::{Context as TaskContext, Poll},
+    time::Duration,
 };
 
 use actix::{Actor, ActorContext, ActorFuture, Addr, AsyncContext, Context, Handler, Message, MessageResult};
@@ -120,7 +121,10 @@ pub(crate) struct Connect {
 /// Asks for the end.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct Stop;
+pub(crate) struct Stop {
+    /// How long peers may take to leave by themselves.
+    pub(crate) farewell: Duration,
+}
 
 /// The actor. Its fields are dropped in this order: whoever learns of its end finds everything released.
 pub(crate) struct Swarm {
@@ -134,6 +138,8 @@ pub(crate) struct Swarm {
     /// Wakes the actor when the book has something due.
     redial: Option<Pin<Box<Sleep>>>,
     starting: Option<Starting>,
+    /// When it stops, if peers are still connected then.
+    farewell: Option<Pin<Box<Sleep>>>,
     stopping: Option<Pin<Box<Sleep>>>,
     _identity: Identity,
     _alive: watch::Sender<()>,
@@ -172,6 +178,7 @@ impl Swarm {
             failing: HashSet::new(),
             redial: None,
             starting: None,
+            farewell: None,
             stopping: None,
             _identity: identity,
             _alive: alive,
@@ -373,6 +380,14 @@ impl Swarm {
                 Poll::Ready(None) | Poll::Pending => break,
             }
         }
+        if let Some(farewell) = &mut self.farewell
+            && (self.peers.is_empty() || farewell.as_mut().poll(cx).is_ready())
+        {
+            self.farewell = None;
+            self.stop();
+            // The swarm has something to do again.
+            cx.waker().wake_by_ref();
+        }
         let Some(deadline) = &mut self.stopping else {
             self.redial(cx);
             return Poll::Pending;
@@ -451,7 +466,10 @@ impl Handler<Admitted<Connect>> for Swarm {
 impl Handler<Admitted<Stop>> for Swarm {
     type Result = ();
 
-    fn handle(&mut self, _: Admitted<Stop>, _: &mut Self::Context) {
-        self.stop();
+    fn handle(&mut self, Admitted { message, .. }: Admitted<Stop>, _: &mut Self::Context) {
+        if message.farewell.is_zero() {
+            return self.stop();
+        }
+        self.farewell.get_or_insert_with(|| Box::pin(tokio::time::sleep(message.farewell)));
     }
 }

@@ -170,11 +170,6 @@ impl Context {
     }
 }
 
-/// The error of a call that was not granted, or was narrowed away.
-pub(crate) fn denied(what: impl std::fmt::Display) -> Error {
-    Error::failed(format!("denied: {what} is not granted to this cell"))
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::time::Instant;

@@ -49,6 +49,11 @@ pub use futures;
 #[doc = include_str!("../../README.md")]
 struct Guide;
 
+/// Compiles the examples about capabilities.
+#[cfg(all(doctest, feature = "rpc"))]
+#[doc = include_str!("../../../docs/capabilities.md")]
+struct Capabilities;
+
 #[cfg(feature = "rpc")]
 pub use {
     capnp, capnp_rpc,

@@ -13,7 +13,8 @@
 //! }
 //! ```
 //!
-//! [`Executor`], [`Process`], [`Supervisor`], [`Nodes`], [`Exchange`] and [`ByteStream`] wrap the calls that nearly every cell makes;
+//! [`Executor`], [`Process`], [`Supervisor`], [`Registry`], [`Nodes`], [`Exchange`] and [`ByteStream`] wrap the calls that
+//! nearly every cell makes;
 //! each gives its generated client back for the others. All else is the generated code of
 //! [`peer_capnp`](crate::peer_capnp) and its neighbours.
 
@@ -35,8 +36,10 @@ pub use byte_stream::ByteStream;
 pub use exchange::{Exchange, Outcome};
 pub use executor::Executor;
 pub use monitor::{Down, Monitor};
+pub use narrow::{Narrowing, Revoker, narrow};
 pub use nodes::Nodes;
 pub use process::Process;
+pub use registry::Registry;
 pub use spec::{Cell, Child as ChildSpec, Program, Supervision};
 pub use supervisor::{Child, State, Supervisor};
 
@@ -47,8 +50,10 @@ mod byte_stream;
 mod exchange;
 mod executor;
 mod monitor;
+mod narrow;
 mod nodes;
 mod process;
+mod registry;
 mod spec;
 mod supervisor;
 

@@ -22,7 +22,7 @@ const RUN: &str = "wasi:cli/run";
 const STREAMS: &str = "wetware:streams/streams";
 
 /// Packages of WASI that the standard library may import.
-const WASI: [&str; 5] = ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/"];
+const WASI: [&str; 6] = ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
 
 /// Names without versions.
 struct World {
@@ -55,13 +55,14 @@ fn world(guest: &str) -> World {
 
 #[test]
 fn guests_import_what_they_use_and_export_what_they_can_do() {
-    let table: [(&str, &[&str], &[&str]); 13] = [
+    let table: [(&str, &[&str], &[&str]); 14] = [
         ("echo", &[STREAMS], &[RUN, ACTOR, HANDLER]),
         ("child-echo", &[STREAMS], &[RUN]),
         ("pid0", &[STREAMS], &[RUN]),
         ("shell", &[LOADER, STREAMS], &[RUN]),
         ("tree", &[MAIL, LOADER, STREAMS], &[RUN, HANDLER]),
         ("exits", &[], &[RUN]),
+        ("outside", &[], &[RUN]),
         ("actor", &[], &[ACTOR, HANDLER]),
         ("mirror", &[], &[RUN, ACTOR]),
         ("mite", &[], &[RUN, HANDLER]),

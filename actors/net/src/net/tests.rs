@@ -378,3 +378,25 @@ async fn a_lost_peer_is_found_again_without_being_told_where() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_farewell_ends_with_the_last_peer_or_its_time() {
+    let room = Room::new();
+    // One that stays, one that leaves by itself, and nobody.
+    for peer in [Some(false), Some(true), None] {
+        let server = room.net(&[TCP]).await;
+        let client = room.net(&[]).await;
+        if peer.is_some() {
+            client.connect(server.peer_id(), server.addrs().await).await.unwrap();
+            until(|| server.peers(), |peers| !peers.is_empty()).await;
+        }
+        let leaving = async {
+            if peer == Some(true) {
+                client.stop().await;
+            }
+        };
+        let both = async { tokio::join!(server.stop_after_farewell(), leaving) };
+        tokio::time::timeout(PATIENCE, both).await.expect("it stops");
+        until(|| client.peers(), Vec::is_empty).await;
+    }
+}

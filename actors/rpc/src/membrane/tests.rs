@@ -202,7 +202,7 @@ fn methods_bind_the_capability_and_the_interfaces_that_they_name() {
         let only = async |list: &[(u64, u16)]| {
             narrow::<host::Client>(&session.host, session.host.clone(), &|to| methods(to, list)).await
         };
-        let denied = "denied: Host.id is not granted";
+        let denied = "denied: Host.id was narrowed away";
         // method 4 of Host is `executor`, 1 and 0 of Executor are `echo` and `runBytes`
         let cases: [(&'static [(u64, u16)], _, _); 4] = [
             (&[(HOST, 0)], None, Some("Host.executor")),

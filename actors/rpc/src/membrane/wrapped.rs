@@ -10,7 +10,7 @@ use capnp::{
 use ww_core::grants::Method;
 
 use super::{MAX_DEPTH, Membrane, Side, Way, scope};
-use crate::{context::denied, shelf};
+use crate::shelf;
 
 /// Stands for a capability. What that is, the membrane knows, until this is dropped.
 pub(crate) struct Wrapped {
@@ -112,7 +112,7 @@ impl Wrapped {
         let membrane = &self.membrane;
         membrane.check()?;
         if !self.allows(method) {
-            return Err(denied(scope::describe(method)));
+            return Err(Error::failed(format!("denied: {} was narrowed away", scope::describe(method))));
         }
         let (there, back) = match self.side {
             Side::Narrowed | Side::Reached => (Way::In, Way::Out),

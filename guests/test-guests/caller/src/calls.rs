@@ -1,9 +1,34 @@
 //! One call of each method that a cell can reach from its `Host`.
 
-use ww_guest::{capnp::Error, peer_capnp::host, rpc::Executor};
+use ww_guest::{
+    capnp::Error,
+    peer_capnp::host,
+    rpc::{Executor, Registry},
+};
 
 /// Bytes that are neither a peer id nor a program.
 const NONSENSE: &[u8] = b"nonsense";
+
+/// All methods, as `call` knows them.
+pub(crate) const METHODS: [&str; 17] = [
+    "id",
+    "addrs",
+    "peers",
+    "connect",
+    "executor",
+    "registry",
+    "dial",
+    "nodes",
+    "narrow",
+    "run",
+    "echo",
+    "load",
+    "spawn",
+    "supervisor",
+    "names",
+    "whereis",
+    "grant",
+];
 
 /// Calls one method and waits for its answer.
 pub(crate) async fn call(host: &host::Client, method: &str) -> Result<(), Error> {
@@ -38,6 +63,9 @@ pub(crate) async fn call(host: &host::Client, method: &str) -> Result<(), Error>
             request.send().promise.await.map(drop)
         }
         "spawn" => Executor::of(host).client().spawn_request().send().promise.await.map(drop),
+        "run" => Executor::of(host).run_bytes(NONSENSE, &[""; 0], &[""; 0]).await.map(drop),
+        "names" => Registry::of(host).names().await.map(drop),
+        "whereis" => Registry::of(host).whereis("nothing").await.map(drop),
         "supervisor" => Executor::of(host).client().supervisor_request().send().promise.await.map(drop),
         _ => Err(Error::failed(format!("no such method: {method}"))),
     }

@@ -24,10 +24,15 @@
 //! | `few-bytes N PATH ARGS…` | reads N bytes of a child's output, drops the stream, prints `N bytes`, waits: `code N` if the rest fits the buffer |
 //! | `env PATH` | runs a program with the argument `env` and the environment `A=1`, `B=2` |
 //! | `bytes HEX` | runs the bytes as a program: `error: …` |
+//! | `nothing` | starts itself for each method without any grant: `METHOD: error: …` for each |
+//! | `hand-on` | serves a stream, narrows it to `write`, hands it to a child, revokes it: what the child was told each time, then what came |
+//! | `hand-on-executor` | narrows an executor, hands it to a child that starts a cell, revokes it: what the child was told each time |
+//! | `write-to NAME`, `read-from NAME`, `start-with NAME` | what the children do with the capability that they were handed |
 //! | `sleep MS`, `spin`, `exit N` | what a child of the same program does; none of them connects |
 
 mod calls;
 mod children;
+mod grants;
 mod remote;
 
 use std::{
@@ -85,6 +90,10 @@ fn run() -> Result<(), Error> {
                 say("awake")
             })
         }
+        [
+            command @ ("nothing" | "hand-on" | "hand-on-executor" | "write-to" | "read-from" | "start-with"),
+            ref rest @ ..,
+        ] => rpc::run(|host| async move { grants::obey(&host, command, rest).await }),
         [command, ref rest @ ..] => {
             let code = rpc::run(|host| async move { children::obey(Executor::of(&host), command, rest).await })?;
             match u8::try_from(code) {

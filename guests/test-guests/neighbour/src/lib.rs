@@ -10,6 +10,7 @@
 //! | `dial NAME` | sends the text to a published cell of this node over `Host.dial`, and replies with the reply; once |
 //! | `flood TO N` | sends the text to another cell N times |
 //! | `who` | replies with its id, its name, and the envelope |
+//! | `id`, `name`, `current` | the same, one by one; of the envelope the id of the message |
 //! | `register NAME`, `unregister NAME`, `whereis NAME` | what they say |
 //! | `link ID`, `unlink ID`, `monitor ID`, `demonitor N`, `trap on`, `trap off`, `kill ID`, `shutdown ID` | what they say |
 //! | `quit CODE` | ends itself |
@@ -95,6 +96,11 @@ fn obey(number: u64, command: &str, rest: &[u8]) -> Result<Vec<u8>, String> {
             let timed = envelope.remaining.is_some();
             let trace = format!("{:016x}{:016x}", envelope.trace.0, envelope.trace.1);
             Ok(format!("{id} {name} {:?} {timed} {trace}", envelope.sender).into_bytes())
+        }
+        ["id"] => Ok(self_::id().map_err(text)?.to_string().into_bytes()),
+        ["name"] => Ok(self_::name().map_err(text)?.into_bytes()),
+        ["current"] => {
+            Ok(self_::current().map_err(text)?.map_or_else(Vec::new, |envelope| envelope.id.to_string().into_bytes()))
         }
         ["register", name] => registry::register(name).map(done).map_err(text),
         ["unregister", name] => registry::unregister(name).map(done).map_err(text),
