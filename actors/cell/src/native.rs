@@ -4,7 +4,7 @@
 //! actors see it as they see a cell. Signals of others arrive as a stream, [`Notices`], in the order in which they
 //! were sent, before which nothing else comes and of which nothing is dropped. Their number is bounded by
 //! [`MAX_LINKS`](ww_core::links::MAX_LINKS), [`MAX_MONITORS`](ww_core::links::MAX_MONITORS), and for what comes besides
-//! by `MAX_SENT`.
+//! by what a cell may be sent.
 //!
 //! Nobody can stop Rust code that does not want to end. So whatever takes a native actor down, a kill or the end of
 //! what it is linked to, ends it at once for everybody else: its names are free, its monitors and links are told. It

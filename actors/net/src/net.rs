@@ -217,7 +217,7 @@ impl Net {
         self.stop_within(Duration::ZERO).await;
     }
 
-    /// [`Net::stop`], once all peers have left by themselves, or after [`FAREWELL`](crate::config::FAREWELL): for who has
+    /// [`Net::stop`], once all peers have left by themselves, or after [`FAREWELL`]: for who has
     /// told them something.
     pub async fn stop_after_farewell(&self) {
         self.stop_within(FAREWELL).await;

@@ -309,5 +309,9 @@ fn links_leases_and_kills_end_cells_with_their_reasons() {
         assert_eq!(soon(down.recv()).await, Some((status(&cells[0]).await.0, 69)), "told at once: no process");
         let stdin = soon(cells[3].stdin_request().send().promise).await.map(drop);
         assert!(stdin.expect_err("it has none").extra.contains("serves messages"));
+        assert!(link(0, 3).await.is_err(), "who is dead links with nobody");
+        assert_eq!(send(&cells[3], "n").await, Ok("2".into()), "which harms nobody");
+        link(3, 0).await.expect("a link with a dead one is its end");
+        assert_eq!(wait(&cells[3]).await, Ok(69), "which is no process");
     });
 }

@@ -118,3 +118,26 @@ async fn a_supervisor_answers_while_a_child_waits_for_its_restart() {
     }
     soon(supervisor.stop()).await;
 }
+
+#[tokio::test]
+async fn a_supervisor_answers_while_a_child_takes_for_ever_to_start() {
+    let executor = executor();
+    let endless = r#"(module (memory (export "memory") 1) (func (export "poll"))
+        (func $start (loop (br 0))) (start $start))"#;
+    let spec = Spec { limits: Some(Limits { deadline: None, ..small() }), ..program(endless) };
+    let endless = cell("endless", spec, Serving::new(Mode::Async)).expect("an id");
+    let supervisor = soon(executor.supervisor(Owner::Node, Supervision::one_for_one().child(actor("a")))).await;
+    let supervisor = supervisor.expect("it starts");
+    let mut events = executor.directory().events().listen();
+    let meanwhile = async {
+        // Its instance is on its way, and stays there.
+        until(&mut events, |event| matches!(event, Event::Started { .. })).await;
+        let children = soon(supervisor.which_children()).await.expect("it answers");
+        assert!(matches!(children[1].status, ChildStatus::Starting), "{children:?}");
+        assert_eq!(soon(supervisor.count_children()).await.expect("it answers").specs, 2);
+        assert_eq!(ask(&slot(&supervisor, "a").await, "n").await, Ok("1".into()), "its sibling works");
+        soon(supervisor.stop()).await
+    };
+    let (started, stopped) = join(supervisor.start_child(endless), meanwhile).await;
+    assert_eq!((started.map(drop), stopped), (Err(CallError::Ended), Reason::Shutdown));
+}
