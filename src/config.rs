@@ -18,6 +18,10 @@ use ww_net::Multiaddr;
 
 use crate::{control::Control, serve::PEER_TIMEOUT};
 
+pub mod peers;
+
+use peers::PeerGrants;
+
 /// Swarm port, TCP and QUIC.
 pub const DEFAULT_PORT: u16 = 2020;
 
@@ -57,6 +61,8 @@ pub struct Config {
     pub engine: Option<Customise>,
     /// How long a peer may be silent in the middle of a message.
     pub peer_timeout: Duration,
+    /// The peers that hold capabilities of this node, on `/ww/0.1.0/rpc`: none, unless somebody says so.
+    pub peers: Vec<PeerGrants>,
 }
 
 /// A configuration file that cannot be used.
@@ -82,6 +88,9 @@ pub enum Invalid {
     /// A value that cannot be granted.
     #[error("max-memory is {0} bytes: at most {most} can be given to a cell", most = ww_cell::MAX_MEMORY)]
     Memory(u64),
+    /// A peer that cannot be granted what it says.
+    #[error(transparent)]
+    Peers(#[from] peers::Invalid),
 }
 
 /// A configuration file: whatever it leaves out keeps its default.
@@ -101,6 +110,7 @@ pub struct File {
     standard_cells: Option<usize>,
     small_cells: Option<usize>,
     peer_timeout: Option<Millis>,
+    rpc: Option<peers::Rpc>,
 }
 
 impl Default for Config {
@@ -119,6 +129,7 @@ impl Default for Config {
             cells: Cells::default(),
             engine: None,
             peer_timeout: PEER_TIMEOUT,
+            peers: Vec::new(),
         }
     }
 }
@@ -151,6 +162,8 @@ impl Config {
         if self.max_memory > ww_cell::MAX_MEMORY {
             return Err(Invalid::Memory(self.max_memory));
         }
+        let granted = file.rpc.map(|rpc| rpc.granted(self.max_memory)).transpose()?;
+        replace(&mut self.peers, granted);
         Ok(self)
     }
 }

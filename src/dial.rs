@@ -27,8 +27,7 @@ pub(crate) async fn dial(net: &Net, calls: &Calls, runtime: &Handle, dial: Dial)
     let own = net.peer_id();
     let peer = match &*dial.peer_id {
         [] => own,
-        bytes => PeerId::from_bytes(bytes)
-            .map_err(|error| format!("not a peer id: {error}; expected the bytes as libp2p serialises them"))?,
+        bytes => self::peer(bytes)?,
     };
     let outcome: Task<Outcome> = if peer == own {
         let calls = calls.clone();
@@ -49,6 +48,12 @@ pub(crate) async fn dial(net: &Net, calls: &Calls, runtime: &Handle, dial: Dial)
     Ok(Dialled { request, reply, outcome })
 }
 
+/// A peer id of a guest.
+pub(crate) fn peer(bytes: &[u8]) -> Result<PeerId, String> {
+    PeerId::from_bytes(bytes)
+        .map_err(|error| format!("not a peer id: {error}; expected the bytes as libp2p serialises them"))
+}
+
 /// Binary multiaddrs of a guest.
 pub(crate) fn addrs(addrs: Vec<Vec<u8>>) -> Result<Vec<Multiaddr>, String> {
     let addrs: Result<_, _> = addrs.into_iter().map(Multiaddr::try_from).collect();
@@ -56,7 +61,7 @@ pub(crate) fn addrs(addrs: Vec<Vec<u8>>) -> Result<Vec<Multiaddr>, String> {
 }
 
 /// An error and its sources, for a guest.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -34,6 +34,7 @@ mod dial;
 pub mod gate;
 mod network;
 mod node;
+mod peers;
 mod poison;
 mod publish;
 pub mod serve;

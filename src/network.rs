@@ -5,13 +5,13 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::runtime::Handle;
 use ww_cell::Slot;
-use ww_net::{Audience, Multiaddr, Net, PeerId};
-use ww_rpc::{Dial, Dialled, Network, Peer, Publication};
+use ww_net::{Audience, Multiaddr, Net, OpenError, Protocol};
+use ww_rpc::{Dial, Dialled, Network, Peer, Publication, Wire};
 
 use crate::{
     Published,
     calls::{Callee, Calls},
-    dial,
+    dial::{self, peer},
     gate::Gate,
 };
 
@@ -46,18 +46,29 @@ impl Network for Swarm {
 
     fn connect(&self, peer_id: Vec<u8>, addrs: Vec<Vec<u8>>) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async move {
-            let peer_id = PeerId::from_bytes(&peer_id)
-                .map_err(|error| format!("not a peer id: {error}; expected the bytes as libp2p serialises them"))?;
-            self.net.connect(peer_id, dial::addrs(addrs)?).await.map_err(|error| error.to_string())
+            self.net.connect(peer(&peer_id)?, dial::addrs(addrs)?).await.map_err(|error| error.to_string())
+        })
+    }
+
+    fn open_rpc(&self, peer_id: Vec<u8>, addrs: Vec<Vec<u8>>) -> BoxFuture<'_, Result<Wire, String>> {
+        Box::pin(async move {
+            let peer = peer(&peer_id)?;
+            let stream = self.net.open(peer, dial::addrs(addrs)?, Protocol::Rpc).await.map_err(|error| match error {
+                OpenError::NoSuchProtocol { .. } => {
+                    let own = self.net.peer_id();
+                    format!(
+                        "denied: the node {peer} grants nothing to this one, {own}: its configuration has to name it"
+                    )
+                }
+                error => dial::chain(&error),
+            });
+            stream.map(|stream| Box::new(stream) as Wire)
         })
     }
 
     fn publish(&self, publication: Publication, slot: &Slot) -> Result<(), String> {
         let Publication { name, allow, at_once, deadline } = publication;
-        let parse = |bytes: &Vec<u8>| {
-            PeerId::from_bytes(bytes)
-                .map_err(|error| format!("allow: not a peer id: {error}; expected the bytes as libp2p serialises them"))
-        };
+        let parse = |bytes: &Vec<u8>| peer(bytes).map_err(|error| format!("allow: {error}"));
         let audience: Audience = allow.iter().map(parse).collect::<Result<_, _>>()?;
         let gate = Gate::new(usize::try_from(at_once).unwrap_or(usize::MAX));
         let callee = Callee { slot: slot.clone(), gate, audience, patience: self.patience, deadline };

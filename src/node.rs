@@ -18,7 +18,7 @@ use ww_core::{
 use ww_executor::{Executor, Owner, Process, Serving, SpawnError, Spec, Work};
 use ww_image::{Image, LoadError, Loader, LoaderConfig};
 use ww_net::{AcceptError, Audience, Identity, Net, identity};
-use ww_rpc::Vats;
+use ww_rpc::{StopNode, Vats};
 
 use crate::{
     Config, Published,
@@ -26,6 +26,7 @@ use crate::{
     control::{Address, Listening, OpenError, Service},
     gate::Gate,
     network::Swarm,
+    peers::Peers,
     supervised::Supervised,
 };
 
@@ -37,6 +38,7 @@ pub struct Node {
     net: Net,
     calls: Calls,
     accepting: Task<()>,
+    peers: Peers,
     control: Option<Listening>,
     stop_requests: StopRequests,
     platform: Platform,
@@ -131,19 +133,18 @@ impl Node {
         let executor = Executor::start(&platform.arbiter(), sandbox, Arc::new(vats.clone()));
         let accepting = calls.start(&net, config.peer_timeout, platform.runtime())?;
         let stop_requests = StopRequests::default();
-        let stop = stop_requests.clone();
-        let service = Service {
-            vats,
-            executor: executor.clone(),
-            limits: Limits::of_node(config.max_memory),
-            stop: Arc::new(move || stop.0.notify_one()),
-        };
+        let requests = stop_requests.clone();
+        let stop: StopNode = Arc::new(move || requests.0.notify_one());
+        let (granted, on) = (&config.peers, platform.runtime());
+        let peers = Peers::start(&net, granted, vats.clone(), executor.clone(), Arc::clone(&stop), on)?;
+        let limits = Limits::of_node(config.max_memory);
+        let service = Service { vats, executor: executor.clone(), limits, stop };
         let control = Listening::open(&config.control, service, platform.runtime()).await?;
         let addrs = net.addrs().await;
         let addrs = addrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         let socket = control.as_ref().map_or_else(|| "off".to_owned(), |control| control.address().to_string());
         tracing::info!(peer = %net.peer_id(), addrs, control = socket, "the node runs");
-        Ok(Self { config, loader, executor, net, calls, accepting, control, stop_requests, platform })
+        Ok(Self { config, loader, executor, net, calls, accepting, peers, control, stop_requests, platform })
     }
 
     /// The node's network.
@@ -277,16 +278,18 @@ impl Node {
     }
 
     /// Ends every cell in reverse order of start, then the network and the threads.
-    pub async fn stop(mut self) {
+    pub async fn stop(self) {
         self.accepting.abort();
         self.executor.stop().await;
+        let Self { executor, net, peers, control, platform, .. } = self;
         // Whoever waited for an end is told of it.
-        if let Some(control) = self.control.take() {
-            control.close().await;
-        }
-        self.net.stop_after_farewell().await;
-        let runtime = self.platform.runtime().clone();
-        let Self { executor, net, platform, .. } = self;
+        tokio::join!(peers.close(), async {
+            if let Some(control) = control {
+                control.close().await;
+            }
+        });
+        net.stop_after_farewell().await;
+        let runtime = platform.runtime().clone();
         drop((executor, net));
         if runtime.spawn_blocking(move || platform.stop()).await.is_err() {
             tracing::error!("the threads of the node did not stop in order");

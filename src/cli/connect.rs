@@ -1,10 +1,11 @@
 //! `ww connect`: connects a node to a peer.
 
-use ww_net::{Multiaddr, PeerId, multiaddr::Protocol};
+use ww_net::{Multiaddr, PeerId};
 
 use super::{
     Failure, code,
-    node::{Node, Which, call_failure},
+    node::{Node, call_failure},
+    place::{self, Which},
 };
 
 /// Connect a running node to a peer
@@ -14,17 +15,8 @@ pub(super) struct Args {
     pub(super) which: Which,
 
     /// Its address with its peer id, as in /ip4/127.0.0.1/tcp/2020/p2p/<peer id>
-    #[arg(value_name = "PEER", value_parser = peer)]
+    #[arg(value_name = "PEER", value_parser = place::peer)]
     pub(super) peer: (PeerId, Multiaddr),
-}
-
-fn peer(text: &str) -> Result<(PeerId, Multiaddr), String> {
-    let expected = "expected /ip4/<address>/tcp/<port>/p2p/<peer id>";
-    let addr: Multiaddr = text.parse().map_err(|error| format!("{error}; {expected}"))?;
-    match addr.iter().last() {
-        Some(Protocol::P2p(peer)) => Ok((peer, addr)),
-        _ => Err(format!("no peer id; {expected}")),
-    }
 }
 
 pub(super) async fn connect(node: Node, (peer, addr): (PeerId, Multiaddr)) -> Result<u8, Failure> {

@@ -5,7 +5,8 @@ use ww_net::{Multiaddr, PeerId};
 
 use super::{
     Failure, code,
-    node::{Node, Which, unavailable},
+    node::{Node, unavailable},
+    place::Which,
 };
 
 /// Print the peer id of a running node, and the addresses on which it listens

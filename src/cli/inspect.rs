@@ -5,7 +5,8 @@ use ww_schema::cell_capnp::limits;
 
 use super::{
     Failure, code,
-    node::{Node, Which},
+    node::Node,
+    place::Which,
     status::{self, Status, printable},
 };
 

@@ -2,7 +2,8 @@
 
 use super::{
     Failure, code,
-    node::{Node, Which, call_failure},
+    node::{Node, call_failure},
+    place::Which,
 };
 
 /// End cells with the reason `killed`

@@ -5,11 +5,7 @@ use std::io::IsTerminal;
 use tokio::io::{AsyncWriteExt, stdout};
 use ww_rpc::client;
 
-use super::{
-    Failure, code,
-    node::{Node, Which},
-    status::printable,
-};
+use super::{Failure, code, node::Node, place::Which, status::printable};
 
 /// Print what is kept of a cell's standard error
 ///

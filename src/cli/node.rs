@@ -1,9 +1,8 @@
 //! A running node, as the verbs that ask one see it: found, connected to, and asked.
 
-use std::{io, time::Duration};
+use std::{io, rc::Rc, time::Duration};
 
 use capnp::{Error, ErrorKind};
-use clap::Args;
 use tokio::{
     net::{TcpStream, UnixStream},
     runtime::Runtime,
@@ -14,7 +13,12 @@ use ww_core::registry;
 use ww_rpc::client::{self, Connection, Local};
 use ww_schema::{cell_capnp::status, peer_capnp::process};
 
-use super::{Failure, code, status::Status};
+use super::{
+    Failure, code,
+    place::{Place, Which},
+    remote::{self, Network},
+    status::Status,
+};
 use crate::control::{
     Address,
     directory::{self, Found},
@@ -26,19 +30,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Names that a message lists.
 const MAX_NAMES: usize = 10;
 
-/// Which node is asked.
-#[derive(Args, Debug)]
-pub(super) struct Which {
-    /// Control socket of the node: unix:PATH or tcp:127.0.0.1:PORT [default: that of this user's only node]
-    #[arg(long, value_name = "ADDR")]
-    pub(super) node: Option<Address>,
-}
-
 /// A connection to a node. What was started over it ends with it.
 pub(super) struct Node {
     pub(super) local: Local,
-    pub(super) address: Address,
+    pub(super) address: Place,
     _connection: Connection,
+    /// Of a node that is not on this machine.
+    network: Option<Rc<Network>>,
 }
 
 /// Runs a verb that asks a node.
@@ -47,14 +45,26 @@ pub(super) fn ask(
     which: Which,
     verb: impl AsyncFnOnce(Node) -> Result<u8, Failure>,
 ) -> Result<u8, Failure> {
-    LocalSet::new().block_on(runtime, async { verb(Node::connect(which.node).await?).await })
+    LocalSet::new().block_on(runtime, async {
+        let node = Node::connect(which).await?;
+        let network = node.network.clone();
+        let done = verb(node).await;
+        if let Some(network) = network {
+            network.stop().await;
+        }
+        done
+    })
 }
 
 /// What a failed call means.
 pub(super) fn call_failure(error: &Error) -> Failure {
     match error.kind {
         ErrorKind::Disconnected => unavailable("the node has closed the connection: has it ended?".into()),
-        _ => unavailable(error.extra.strip_prefix("remote exception: ").unwrap_or(&error.extra).to_owned()),
+        _ => {
+            let message = error.extra.strip_prefix("remote exception: ").unwrap_or(&error.extra).to_owned();
+            let code = if message.starts_with("denied: ") { code::NO_PERMISSION } else { code::UNAVAILABLE };
+            Failure { code, message }
+        }
     }
 }
 
@@ -112,27 +122,32 @@ async fn only() -> Result<(Address, UnixStream), Failure> {
 }
 
 impl Node {
-    async fn connect(address: Option<Address>) -> Result<Self, Failure> {
-        let (address, (connection, local)) = match address {
+    async fn connect(Which { node, identity }: Which) -> Result<Self, Failure> {
+        let (address, (connection, local), network) = match node {
             None => {
                 let (address, stream) = only().await?;
                 let (reader, writer) = stream.into_split();
-                (address, client::connect(reader, writer))
+                (Place::Control(address), client::connect(reader, writer), None)
             }
-            Some(Address::Unix(path)) => {
+            Some(Place::Control(Address::Unix(path))) => {
                 let address = Address::Unix(path.clone());
                 let stream = UnixStream::connect(path).await.map_err(|error| unreachable(&address, &error))?;
                 let (reader, writer) = stream.into_split();
-                (address, client::connect(reader, writer))
+                (Place::Control(address), client::connect(reader, writer), None)
             }
-            Some(Address::Tcp(addr)) => {
+            Some(Place::Control(Address::Tcp(addr))) => {
                 let address = Address::Tcp(addr);
                 let stream = TcpStream::connect(addr).await.map_err(|error| unreachable(&address, &error))?;
                 let (reader, writer) = stream.into_split();
-                (address, client::connect(reader, writer))
+                (Place::Control(address), client::connect(reader, writer), None)
+            }
+            Some(Place::Peer(peer, addr)) => {
+                let network = Network::start(remote::identity(identity)?).await?;
+                let (reader, writer) = network.open(peer, addr.clone()).await?.into_split();
+                (Place::Peer(peer, addr), client::connect(reader, writer), Some(Rc::new(network)))
             }
         };
-        Ok(Self { local, address, _connection: connection })
+        Ok(Self { local, address, _connection: connection, network })
     }
 
     /// Waits for an answer that the node can give at once.

@@ -5,7 +5,8 @@ use serde::Serialize;
 use super::{
     Failure, code,
     id::{binary, multiaddr, peer_id},
-    node::{Node, Which},
+    node::Node,
+    place::Which,
 };
 
 /// List the peers that a running node is connected to, with the addresses of the connections

@@ -2,7 +2,8 @@
 
 use super::{
     Failure, code,
-    node::{Node, Which},
+    node::Node,
+    place::Which,
     status::{self, Status, table},
 };
 

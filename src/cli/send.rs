@@ -4,19 +4,20 @@ use std::time::Duration;
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt, Stdout, copy, stdin, stdout},
-    runtime::{Handle, Runtime},
+    runtime::Runtime,
     time::timeout,
 };
-use ww_core::{Name, Platform};
+use ww_core::Name;
 use ww_net::{
-    Identity, Multiaddr, Net, OpenError, PeerId, Protocol, Stream,
+    Identity, Multiaddr, OpenError, PeerId, Protocol, Stream,
     call::{self, Asked, Ending, Header, Part, ReadError, Status, Target as CallTarget},
     multiaddr,
 };
 
 use super::{
-    Failure, ask, code,
-    node::{self, Which},
+    Failure, ask, code, node,
+    place::Which,
+    remote::{self, Network},
 };
 
 /// How long a reply may take after the whole message was sent.
@@ -103,23 +104,22 @@ pub(super) fn send(args: Args, runtime: &Runtime) -> Result<u8, Failure> {
             Err(Failure { code: code::USAGE, message: message.into() })
         }
         To::Cell(cell) => node::ask(runtime, args.which, async |node| ask::ask(node, cell, deadline, &args.text).await),
-        To::Peer(target) => runtime.block_on(to_peer(target.clone(), &args, runtime.handle())),
+        To::Peer(target) => runtime.block_on(to_peer(target.clone(), &args)),
     }
 }
 
-async fn to_peer(Target { addr, peer, name }: Target, args: &Args, runtime: &Handle) -> Result<u8, Failure> {
-    let platform = Platform::start(runtime.clone()).map_err(|error| Failure::new(code::HOST, &error))?;
-    // A peer of its own for one message: it listens nowhere.
-    let net = Net::start(ww_net::Config::default(), Identity::ephemeral(), &platform.arbiter())
-        .await
-        .map_err(|error| Failure::new(code::HOST, &error))?;
+async fn to_peer(Target { addr, peer, name }: Target, args: &Args) -> Result<u8, Failure> {
+    // A cell may answer some peers alone.
+    let identity = args.which.identity.clone().map(|file| remote::identity(Some(file))).transpose()?;
+    let network = Network::start(identity.unwrap_or_else(Identity::ephemeral)).await?;
+    let net = &network.net;
     let protocol = if args.raw { Protocol::from(name.clone()) } else { Protocol::Call };
     let sent = match net.open(peer, vec![addr], protocol).await {
         Ok(stream) if args.raw => raw(stream, &args.text).await,
         Ok(stream) => call(stream, name, args.deadline.map(Duration::from_millis), &args.text).await,
         Err(error) => Err(open_failure(&error)),
     };
-    net.stop().await;
+    network.stop().await;
     sent
 }
 

@@ -7,7 +7,8 @@ use ww_schema::peer_capnp::{byte_stream, process};
 
 use super::{
     Failure, code,
-    node::{Node, Which, call_failure},
+    node::{Node, call_failure},
+    place::Which,
 };
 
 /// Bytes that are read or written at once.

@@ -15,7 +15,8 @@ use tokio::{
 
 use super::{
     Failure, code,
-    node::{self, Node, Which},
+    node::{self, Node},
+    place::Which,
     signals::Signals,
 };
 

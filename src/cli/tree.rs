@@ -5,7 +5,8 @@ use ww_schema::admin_capnp::tree_node;
 
 use super::{
     Failure, code,
-    node::{Node, Which},
+    node::Node,
+    place::Which,
     status::{Status, printable},
 };
 

@@ -2,7 +2,8 @@
 
 use super::{
     Failure,
-    node::{Node, Which, call_failure},
+    node::{Node, call_failure},
+    place::Which,
 };
 
 /// Wait for the end of a cell, and exit with its code

@@ -22,7 +22,7 @@ use ww_core::{
     task::{self, Task},
 };
 use ww_executor::Executor;
-use ww_rpc::{Clients, StopNode, Vats};
+use ww_rpc::{Clients, Entitlement, StopNode, Vats};
 
 use super::{Address, Control, directory};
 
@@ -175,7 +175,13 @@ async fn accept(listener: Listener, clients: Clients, Service { vats, executor, 
         let accepted = match &listener {
             Listener::Unix(listener) => match listener.accept().await {
                 Ok((stream, _)) if is_own(&stream) => {
-                    vats.serve_client(&executor, &clients, limits.clone(), stop.clone(), stream.into_split());
+                    vats.serve_client(
+                        &executor,
+                        &clients,
+                        Entitlement::everything(limits.clone()),
+                        stop.clone(),
+                        stream.into_split(),
+                    );
                     Ok(())
                 }
                 Ok(_) => {
@@ -185,7 +191,13 @@ async fn accept(listener: Listener, clients: Clients, Service { vats, executor, 
                 Err(error) => Err(error),
             },
             Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
-                vats.serve_client(&executor, &clients, limits.clone(), stop.clone(), stream.into_split());
+                vats.serve_client(
+                    &executor,
+                    &clients,
+                    Entitlement::everything(limits.clone()),
+                    stop.clone(),
+                    stream.into_split(),
+                );
             }),
         };
         if let Err(error) = accepted {

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// Every method that can be granted, by the name of the caller's test, in `etc/ww.toml` and in errors.
-const METHODS: [(&str, &str, &str); 9] = [
+const METHODS: [(&str, &str, &str); 10] = [
     ("id", "host", "Host.id"),
     ("addrs", "host", "Host.addrs"),
     ("peers", "host", "Host.peers"),
@@ -16,11 +16,12 @@ const METHODS: [(&str, &str, &str); 9] = [
     ("executor", "host", "Host.executor"),
     ("dial", "host", "Host.dial"),
     ("registry", "host", "Host.registry"),
+    ("nodes", "host", "Host.nodes"),
     ("narrow", "host", "Host.narrow"),
     ("echo", "executor", "Executor.echo"),
 ];
 
-const HOST: [&str; 8] = ["id", "addrs", "peers", "connect", "executor", "dial", "registry", "narrow"];
+const HOST: [&str; 9] = ["id", "addrs", "peers", "connect", "executor", "dial", "registry", "nodes", "narrow"];
 const EXECUTOR: [&str; 2] = ["runBytes", "echo"];
 
 fn caller(manifest: &str, args: &[&str]) -> Ended {

@@ -2,7 +2,9 @@
 
 use std::{
     env,
+    ffi::{OsStr, OsString},
     io::{self, Write},
+    path::Path,
     process::Command,
 };
 
@@ -35,31 +37,41 @@ fn a_client_in_javascript_gets_every_reply() {
     server.stop().expect(143, "");
 }
 
-/// pycapnp starts a program over the control socket, follows its output, and learns its exit code.
-///
-/// `WW_TEST_PYCAPNP` is the directory in which `tests/set-up/pycapnp.sh` has installed it.
-#[test]
-fn a_client_in_python_starts_a_program_and_follows_it() {
-    let Some(library) = env::var_os("WW_TEST_PYCAPNP").filter(|path| !path.is_empty()) else {
+/// The directory in which `tests/set-up/pycapnp.sh` has installed pycapnp, from `WW_TEST_PYCAPNP`; `None` where that is to
+/// be left out, which is said.
+fn pycapnp() -> Option<OsString> {
+    let library = env::var_os("WW_TEST_PYCAPNP").filter(|path| !path.is_empty());
+    if library.is_none() {
         assert_ne!(env::var("WW_TEST_REQUIRE_ALL").as_deref(), Ok("1"), "WW_TEST_PYCAPNP is not set");
         // Past the capture of the test harness: whoever runs the tests should see what did not run.
-        return writeln!(io::stderr(), "left out: a client in Python (no pycapnp)").expect("stderr is open");
-    };
+        writeln!(io::stderr(), "left out: a client in Python (no pycapnp)").expect("stderr is open");
+    }
+    library
+}
+
+/// Runs a client in Python to its end: code, standard output, standard error.
+fn python(library: &OsStr, script: &str, args: [&OsStr; 2]) -> (Option<i32>, String, String) {
+    let script = in_repository("examples/clients/python").join(script);
+    let ended = Command::new("python3")
+        .arg(script)
+        .args(args)
+        .env("PYTHONPATH", library)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .output()
+        .expect("python3 runs");
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    (ended.status.code(), text(&ended.stdout), text(&ended.stderr))
+}
+
+/// pycapnp starts a program over the control socket, follows its output, and learns its exit code.
+#[test]
+fn a_client_in_python_starts_a_program_and_follows_it() {
+    let Some(library) = pycapnp() else { return };
     let (user, image) = (User::new(), Image::of("echo"));
     let socket = user.directory().join("control.sock");
     let address = format!("unix:{}", socket.display());
     let _node = user.serve(&image, &["--async", "--control", &address]);
-    let run = |program: &std::path::Path| {
-        let ended = Command::new("python3")
-            .arg(in_repository("examples/clients/python/run.py"))
-            .arg(&address)
-            .arg(program)
-            .env("PYTHONPATH", &library)
-            .output()
-            .expect("python3 runs");
-        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-        (ended.status.code(), text(&ended.stdout), text(&ended.stderr))
-    };
+    let run = |program: &Path| python(&library, "run.py", [OsStr::new(&address), program.as_os_str()]);
     let (code, out, err) = run(&example("child-echo").join("bin/main.wasm"));
     assert_eq!((code, &*out), (Some(0), "child-echo: hello from python\nexit code 0\n"), "{err}");
     assert!(err.contains("cells before: 1") && err.contains("the node echoed"), "{err}");
@@ -68,4 +80,20 @@ fn a_client_in_python_starts_a_program_and_follows_it() {
     std::fs::write(&program, wat::parse_str(crate::verbs::EXIT).expect("a program")).expect("written");
     let (code, out, err) = run(&program);
     assert_eq!((code, &*out), (Some(3), "outexit code 3\n"), "{err}");
+}
+
+/// pycapnp starts a cell, sends it ten messages, follows its log, kills it, and prints its status.
+#[test]
+fn a_client_in_python_sends_messages_to_a_cell_and_kills_it() {
+    let Some(library) = pycapnp() else { return };
+    let (user, image) = (User::new(), Image::of("echo"));
+    let socket = user.directory().join("control.sock");
+    let address = format!("unix:{}", socket.display());
+    let _node = user.serve(&image, &["--async", "--control", &address]);
+    let program = example("child-echo").join("bin/main.wasm");
+    let (code, out, err) = python(&library, "actor.py", [OsStr::new(&address), program.as_os_str()]);
+    let replies: String = (1..=10).map(|number| format!("child-echo: message {number}\n")).collect();
+    let expected = format!("{replies}cell ended with 137: killed; 10 messages answered\n");
+    assert_eq!((code, &*out), (Some(0), &*expected), "{err}");
+    assert_eq!(err.matches("the node echoed").count(), 10, "{err}");
 }

@@ -18,10 +18,12 @@
 //! | `publishing` | names, audiences, and how many messages at a time |
 //! | `load` | many messages, large ones, and replies that break off |
 //! | `hostile` | peers that mean no good |
+//! | `hostile_clients` | clients that mean no good, at the control socket and over the network |
 //! | `foreign` | clients that are not ours |
 //! | `dialling` | guests that send messages to cells |
 //! | `control` | the control socket, and hostile clients beside well-behaved ones |
 //! | `verbs`, `top` | the verbs that ask a running node |
+//! | `remote` | capabilities over the network: grants to peers, verbs from another machine, nodes that are lost |
 //! | `recipes` | programs in other languages, as their recipes build them |
 //! | `neighbours` | cells that send messages to one another |
 //! | `shell` | the interactive image |
@@ -44,6 +46,7 @@ mod foreign;
 mod guests;
 mod harness;
 mod hostile;
+mod hostile_clients;
 mod identity;
 mod image;
 mod ipfs;
@@ -54,6 +57,7 @@ mod neighbours;
 mod output;
 mod publishing;
 mod recipes;
+mod remote;
 mod restarts;
 mod server;
 mod serving;

@@ -31,6 +31,8 @@ pub enum HostMethod {
     Registry,
     /// Narrowing capabilities before they are handed on.
     Narrow,
+    /// What other nodes grant to this one.
+    Nodes,
 }
 
 /// Methods of the `Executor` interface that can be granted one by one.
@@ -48,6 +50,27 @@ pub enum ExecutorMethod {
     Spawn,
     /// Starting a supervisor.
     Supervisor,
+}
+
+/// Methods of the `Admin` interface that can be granted one by one. No cell has any of them: they are for clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum AdminMethod {
+    /// Listing all cells.
+    List,
+    /// Who owns whom.
+    Tree,
+    /// What happens to cells.
+    Watch,
+    /// What cells report.
+    Logs,
+    /// Everything that is known of a cell.
+    Inspect,
+    /// Stopping the node.
+    Stop,
+    /// Any cell, to send to, to wait for and to end.
+    Process,
 }
 
 /// Which cells of its node a cell may send messages to.
@@ -134,7 +157,7 @@ impl Narrowing {
 
 impl HostMethod {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Id,
         Self::Addrs,
         Self::Peers,
@@ -143,6 +166,7 @@ impl HostMethod {
         Self::Dial,
         Self::Grant,
         Self::Registry,
+        Self::Nodes,
         Self::Narrow,
     ];
 }
@@ -150,6 +174,12 @@ impl HostMethod {
 impl ExecutorMethod {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::RunBytes, Self::Echo, Self::Load, Self::Spawn, Self::Supervisor];
+}
+
+impl AdminMethod {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::List, Self::Tree, Self::Watch, Self::Logs, Self::Inspect, Self::Stop, Self::Process];
 }
 
 impl Grants {
@@ -201,7 +231,22 @@ impl fmt::Display for HostMethod {
             Self::Dial => "Host.dial",
             Self::Grant => "Host.grant",
             Self::Registry => "Host.registry",
+            Self::Nodes => "Host.nodes",
             Self::Narrow => "Host.narrow",
+        })
+    }
+}
+
+impl fmt::Display for AdminMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::List => "Admin.list",
+            Self::Tree => "Admin.tree",
+            Self::Watch => "Admin.watch",
+            Self::Logs => "Admin.logs",
+            Self::Inspect => "Admin.inspect",
+            Self::Stop => "Admin.stop",
+            Self::Process => "Admin.process",
         })
     }
 }

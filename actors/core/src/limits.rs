@@ -79,7 +79,7 @@ pub struct Narrowing {
 }
 
 /// A wish for more than there is.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("the limit `{limit}` is {wanted}, but at most {most} can be given here")]
 pub struct Exceeds {
     /// Which limit.

@@ -37,6 +37,8 @@ pub(crate) struct Starter {
     tree: Tree,
     /// Clients among the owners.
     sessions: HashSet<CellId>,
+    /// Clients whose connection was lost, until all that they owned is gone.
+    lost: HashSet<CellId>,
     /// How to end what runs.
     running: HashMap<CellId, Running>,
     /// Ends that are told of when nothing is left of what had an owner there.
@@ -216,7 +218,7 @@ impl Handler<Release> for Starter {
             self.kept.insert(id, kept);
             // Everything that an ending cell owned ends in reverse order of start: its turn comes.
             if !owner_ends {
-                running.end();
+                running.end(Reason::Shutdown);
             }
         }
     }
@@ -242,10 +244,10 @@ impl Handler<WhenQuiet> for Starter {
 }
 
 impl Running {
-    /// Asks for the end.
-    fn end(&self) {
+    /// Asks for the end. A supervisor ends in its own way.
+    fn end(&self, reason: Reason) {
         match self {
-            Self::Cell(stop) => stop.request(Reason::Shutdown),
+            Self::Cell(stop) => stop.request(reason),
             Self::Supervisor(driver) => driver.do_send(Tell::Stop),
         }
     }
@@ -361,11 +363,13 @@ impl Starter {
             match effect {
                 // One that is still being compiled cannot be stopped yet: `launch` finds that it is not wanted.
                 Effect::Stop(id) => {
+                    let of_lost = matches!(self.tree.owner(id), Some(Owner::Cell(owner)) if self.lost.contains(&owner));
                     if let Some(running) = self.running.get(&id) {
-                        running.end();
+                        running.end(if of_lost { Reason::NoConnection } else { Reason::Shutdown });
                     }
                 }
                 Effect::Gone(id) => {
+                    self.lost.remove(&id);
                     tracing::trace!(cell = %id, "a cell and all that it owned are gone");
                     if let Some(Ended { reason, started, supervisor, waiters }) = self.ended.remove(&id) {
                         if let Some(supervisor) = supervisor {

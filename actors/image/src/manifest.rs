@@ -117,9 +117,10 @@ pub struct Invalid {
     pub message: String,
 }
 
+/// What is granted, by name; what is left out is as whoever reads it says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct GrantTable {
+pub struct GrantTable {
     host: Option<BTreeSet<HostMethod>>,
     executor: Option<BTreeSet<ExecutorMethod>>,
     loader: Option<bool>,
@@ -152,22 +153,28 @@ impl Manifest {
 
     /// What the cell may do: everything, less what the manifest narrows.
     pub fn grants(&self) -> Grants {
-        let all = Grants::all();
+        self.grants.instead_of(Grants::all())
+    }
+}
+
+impl GrantTable {
+    /// What the table names, in the place of what `others` says of it.
+    pub fn instead_of(&self, others: Grants) -> Grants {
         Grants {
-            host: self.grants.host.clone().unwrap_or(all.host),
-            executor: self.grants.executor.clone().unwrap_or(all.executor),
-            loader: self.grants.loader.unwrap_or(all.loader),
-            mail: match &self.grants.mail {
-                None => all.mail,
+            host: self.host.clone().unwrap_or(others.host),
+            executor: self.executor.clone().unwrap_or(others.executor),
+            loader: self.loader.unwrap_or(others.loader),
+            mail: match &self.mail {
+                None => others.mail,
                 Some(Mail::All(true)) => Reach::Everybody,
                 Some(Mail::All(false)) => Reach::Nobody,
                 Some(Mail::Names(names)) => Reach::Names(names.clone()),
             },
-            identity: self.grants.identity.unwrap_or(all.identity),
-            registry: self.grants.registry.unwrap_or(all.registry),
-            process: self.grants.process.unwrap_or(all.process),
-            log: self.grants.log.unwrap_or(all.log),
-            publish: self.grants.publish.unwrap_or(all.publish),
+            identity: self.identity.unwrap_or(others.identity),
+            registry: self.registry.unwrap_or(others.registry),
+            process: self.process.unwrap_or(others.process),
+            log: self.log.unwrap_or(others.log),
+            publish: self.publish.unwrap_or(others.publish),
         }
     }
 }
@@ -198,7 +205,12 @@ struct Wishes {
     instances: Option<NonZeroU32>,
 }
 
-fn limits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Narrowing, D::Error> {
+/// Reads a table of limits, with units.
+///
+/// # Errors
+///
+/// Where a key does not exist, or a value is none that its key takes.
+pub fn limits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Narrowing, D::Error> {
     let wishes = Wishes::deserialize(deserializer)?;
     Ok(Narrowing {
         memory: wishes.memory.map(units::Bytes::get),

@@ -122,13 +122,34 @@ impl Identity {
     ///
     /// Where the file is in use, can be read by others than its owner, cannot be read, or does not hold a key.
     pub fn load_or_create(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::taken(path.as_ref(), lock)
+    }
+
+    /// The same for a peer that listens nowhere and lasts as long as one command: any number of them use one file, but
+    /// none beside a node.
+    ///
+    /// # Errors
+    ///
+    /// As [`Identity::load_or_create`].
+    pub fn load_or_create_shared(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
+        if fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            // Whoever makes it at the same time makes the same file.
+            match create(path) {
+                Ok(_) | Err(Error::Exists { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Self::taken(path, lock_shared)
+    }
+
+    fn taken(path: &Path, lock: Lock) -> Result<Self, Error> {
         match fs::metadata(path) {
-            Ok(metadata) => load(path, &metadata),
+            Ok(metadata) => load(path, &metadata, lock),
             Err(error) if error.kind() == io::ErrorKind::NotFound => match create(path) {
                 Err(Error::Exists { .. }) => {
                     let metadata = fs::metadata(path).map_err(|source| read_error(path, source))?;
-                    load(path, &metadata)
+                    load(path, &metadata, lock)
                 }
                 created => created,
             },
@@ -172,7 +193,10 @@ impl fmt::Debug for Identity {
     }
 }
 
-fn load(path: &Path, metadata: &Metadata) -> Result<Identity, Error> {
+/// Takes the lock of a file.
+type Lock = fn(&Path, &File) -> Result<(), Error>;
+
+fn load(path: &Path, metadata: &Metadata, lock: Lock) -> Result<Identity, Error> {
     // Before it is opened: opening a pipe would wait for its writer.
     check_kind(path, metadata)?;
     let mut file = open(path).map_err(|source| read_error(path, source))?;
@@ -219,10 +243,18 @@ fn decode(bytes: &[u8]) -> Result<Keypair, String> {
 }
 
 fn lock(path: &Path, file: &File) -> Result<(), Error> {
-    file.try_lock().map_err(|error| match error {
+    file.try_lock().map_err(|error| lock_error(path, error))
+}
+
+fn lock_shared(path: &Path, file: &File) -> Result<(), Error> {
+    file.try_lock_shared().map_err(|error| lock_error(path, error))
+}
+
+fn lock_error(path: &Path, error: TryLockError) -> Error {
+    match error {
         TryLockError::WouldBlock => Error::Locked { path: path.to_owned() },
         TryLockError::Error(source) => Error::Lock { path: path.to_owned(), source },
-    })
+    }
 }
 
 /// For writing too if that is allowed: network file systems give exclusive locks only to writers.

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use ww_cell::Cell;
 use ww_core::{
     CellId,
+    grants::AdminMethod,
     task::{self, Task},
 };
 use ww_schema::admin_capnp::{admin, subscription};
@@ -88,6 +89,7 @@ impl subscription::Server for Subscription {
 
 impl admin::Server for Admin {
     async fn list(self: Rc<Self>, _: admin::ListParams, mut results: admin::ListResults) -> Result<(), Error> {
+        self.context.require_admin(AdminMethod::List)?;
         let directory = self.context.executor.directory();
         let cells = directory.cells();
         let mut list = results.get().init_cells(u32::try_from(cells.len()).unwrap_or(u32::MAX));
@@ -98,12 +100,14 @@ impl admin::Server for Admin {
     }
 
     async fn tree(self: Rc<Self>, _: admin::TreeParams, mut results: admin::TreeResults) -> Result<(), Error> {
+        self.context.require_admin(AdminMethod::Tree)?;
         let owners = self.context.executor.owners().await.map_err(|error| Error::failed(error.to_string()))?;
         tree::set(results.get().init_root(), self.context.executor.directory(), &owners);
         Ok(())
     }
 
     async fn watch(self: Rc<Self>, params: admin::WatchParams, mut results: admin::WatchResults) -> Result<(), Error> {
+        self.context.require_admin(AdminMethod::Watch)?;
         let listener = params.get()?.get_listener()?;
         let directory = self.context.executor.directory();
         let telling = events::tell(directory.events().listen(), directory.clone(), listener);
@@ -112,6 +116,7 @@ impl admin::Server for Admin {
     }
 
     async fn logs(self: Rc<Self>, params: admin::LogsParams, mut results: admin::LogsResults) -> Result<(), Error> {
+        self.context.require_admin(AdminMethod::Logs)?;
         let params = params.get()?;
         let cell = self.cell(params.get_cell())?;
         let writing = logs::write(cell, params.get_follow(), params.get_sink()?);
@@ -124,6 +129,7 @@ impl admin::Server for Admin {
         params: admin::InspectParams,
         mut results: admin::InspectResults,
     ) -> Result<(), Error> {
+        self.context.require_admin(AdminMethod::Inspect)?;
         let cell = self.cell(params.get()?.get_cell())?;
         let mut results = results.get();
         status::set(results.reborrow().init_status(), self.context.executor.directory(), &cell);
@@ -133,6 +139,7 @@ impl admin::Server for Admin {
     }
 
     async fn stop(self: Rc<Self>, _: admin::StopParams, _: admin::StopResults) -> Result<(), Error> {
+        self.context.require_admin(AdminMethod::Stop)?;
         tracing::info!(client = %self.context.guest.id, "a client tells the node to stop");
         (self.stop)();
         Ok(())
@@ -143,6 +150,7 @@ impl admin::Server for Admin {
         params: admin::ProcessParams,
         mut results: admin::ProcessResults,
     ) -> Result<(), Error> {
+        self.context.require_admin(AdminMethod::Process)?;
         let cell = self.cell(params.get()?.get_cell())?;
         results.get().set_process(process::of_any(cell, &self.context));
         Ok(())

@@ -18,7 +18,7 @@ use ww_schema::{
     peer_capnp::{byte_stream, host},
 };
 
-use crate::vats::MAX_MESSAGE_WORDS;
+use crate::load::Bounds;
 
 /// Levels of pointers in one answer: as deep as a tree of cells is shown.
 const MAX_NESTING: i32 = 64;
@@ -52,7 +52,7 @@ pub fn connect(
     writer: impl AsyncWrite + Unpin + 'static,
 ) -> (Connection, Local) {
     let mut options = ReaderOptions::new();
-    options.traversal_limit_in_words(Some(MAX_MESSAGE_WORDS)).nesting_limit(MAX_NESTING);
+    options.traversal_limit_in_words(Some(Bounds::OWN.message_words)).nesting_limit(MAX_NESTING);
     let (reader, writer) = (BufReader::new(reader.compat()), BufWriter::new(writer.compat_write()));
     let network = twoparty::VatNetwork::new(reader, writer, Side::Client, options);
     let mut system = RpcSystem::new(Box::new(network), None);

@@ -1,4 +1,4 @@
-//! The clients of a node's control socket: how many there may be, and who has to make room.
+//! The clients of a node's control socket, or of one peer: how many there may be, and who has to make room.
 //!
 //! A client that has not said anything yet is the first to go when all places are taken, and goes by itself after
 //! [`HELLO`]: connections that do nothing keep nobody out.
@@ -24,6 +24,9 @@ use crate::load::Load;
 /// Clients at once: many times the windows that a person has open, and few enough file descriptors.
 pub const MAX_CLIENTS: usize = 256;
 
+/// Connections of one peer at once: those of a few cells of its node, or of a few windows of a person.
+pub const MAX_OF_PEER: usize = 32;
+
 /// How long a client may take for its first message: it sends one as soon as it is connected.
 pub(crate) const HELLO: Duration = Duration::from_secs(10);
 
@@ -33,12 +36,13 @@ const LINGER: Duration = Duration::from_millis(50);
 /// How long a client may take for its last answers when the node stops.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// The clients of one node. Clones are the same.
-#[derive(Clone, Debug, Default)]
+/// The clients of one node or one peer. Clones are the same.
+#[derive(Clone, Debug)]
 pub struct Clients(Arc<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
+    most: usize,
     table: Mutex<Table>,
     closing: watch::Sender<bool>,
     left: Notify,
@@ -66,7 +70,18 @@ pub(crate) struct Place {
     seat: Seat,
 }
 
+impl Default for Clients {
+    fn default() -> Self {
+        Self::new(MAX_CLIENTS)
+    }
+}
+
 impl Clients {
+    /// With this many places.
+    pub fn new(most: usize) -> Self {
+        Self(Arc::new(Inner { most, table: Mutex::default(), closing: watch::Sender::new(false), left: Notify::new() }))
+    }
+
     /// A place for a client that sets `heard` with its first message; `None` where all are taken by clients that have
     /// said something.
     pub(crate) fn admit(&self, heard: Arc<AtomicBool>) -> Option<Place> {
@@ -74,7 +89,7 @@ impl Clients {
             return None;
         }
         let mut table = self.lock();
-        if table.places.len() >= MAX_CLIENTS {
+        if table.places.len() >= self.0.most {
             let silent = table.places.iter().find(|(_, seat)| !seat.heard.load(Ordering::Relaxed));
             let silent = silent.map(|(&number, _)| number)?;
             if let Some(seat) = table.places.remove(&silent) {
@@ -102,7 +117,7 @@ impl Clients {
             }
         };
         if timeout(2 * FAREWELL, all).await.is_err() {
-            tracing::warn!("clients of the control socket did not leave in time");
+            tracing::warn!("clients did not leave in time");
         }
     }
 
@@ -199,7 +214,7 @@ mod tests {
             assert!(timeout(2 * LINGER, lost.as_mut()).await.is_err(), "an answer is missing");
             assert_eq!(lost.await, "the node stops", "nobody is waited for any longer");
         }
-        load.end(1);
+        load.finished(1);
         assert_eq!(place.lost(&load).await, "the node stops");
         drop(place);
         closing.await;

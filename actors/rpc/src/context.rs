@@ -6,12 +6,14 @@ use actix::ArbiterHandle;
 use capnp::Error;
 use tokio::sync::Semaphore;
 use ww_cell::{Cause, Envelope, Failure, Handling, message::Sender};
-use ww_core::{CellId, Grants, Limits};
+use ww_core::{CellId, Grants, Limits, grants::AdminMethod};
 use ww_executor::{Executor, Guest};
 
 use crate::{
+    entitlement::Entitlement,
     membrane::{MAX_NARROWED, Place, Scope},
     network::Network,
+    remote::{nodes::MAX_NODES, ties::Ties},
 };
 
 /// Messages of one cell under way to others: as many as may wait for one. Each holds a stream and some buffers.
@@ -28,6 +30,10 @@ pub(crate) struct Context {
     pub(crate) dials: Arc<Semaphore>,
     /// The thread of the vats.
     pub(crate) vats: ArbiterHandle,
+    /// Room for its connections to other nodes.
+    pub(crate) nodes: Arc<Semaphore>,
+    /// Its links to processes of other nodes.
+    pub(crate) ties: Rc<Ties>,
     /// Monitors that its capabilities hold.
     pub(crate) monitors: Rc<Cell<usize>>,
     /// What the cell is handling.
@@ -36,8 +42,8 @@ pub(crate) struct Context {
     pub(crate) narrowed: Arc<Semaphore>,
     /// Where what it starts belongs, if not directly to the cell.
     place: Option<Rc<Place>>,
-    /// What a client of the control socket may use, who is no cell.
-    session: Option<Limits>,
+    /// What a client gets, which is no cell.
+    session: Option<Rc<Entitlement>>,
 }
 
 impl Context {
@@ -49,6 +55,8 @@ impl Context {
             executor,
             dials: Arc::new(Semaphore::new(MAX_DIALS)),
             vats,
+            nodes: Arc::new(Semaphore::new(MAX_NODES)),
+            ties: Rc::default(),
             monitors: Rc::default(),
             handling: Handling::default(),
             narrowed: Arc::new(Semaphore::new(MAX_NARROWED)),
@@ -62,9 +70,9 @@ impl Context {
         Self { handling, ..self }
     }
 
-    /// The same for a client of the control socket, whose cells get at most these limits.
-    pub(crate) fn of_client(self, limits: Limits) -> Self {
-        Self { session: Some(limits), ..self }
+    /// The same for a client, which is no cell.
+    pub(crate) fn of_client(self, entitlement: Rc<Entitlement>) -> Self {
+        Self { session: Some(entitlement), ..self }
     }
 
     /// The same for capabilities whose cells belong to a scope.
@@ -106,9 +114,9 @@ impl Context {
         }
     }
 
-    /// Whether it is a client of the control socket.
-    pub(crate) fn is_client(&self) -> bool {
-        self.session.is_some()
+    /// Whether it is a client of the control socket, to whom all cells count as its own.
+    pub(crate) fn is_local_client(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| !session.is_remote())
     }
 
     /// What the cell itself may use, of which its children get no more.
@@ -116,8 +124,8 @@ impl Context {
         if let Some(place) = &self.place {
             return place.limits();
         }
-        if let Some(limits) = &self.session {
-            return Ok(limits.clone());
+        if let Some(session) = &self.session {
+            return Ok(session.limits.clone());
         }
         let cell = self.executor.directory().cell(self.guest.id);
         let cell = cell.ok_or_else(|| Error::failed("the cell that holds this has ended".into()))?;
@@ -146,13 +154,20 @@ impl Context {
 
     /// As whom it sends messages.
     pub(crate) fn sender(&self) -> Sender {
-        if self.session.is_some() { Sender::Host } else { Sender::Cell(self.guest.id) }
+        self.session.as_ref().map_or(Sender::Cell(self.guest.id), |session| session.sender())
     }
-}
 
-/// The error of a call that was not granted.
-pub(crate) fn denied(what: impl std::fmt::Display) -> Error {
-    Error::failed(format!("denied: {what} is not granted to this cell"))
+    /// Fails unless the holder is a client with this part of `Admin`.
+    pub(crate) fn require_admin(&self, method: AdminMethod) -> Result<(), Error> {
+        let has = self.session.as_ref().is_some_and(|session| session.admin.contains(&method));
+        if has { Ok(()) } else { Err(self.denied(method)) }
+    }
+
+    /// The error of a call that was not granted.
+    pub(crate) fn denied(&self, what: impl std::fmt::Display) -> Error {
+        let whom = if self.session.is_some() { "peer" } else { "cell" };
+        Error::failed(format!("denied: {what} is not granted to this {whom}"))
+    }
 }
 
 #[cfg(test)]

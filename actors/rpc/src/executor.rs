@@ -7,10 +7,7 @@ use ww_core::grants::ExecutorMethod;
 use ww_executor::{Owner, Spec};
 use ww_schema::{cell_capnp, peer_capnp::executor};
 
-use crate::{
-    context::{Context, denied},
-    process, program, shelf, spec, supervisor,
-};
+use crate::{context::Context, process, program, shelf, spec, supervisor};
 
 /// Largest program in a message, in bytes: together with what is around it, it fits into one message.
 pub(crate) const MAX_PROGRAM: usize = 48 << 20;
@@ -28,7 +25,7 @@ pub(crate) fn client(context: Context) -> executor::Client {
 
 impl Server {
     fn require(&self, method: ExecutorMethod) -> Result<(), Error> {
-        if self.0.guest.grants.executor.contains(&method) { Ok(()) } else { Err(denied(method)) }
+        if self.0.guest.grants.executor.contains(&method) { Ok(()) } else { Err(self.0.denied(method)) }
     }
 
     fn spec(&self, params: executor::run_bytes_params::Reader<'_>) -> Result<Spec, Error> {

@@ -16,8 +16,8 @@ use ww_executor::{Executor, Guest, GuestVat, Handed, Owner, Process, Spec, Strea
 use ww_schema::peer_capnp::{byte_stream, executor, host, process};
 
 use crate::{
-    Clients, Dial, Dialled, Network, Outcome, Peer, Publication, Vats, client::Connection, client::Local,
-    context::Context, host as server,
+    Clients, Dial, Dialled, Entitlement, Network, Outcome, Peer, Publication, Vats, Wire, client::Connection,
+    client::Local, context::Context, host as server,
 };
 
 /// Copies stdin to stdout until the end.
@@ -102,9 +102,13 @@ pub(crate) fn local<T>(test: impl Future<Output = T>) -> T {
 /// The peers that were asked for, each with its addresses.
 type Asked = Arc<Mutex<Vec<(Vec<u8>, Vec<Vec<u8>>)>>>;
 
+/// What carries the connections to other nodes.
+type Wires = Arc<Mutex<Vec<task::Task<()>>>>;
+
 /// A network that is made up. It refuses to connect to anybody but `friend`, and tells when nobody holds it any more.
 pub(crate) struct FakeNetwork {
     asked: Asked,
+    wires: Wires,
     gone: Option<oneshot::Sender<()>>,
 }
 
@@ -131,6 +135,30 @@ impl Network for FakeNetwork {
         Box::pin(async move {
             tokio::task::yield_now().await;
             if peer_id == b"friend" { Ok(()) } else { Err("nobody answers at any address".into()) }
+        })
+    }
+
+    /// The node of `friend` is another one with the same cells, which grants everything.
+    fn open_rpc(&self, peer_id: Vec<u8>, _: Vec<Vec<u8>>) -> BoxFuture<'_, Result<Wire, String>> {
+        Box::pin(async move {
+            if peer_id != b"friend" {
+                return Err("nobody answers at any address".into());
+            }
+            let (ours, theirs) = tokio::io::duplex(1 << 16);
+            let (network, ..) = network();
+            let vats = Vats::new(house().vats.clone(), Arc::new(network));
+            let everything = Entitlement::everything(Limits::default());
+            let entitlement = Entitlement::of_peer(peer_id, everything.grants, everything.admin, everything.limits);
+            let theirs = tokio::io::split(theirs);
+            vats.serve_client(&house().executor, &Clients::default(), entitlement, Arc::new(|| {}), theirs);
+            let (mut far, near) = tokio::io::duplex(1 << 16);
+            let kind = task::Kind::owned("wire", "a test");
+            let mut ours = ours;
+            let wire = task::spawn(house().platform.runtime(), kind, async move {
+                let _ = tokio::io::copy_bidirectional(&mut far, &mut ours).await;
+            });
+            self.wires.lock().expect("no panic").push(wire);
+            Ok(Box::new(near) as Wire)
         })
     }
 
@@ -208,18 +236,34 @@ pub(crate) fn shared_executor() -> &'static Executor {
 
 /// A client of the control socket.
 pub(crate) fn controller(stop: crate::StopNode) -> (Connection, Local) {
+    visitor(Entitlement::everything(Limits::default()), stop)
+}
+
+/// A peer that is granted everything.
+pub(crate) fn peer() -> (Connection, Local) {
+    let Entitlement { grants, admin, limits, .. } = Entitlement::everything(Limits::default());
+    visitor(Entitlement::of_peer(b"peer".to_vec(), grants, admin, limits), Arc::new(|| {}))
+}
+
+/// A peer that is granted this, and nothing of `Admin`.
+pub(crate) fn peer_with(grants: Grants) -> (Connection, Local) {
+    let entitlement = Entitlement::of_peer(b"peer".to_vec(), grants, Default::default(), Limits::default());
+    visitor(entitlement, Arc::new(|| {}))
+}
+
+fn visitor(entitlement: Entitlement, stop: crate::StopNode) -> (Connection, Local) {
     let (ours, theirs) = tokio::io::duplex(1 << 16);
     let (network, ..) = network();
     let vats = Vats::new(house().vats.clone(), Arc::new(network));
-    vats.serve_client(&house().executor, &Clients::default(), Limits::default(), stop, tokio::io::split(theirs));
+    vats.serve_client(&house().executor, &Clients::default(), entitlement, stop, tokio::io::split(theirs));
     let (reader, writer) = tokio::io::split(ours);
     crate::client::connect(reader, writer)
 }
 
-fn network() -> (FakeNetwork, Asked, oneshot::Receiver<()>) {
+fn network() -> (FakeNetwork, Asked, Wires, oneshot::Receiver<()>) {
     let (tx, rx) = oneshot::channel();
-    let asked = Asked::default();
-    (FakeNetwork { asked: Arc::clone(&asked), gone: Some(tx) }, asked, rx)
+    let (asked, wires) = (Asked::default(), Wires::default());
+    (FakeNetwork { asked: Arc::clone(&asked), wires: Arc::clone(&wires), gone: Some(tx) }, asked, wires, rx)
 }
 
 /// A guest's end of a connection, and what lives at the node's end.
@@ -230,6 +274,7 @@ pub(crate) struct Connected {
     pub(crate) cell: (Process, Streams),
     /// What `Host.connect` was asked for.
     pub(crate) asked: Asked,
+    pub(crate) wires: Wires,
     /// Resolves when nothing at the node's end is left of the connection.
     pub(crate) gone: oneshot::Receiver<()>,
 }
@@ -269,21 +314,21 @@ fn duplex() -> (Duplex, pipe::Writer, pipe::Reader) {
 /// Starts a vat as a guest does that connects.
 pub(crate) async fn connected(grants: Grants, limits: Limits) -> Connected {
     let (cell, guest) = guest(grants, limits).await;
-    let (network, asked, gone) = network();
+    let (network, asked, wires, gone) = network();
     let (duplex, to_vat, from_vat) = duplex();
     Vats::new(house().vats.clone(), Arc::new(network)).serve(&house().executor, guest, duplex);
-    Connected { to_vat, from_vat, cell, asked, gone }
+    Connected { to_vat, from_vat, cell, asked, wires, gone }
 }
 
 /// The parts of a vat, for a test that drives it itself: its end of a connection, its bootstrap, and the other end.
 pub(crate) async fn parts(handed: Option<Handed>) -> (Duplex, host::Client, Connected) {
     let (cell, guest) = guest(Grants::all(), Limits::default()).await;
     let guest = Guest { handed, ..guest };
-    let (network, asked, gone) = network();
+    let (network, asked, wires, gone) = network();
     let (duplex, to_vat, from_vat) = duplex();
     let (executor, vats) = (house().executor.clone(), house().vats.clone());
     let context = Context::new(guest, Arc::new(network), executor, vats);
-    (duplex, server::client(context), Connected { to_vat, from_vat, cell, asked, gone })
+    (duplex, server::client(context), Connected { to_vat, from_vat, cell, asked, wires, gone })
 }
 
 /// What the servers of a cell share that is handling a message, and the cell itself.
@@ -304,6 +349,7 @@ pub(crate) struct Session {
     pub(crate) host: host::Client,
     pub(crate) cell: (Process, Streams),
     pub(crate) asked: Asked,
+    wires: Wires,
     pub(crate) gone: oneshot::Receiver<()>,
     _system: task::Task<capnp::Result<()>>,
 }
@@ -325,15 +371,20 @@ pub(crate) async fn session(grants: Grants) -> Session {
 
 /// A guest with these grants and limits.
 pub(crate) async fn limited_session(grants: Grants, limits: Limits) -> Session {
-    let Connected { to_vat, from_vat, cell, asked, gone } = connected(grants, limits).await;
+    let Connected { to_vat, from_vat, cell, asked, wires, gone } = connected(grants, limits).await;
     let (host, system) = client(from_vat, to_vat);
-    Session { host, cell, asked, gone, _system: system }
+    Session { host, cell, asked, wires, gone, _system: system }
 }
 
 impl Session {
     /// Ends the client's vat, and with it every capability.
     pub(crate) fn disconnect(self) -> ((Process, Streams), oneshot::Receiver<()>) {
         (self.cell, self.gone)
+    }
+
+    /// Cuts its connections to other nodes.
+    pub(crate) fn cut(&self) {
+        self.wires.lock().expect("no panic").clear();
     }
 
     /// The cells of the node.

@@ -8,10 +8,13 @@ use std::{
 use futures::future::BoxFuture;
 use tokio::{io::sink, task::LocalSet};
 use ww_cell::{Config, Runtime, Slot};
-use ww_core::{Grants, Limits, Platform};
+use ww_core::{Limits, Platform};
 use ww_executor::{Executor, Guest};
 
-use crate::{Dial, Dialled, Network, Peer, Publication, Vats, context::Context, load::Load, local, vats::drive};
+use crate::{
+    Dial, Dialled, Entitlement, Network, Peer, Publication, Vats, Wire, context::Context, load::Load, local,
+    vats::drive,
+};
 
 /// A network in which there is nobody.
 struct Nobody;
@@ -30,6 +33,10 @@ impl Network for Nobody {
     }
 
     fn connect(&self, _: Vec<u8>, _: Vec<Vec<u8>>) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async { Err("nobody is there".into()) })
+    }
+
+    fn open_rpc(&self, _: Vec<u8>, _: Vec<Vec<u8>>) -> BoxFuture<'_, Result<Wire, String>> {
         Box::pin(async { Err("nobody is there".into()) })
     }
 
@@ -66,9 +73,10 @@ pub fn vat(bytes: &[u8]) {
     let (house, bytes) = (&*HOUSE, bytes.to_vec());
     LocalSet::new().block_on(&house.threads, async move {
         let session = house.executor.open_session(Limits::default()).await.expect("the executor runs");
-        let guest = Guest { id: session.id(), grants: Grants::all(), files: None, handed: None };
+        let entitlement = Entitlement::everything(Limits::default());
+        let guest = Guest { id: session.id(), grants: entitlement.grants.clone(), files: None, handed: None };
         let context = Context::new(guest, Arc::new(Nobody), house.executor.clone(), house.arbiter.clone());
-        let context = context.of_client(Limits::default());
+        let context = context.of_client(Rc::new(entitlement));
         let bootstrap = local::client(context, Arc::new(|| {})).client;
         let reader = std::io::Cursor::new(bytes);
         drive(reader, sink(), bootstrap, session.id().get(), Rc::new(Load::default())).await;

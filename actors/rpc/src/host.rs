@@ -7,10 +7,11 @@ use ww_core::{Name, grants::HostMethod};
 use ww_schema::peer_capnp::host;
 
 use crate::{
-    context::{Context, MAX_DIALS, denied},
+    context::{Context, MAX_DIALS},
     exchange, executor, membrane,
     network::Dial,
     registry,
+    remote::nodes,
     shelf::Key,
 };
 
@@ -30,7 +31,7 @@ impl Server {
     }
 
     fn require(&self, method: HostMethod) -> Result<(), Error> {
-        if self.0.guest.grants.host.contains(&method) { Ok(()) } else { Err(denied(method)) }
+        if self.0.guest.grants.host.contains(&method) { Ok(()) } else { Err(self.0.denied(method)) }
     }
 }
 
@@ -42,7 +43,7 @@ fn set_addrs(mut list: capnp::data_list::Builder<'_>, addrs: &[Vec<u8>]) {
 }
 
 /// Reads a list of addresses.
-fn get_addrs(list: capnp::data_list::Reader<'_>) -> Result<Vec<Vec<u8>>, Error> {
+pub(crate) fn get_addrs(list: capnp::data_list::Reader<'_>) -> Result<Vec<Vec<u8>>, Error> {
     if list.len() > MAX_ADDRS {
         return Err(Error::failed(format!("{} addresses: at most {MAX_ADDRS} are tried", list.len())));
     }
@@ -123,6 +124,12 @@ impl host::Server for Server {
         Ok(())
     }
 
+    async fn nodes(self: Rc<Self>, _: host::NodesParams, mut results: host::NodesResults) -> Result<(), Error> {
+        self.require(HostMethod::Nodes)?;
+        results.get().set_nodes(nodes::client(self.0.clone()));
+        Ok(())
+    }
+
     async fn registry(
         self: Rc<Self>,
         _: host::RegistryParams,
@@ -151,7 +158,7 @@ impl host::Server for Server {
         let params = params.get()?;
         let name = params.get_name()?.to_str()?;
         let key = self.0.guest.handed.as_ref().and_then(|handed| handed.downcast_ref::<Key>());
-        let client = key.and_then(|key| key.get(name)).ok_or_else(|| denied(format_args!("{name:?}")))?;
+        let client = key.and_then(|key| key.get(name)).ok_or_else(|| self.0.denied(format_args!("{name:?}")))?;
         results.get().init_cap().set_as_capability(client.hook);
         Ok(())
     }

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `vats` | the arbiter on which all vats of a node live, and how a connection becomes one |
 //! | `clients`, `local`, `admin` | the clients of the control socket, and what they get |
+//! | `entitlement` | what one client gets, here or over the network |
 //! | `client` | the other end of that socket |
 //! | `context` | what the servers of one cell share |
 //! | `host`, `executor`, `program`, `process`, `exchange`, `byte_stream`, `registry`, `supervisor`, `watching` | one server per interface |
 //! | `membrane` | capabilities that do less than what is behind them, and can be taken back |
+//! | `remote` | capabilities of other nodes |
 //! | `spec`, `exit_reason` | specs of cells and supervisors as they are read, exit reasons as they are written |
 //! | `shelf` | what belongs to the thread of the vats: capabilities that cells were handed |
 //! | `network` | what a `Host` needs to know of the network, implemented elsewhere |
@@ -20,6 +22,7 @@ mod byte_stream;
 pub mod client;
 mod clients;
 mod context;
+mod entitlement;
 mod exchange;
 mod executor;
 mod exit_reason;
@@ -35,6 +38,7 @@ mod network;
 mod process;
 mod program;
 mod registry;
+mod remote;
 mod shelf;
 mod spec;
 mod supervisor;
@@ -46,6 +50,7 @@ mod watched;
 mod watching;
 
 pub use admin::StopNode;
-pub use clients::{Clients, MAX_CLIENTS};
-pub use network::{Dial, Dialled, Network, Outcome, Peer, Publication};
+pub use clients::{Clients, MAX_CLIENTS, MAX_OF_PEER};
+pub use entitlement::Entitlement;
+pub use network::{Dial, Dialled, Duplex, Network, Outcome, Peer, Publication, Wire};
 pub use vats::Vats;

@@ -1,7 +1,8 @@
-//! What one client may have under way: a bound on its calls, on their bytes, and on the answers that it does not read.
+//! What one client may have under way: a bound on its calls, on their bytes, on the capabilities that it holds, and on the
+//! answers that it does not read.
 //!
-//! A client that exceeds the first two is `overloaded` and loses its connection, and nobody else does. One that does
-//! not read its answers is not read from, until it does.
+//! A client that exceeds one of the first three is `overloaded` and loses its connection, and nobody else does. One that
+//! does not read its answers is not read from, until it does.
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,20 +14,43 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use capnp::{Error, message};
 use futures::{AsyncRead, AsyncWrite};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::sleep};
 
-/// Calls under way at once: many times what a program with one thread waits for.
-pub(crate) const MAX_CALLS: usize = 16_384;
+/// How much one client may have under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// Words of 8 bytes that one message may have.
+    pub(crate) message_words: usize,
+    /// Calls at once that are not answered; as many again may be answered and not finished.
+    pub(crate) calls: usize,
+    /// Bytes of the messages of all calls that are not answered.
+    pub(crate) call_bytes: usize,
+    /// Capabilities that it was given and has not released.
+    pub(crate) exports: u32,
+    /// Bytes of answers that wait to be read.
+    pub(crate) unread_bytes: usize,
+}
 
-/// Bytes of the messages of all calls under way: the largest program once, and some data besides.
-pub(crate) const MAX_CALL_BYTES: usize = 64 << 20;
+impl Bounds {
+    /// Those of a cell, and of a client of this user's: room for the largest program and some data besides, many times the
+    /// calls that a program with one thread waits for, as many children as a cell may own with the streams of each, four times
+    /// over, and a few of the largest answers.
+    pub(crate) const OWN: Self =
+        Self { message_words: 8 << 20, calls: 16_384, call_bytes: 64 << 20, exports: 16_384, unread_bytes: 8 << 20 };
 
-/// Bytes of answers that wait to be read: a few of the largest.
-const MAX_UNREAD_BYTES: usize = 8 << 20;
+    /// Those of a peer, of another node as well as of a stranger to whom something was granted: a program of a usual size,
+    /// and as much of the rest as one busy node of ours has.
+    pub(crate) const PEER: Self =
+        Self { message_words: 2 << 20, calls: 1_024, call_bytes: 16 << 20, exports: 4_096, unread_bytes: 4 << 20 };
+}
+
+/// How long a client whose connection has ended may take to read what was sent before: one that reads needs a round trip.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Bytes of one word.
 const WORD: usize = 8;
@@ -34,24 +58,41 @@ const WORD: usize = 8;
 type Message = message::Builder<message::HeapAllocator>;
 
 /// What one client has under way.
-#[derive(Default)]
 pub(crate) struct Load {
+    pub(crate) bounds: Bounds,
     state: RefCell<State>,
     received: Cell<usize>,
     /// Whether a whole message has come.
     heard: Arc<AtomicBool>,
     /// Bytes were written, so that answers may have left.
     progress: Notify,
+    /// The client holds too much.
+    overrun: Notify,
+    /// Told of the end of the connection, before anything is dropped that the client held.
+    when_over: RefCell<Option<Box<dyn FnOnce()>>>,
+    /// The connection has ended.
+    over: Notify,
 }
 
 #[derive(Default)]
 struct State {
-    /// Bytes of each call, by the number that the client gave it.
-    calls: HashMap<u32, usize>,
+    /// Bytes of each call, by the number that the client gave it; `None` once it is answered, until it is finished.
+    calls: HashMap<u32, Option<usize>>,
+    /// Those of them that are not answered.
+    open: usize,
     call_bytes: usize,
     /// Messages in the order in which they are written; gone when they are.
-    answers: VecDeque<(Weak<Message>, usize)>,
+    queue: VecDeque<Queued>,
     answer_bytes: usize,
+    /// The most that the client has held, if that is too much.
+    held: u32,
+}
+
+/// A message that waits to be written.
+struct Queued {
+    message: Weak<Message>,
+    /// Of an answer; 0 for all else, which flow control or a bound of its own keeps small.
+    bytes: usize,
 }
 
 /// Tells a [`Load`] which bytes of a stream are read and written.
@@ -60,7 +101,54 @@ pub(crate) struct Metered<S> {
     pub(crate) load: Rc<Load>,
 }
 
+impl Default for Load {
+    fn default() -> Self {
+        Self::new(Bounds::OWN)
+    }
+}
+
 impl Load {
+    /// Nothing yet, and at most this.
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            state: RefCell::default(),
+            received: Cell::default(),
+            heard: Arc::default(),
+            progress: Notify::new(),
+            overrun: Notify::new(),
+            when_over: RefCell::default(),
+            over: Notify::new(),
+        }
+    }
+
+    /// Calls this at the end of the connection, before anything is dropped that the client held.
+    pub(crate) fn when_over(&self, tell: impl FnOnce() + 'static) {
+        *self.when_over.borrow_mut() = Some(Box::new(tell));
+    }
+
+    /// The connection has ended.
+    pub(crate) fn over(&self) {
+        let tell = self.when_over.take();
+        tell.into_iter().for_each(|tell| tell());
+        self.over.notify_one();
+    }
+
+    /// Returns when the connection has ended, and the client has had the time to read why.
+    pub(crate) async fn gone(&self) {
+        self.over.notified().await;
+        sleep(GOODBYE).await;
+    }
+
+    /// An attempt to write was made.
+    fn wrote<T>(&self, outcome: &Poll<std::io::Result<T>>) {
+        match outcome {
+            Poll::Ready(Ok(_)) => self.progress.notify_one(),
+            Poll::Ready(Err(_)) => self.over(),
+            Poll::Pending => {}
+        }
+    }
+
     /// Bytes that were read since the last look: those of the message that was received.
     pub(crate) fn take_received(&self) -> usize {
         self.heard.store(true, Ordering::Relaxed);
@@ -78,46 +166,70 @@ impl Load {
     ///
     /// `overloaded` where that is too much: the connection cannot go on.
     pub(crate) fn begin(&self, question: u32, bytes: usize) -> Result<(), Error> {
+        let Bounds { calls: most, call_bytes: most_bytes, .. } = self.bounds;
         let mut state = self.state.borrow_mut();
-        let calls = state.calls.len() + 1;
-        let call_bytes = state.call_bytes.saturating_add(bytes);
-        if calls > MAX_CALLS || call_bytes > MAX_CALL_BYTES {
+        let (calls, call_bytes) = (state.open + 1, state.call_bytes.saturating_add(bytes));
+        if calls > most || call_bytes > most_bytes {
             return Err(Error::overloaded(format!(
-                "{calls} calls of {call_bytes} bytes under way: at most {MAX_CALLS} of {MAX_CALL_BYTES} are served"
+                "{calls} calls of {call_bytes} bytes under way: at most {most} of {most_bytes} are served"
             )));
         }
-        if let Some(reused) = state.calls.insert(question, bytes) {
-            state.call_bytes -= reused;
+        if state.calls.len() >= 2 * most {
+            let why = format!("{most} calls that were answered are not finished: finish them, or drop their answers");
+            return Err(Error::overloaded(why));
         }
+        state.answered(question);
+        state.calls.insert(question, Some(bytes));
+        state.open += 1;
         state.call_bytes += bytes;
         Ok(())
     }
 
-    /// A call was answered or given up.
-    pub(crate) fn end(&self, question: u32) {
+    /// A call was answered.
+    pub(crate) fn answered(&self, question: u32) {
+        self.state.borrow_mut().answered(question);
+    }
+
+    /// The client has done with a call, answered or not.
+    pub(crate) fn finished(&self, question: u32) {
         let mut state = self.state.borrow_mut();
-        if let Some(bytes) = state.calls.remove(&question) {
-            state.call_bytes -= bytes;
+        state.answered(question);
+        state.calls.remove(&question);
+    }
+
+    /// The client is given a capability under this number. Numbers are given out from the lowest that is free, so one of
+    /// them says how many are held at least.
+    pub(crate) fn exported(&self, number: u32) {
+        if number >= self.bounds.exports {
+            self.state.borrow_mut().held = number;
+            self.overrun.notify_one();
         }
     }
 
-    /// A message waits to be written.
-    pub(crate) fn queued(&self, message: &Rc<Message>, words: usize) {
-        let bytes = words.saturating_mul(WORD);
+    /// Returns when the client holds more than it may: the connection cannot go on.
+    pub(crate) async fn overrun(&self) -> Error {
+        self.overrun.notified().await;
+        let (held, most) = (self.state.borrow().held, self.bounds.exports);
+        Error::overloaded(format!("{held} capabilities are held: at most {most} are given to one client, release some"))
+    }
+
+    /// A message waits to be written, an answer or another one.
+    pub(crate) fn queued(&self, message: &Rc<Message>, words: usize, is_answer: bool) {
+        let bytes = if is_answer { words.saturating_mul(WORD) } else { 0 };
         let mut state = self.state.borrow_mut();
         state.drop_written();
-        state.answers.push_back((Rc::downgrade(message), bytes));
+        state.queue.push_back(Queued { message: Rc::downgrade(message), bytes });
         state.answer_bytes += bytes;
     }
 
-    /// Waits until no call is under way and every answer has left.
+    /// Waits until no call is under way and every message has left.
     pub(crate) async fn idle(&self) {
         loop {
             let progress = self.progress.notified();
             {
                 let mut state = self.state.borrow_mut();
                 state.drop_written();
-                if state.calls.is_empty() && state.answers.is_empty() {
+                if state.open == 0 && state.queue.is_empty() {
                     return;
                 }
             }
@@ -132,7 +244,7 @@ impl Load {
             {
                 let mut state = self.state.borrow_mut();
                 state.drop_written();
-                if state.answer_bytes <= MAX_UNREAD_BYTES {
+                if state.answer_bytes <= self.bounds.unread_bytes {
                     return;
                 }
             }
@@ -142,8 +254,15 @@ impl Load {
 }
 
 impl State {
+    fn answered(&mut self, question: u32) {
+        if let Some(bytes) = self.calls.get_mut(&question).and_then(Option::take) {
+            self.call_bytes -= bytes;
+            self.open -= 1;
+        }
+    }
+
     fn drop_written(&mut self) {
-        while let Some((_, bytes)) = self.answers.pop_front_if(|(message, _)| message.strong_count() == 0) {
+        while let Some(Queued { bytes, .. }) = self.queue.pop_front_if(|queued| queued.message.strong_count() == 0) {
             self.answer_bytes -= bytes;
         }
     }
@@ -152,8 +271,10 @@ impl State {
 impl<R: AsyncRead + Unpin> AsyncRead for Metered<R> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<std::io::Result<usize>> {
         let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if let Poll::Ready(Ok(read)) = read {
-            self.load.received.set(self.load.received.get() + read);
+        match read {
+            Poll::Ready(Ok(0) | Err(_)) => self.load.over(),
+            Poll::Ready(Ok(read)) => self.load.received.set(self.load.received.get() + read),
+            Poll::Pending => {}
         }
         read
     }
@@ -162,17 +283,13 @@ impl<R: AsyncRead + Unpin> AsyncRead for Metered<R> {
 impl<W: AsyncWrite + Unpin> AsyncWrite for Metered<W> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        if written.is_ready() {
-            self.load.progress.notify_one();
-        }
+        self.load.wrote(&written);
         written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        if flushed.is_ready() {
-            self.load.progress.notify_one();
-        }
+        self.load.wrote(&flushed);
         flushed
     }
 
@@ -187,29 +304,59 @@ mod tests {
 
     use super::*;
 
+    fn overloaded(result: Result<(), Error>) -> bool {
+        result.is_err_and(|error| error.kind == capnp::ErrorKind::Overloaded)
+    }
+
     #[test]
-    fn calls_and_their_bytes_are_bounded_until_they_end() {
-        let load = Load::default();
-        load.begin(0, MAX_CALL_BYTES).expect("all there is");
-        assert_eq!(load.begin(1, 1).expect_err("one too many").kind, capnp::ErrorKind::Overloaded);
-        load.end(0);
-        load.end(0);
-        for question in 0..MAX_CALLS {
+    fn calls_and_their_bytes_are_bounded_until_they_are_answered() {
+        let Bounds { calls, call_bytes, .. } = Bounds::PEER;
+        let load = Load::new(Bounds::PEER);
+        load.begin(0, call_bytes).expect("all there is");
+        assert!(overloaded(load.begin(1, 1)));
+        load.answered(0);
+        load.answered(0);
+        for question in 0..calls {
             load.begin(question as u32, 1).expect("within the bound");
         }
-        assert_eq!(load.begin(u32::MAX, 1).expect_err("one too many").kind, capnp::ErrorKind::Overloaded);
+        assert!(overloaded(load.begin(u32::MAX, 1)));
+        load.finished(7);
+        load.begin(7, 1).expect("a place is free");
+    }
+
+    #[test]
+    fn calls_that_are_never_finished_are_bounded() {
+        let most = Bounds::PEER.calls as u32;
+        let load = Load::new(Bounds::PEER);
+        for question in 0..2 * most {
+            load.begin(question, 1).expect("within the bound");
+            load.answered(question);
+        }
+        assert!(overloaded(load.begin(2 * most, 1)));
+        load.finished(0);
+        load.begin(2 * most, 1).expect("one was finished");
+    }
+
+    #[test]
+    fn capabilities_are_bounded_until_they_are_released() {
+        let load = Load::new(Bounds::PEER);
+        load.exported(Bounds::PEER.exports - 1);
+        assert!(load.overrun().now_or_never().is_none());
+        load.exported(Bounds::PEER.exports);
+        let error = load.overrun().now_or_never().expect("too many");
+        assert!(error.kind == capnp::ErrorKind::Overloaded && error.extra.contains("4096"), "{error}");
     }
 
     #[test]
     fn unread_answers_hold_the_reading_up_until_they_are_written() {
         let load = Load::default();
-        let answers: Vec<_> = (0..3).map(|_| Rc::new(Message::new_default())).collect();
-        for answer in &answers {
-            load.queued(answer, MAX_UNREAD_BYTES / WORD / 2);
+        let messages: Vec<_> = (0..6).map(|_| Rc::new(Message::new_default())).collect();
+        for (index, message) in messages.iter().enumerate() {
+            load.queued(message, load.bounds.unread_bytes / WORD / 2, index >= 3);
         }
         let mut waiting = Box::pin(load.has_room());
         assert!(waiting.as_mut().now_or_never().is_none());
-        drop(answers);
+        drop(messages);
         load.progress.notify_one();
         assert!(waiting.as_mut().now_or_never().is_some());
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite};
 use ww_cell::{Cause, Slot, pipe};
 use ww_core::{CellId, Name, exit::Reason, task::Task};
 
@@ -70,6 +71,14 @@ pub enum Outcome {
     Refused(String),
 }
 
+/// A stream of bytes to another node.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Duplex for S {}
+
+/// A connection to another node, for capabilities.
+pub type Wire = Box<dyn Duplex>;
+
 /// The node's place in the network. Ids and addresses are bytes, as they are on the wire.
 pub trait Network: Send + Sync + 'static {
     /// The node's own peer id.
@@ -83,6 +92,9 @@ pub trait Network: Send + Sync + 'static {
 
     /// Connects to a peer. Ids and addresses come from a guest. The error is a text for it.
     fn connect(&self, peer_id: Vec<u8>, addrs: Vec<Vec<u8>>) -> BoxFuture<'_, Result<(), String>>;
+
+    /// Opens a connection for capabilities to another node. Ids and addresses come from a guest. The error is a text for it.
+    fn open_rpc(&self, peer_id: Vec<u8>, addrs: Vec<Vec<u8>>) -> BoxFuture<'_, Result<Wire, String>>;
 
     /// Opens one message to a cell. Everything comes from a guest. The error is a text for it.
     fn dial(&self, dial: Dial) -> BoxFuture<'_, Result<Dialled, String>>;

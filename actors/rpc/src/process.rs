@@ -13,7 +13,9 @@ use crate::{
     admin::status,
     byte_stream::{self, End},
     context::Context,
-    exchange, shelf, watching,
+    exchange,
+    remote::{Proxy, ties},
+    shelf, watching,
 };
 
 /// The process ends when the last capability that leads to it is dropped, this one or one of its streams, unless it is
@@ -33,6 +35,12 @@ enum Standard {
     OfMessages,
     /// They belong to somebody else.
     OfOwner,
+}
+
+/// The other end of a link.
+enum Other {
+    Here(CellId),
+    There(Rc<Proxy>),
 }
 
 struct Ends {
@@ -97,12 +105,17 @@ impl Server {
         self.context.executor.directory()
     }
 
-    /// The cell that another `Process` of this node stands for.
-    async fn other(other: process::Client, method: u16) -> Result<CellId, Error> {
-        let other = shelf::process_of(other, method).await;
-        other.map(|other| other.id()).ok_or_else(|| {
-            Error::failed("the other is no process of this node, or was narrowed so that it cannot be linked".into())
-        })
+    pub(crate) fn cell(&self) -> &Cell {
+        self.process.cell()
+    }
+
+    /// The other end of a link: a cell of this node, or a process of another one, itself or behind membranes that leave it
+    /// this method.
+    async fn other(other: process::Client, method: u16) -> Result<Other, Error> {
+        if let Some(own) = shelf::process_of(other.clone(), method).await {
+            return Ok(Other::Here(own.process.id()));
+        }
+        shelf::remote_process_of(other, method).await.map(Other::There).ok_or_else(ties::not_linkable)
     }
 }
 
@@ -188,14 +201,23 @@ impl process::Server for Server {
     }
 
     async fn link(self: Rc<Self>, params: process::LinkParams, _: process::LinkResults) -> Result<(), Error> {
-        let other = Self::other(params.get()?.get_other()?, LINK).await?;
-        self.directory().link(self.process.id(), other).map_err(|refused| Error::failed(refused.to_string()))
+        match Self::other(params.get()?.get_other()?, LINK).await? {
+            Other::Here(other) => {
+                let linked = self.directory().link(self.process.id(), other);
+                linked.map_err(|refused| Error::failed(refused.to_string()))
+            }
+            Other::There(other) => self.context.ties.tie(self.directory(), self.cell(), &other).await,
+        }
     }
 
     async fn unlink(self: Rc<Self>, params: process::UnlinkParams, _: process::UnlinkResults) -> Result<(), Error> {
-        let other = Self::other(params.get()?.get_other()?, UNLINK).await?;
-        self.directory().unlink(self.process.id(), other);
-        Ok(())
+        match Self::other(params.get()?.get_other()?, UNLINK).await? {
+            Other::Here(other) => {
+                self.directory().unlink(self.process.id(), other);
+                Ok(())
+            }
+            Other::There(other) => self.context.ties.untie(self.cell(), &other).await,
+        }
     }
 
     async fn lease(self: Rc<Self>, _: process::LeaseParams, mut results: process::LeaseResults) -> Result<(), Error> {

@@ -17,11 +17,7 @@ use ww_core::{
 use ww_executor::Owner;
 use ww_schema::{cell_capnp::registry, peer_capnp::process};
 
-use crate::{
-    context::{Context, denied},
-    membrane::Membrane,
-    process as server, shelf,
-};
+use crate::{context::Context, membrane::Membrane, process as server, shelf};
 
 /// Methods of a process that whoever may send messages to it can call: `wait`, `send`, `open`, `status`, `monitor`.
 const TALK: [u16; 5] = [3, 4, 5, 7, 8];
@@ -67,7 +63,7 @@ impl Below {
 
 impl Server {
     async fn below(&self) -> Result<Below, Error> {
-        if self.0.is_client() && self.0.place().is_none() {
+        if self.0.is_local_client() && self.0.place().is_none() {
             return Ok(Below::Everybody);
         }
         let owners = self.0.executor.owners().await.map_err(failed)?;
@@ -112,7 +108,7 @@ impl registry::Server for Server {
         let process = shelf::process_of(process, SEND).await;
         let cell = process.ok_or_else(|| failed("the process is none of this node, or cannot be sent to"))?.id();
         if !self.below().await?.has(cell) {
-            return Err(denied(format_args!("giving a name to cell {cell}, which is not below it,")));
+            return Err(self.0.denied(format_args!("giving a name to cell {cell}, which is not below it,")));
         }
         self.0.executor.directory().register(name, cell).map_err(failed)
     }

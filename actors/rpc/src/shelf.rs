@@ -17,7 +17,9 @@ use ww_schema::{cell_capnp, peer_capnp, supervision_capnp};
 use crate::{
     executor,
     membrane::{self, Scope, Wrapped},
-    process, program, registry, supervisor,
+    process, program, registry,
+    remote::Proxy,
+    supervisor,
 };
 
 /// Capabilities that one cell may be handed: more than any program knows what to do with.
@@ -34,6 +36,7 @@ thread_local! {
 struct Shelf {
     processes: CapabilityServerSet<process::Server, peer_capnp::process::Client>,
     programs: CapabilityServerSet<program::Server, cell_capnp::program::Client>,
+    proxies: CapabilityServerSet<Proxy, Client>,
     executors: CapabilityServerSet<executor::Server, peer_capnp::executor::Client>,
     supervisors: CapabilityServerSet<supervisor::Server, supervision_capnp::supervisor::Client>,
     registries: CapabilityServerSet<registry::Server, cell_capnp::registry::Client>,
@@ -88,6 +91,7 @@ impl Shelf {
         if self.added.is_multiple_of(SWEEP) {
             self.processes.gc();
             self.programs.gc();
+            self.proxies.gc();
             self.executors.gc();
             self.supervisors.gc();
             self.registries.gc();
@@ -137,6 +141,30 @@ pub(crate) fn wrapped(client: &Client) -> Option<Rc<Wrapped>> {
         hook = resolved;
     }
     SHELF.with_borrow(|shelf| shelf.wrapped.get_local_server_of_resolved(&membrane::Any::new(hook)))
+}
+
+/// A capability of another node that can be recognised.
+pub(crate) fn new_proxy(server: Proxy) -> Client {
+    SHELF.with_borrow_mut(|shelf| {
+        shelf.sweep();
+        shelf.proxies.new_client(server)
+    })
+}
+
+/// The capability of another node that a capability is known to be. One that has not turned out to be anything yet is
+/// none.
+pub(crate) fn proxy_of(client: &Client) -> Option<Rc<Proxy>> {
+    let mut hook = client.hook.add_ref();
+    while let Some(resolved) = hook.get_resolved() {
+        hook = resolved;
+    }
+    SHELF.with_borrow(|shelf| shelf.proxies.get_local_server_of_resolved(&Client::new(hook)))
+}
+
+/// The capability of another node that a process is, itself or behind membranes that leave it a method.
+pub(crate) async fn remote_process_of(client: peer_capnp::process::Client, ordinal: u16) -> Option<Rc<Proxy>> {
+    let method = Method { interface: peer_capnp::process::Client::TYPE_ID, ordinal };
+    proxy_of(&membrane::behind(client.cast_to(), Some(method)).await?)
 }
 
 /// The process of this node that a capability is, itself or behind membranes that leave it a method.

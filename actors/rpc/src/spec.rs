@@ -19,7 +19,7 @@ use ww_schema::{
 };
 
 use crate::{
-    context::{Context, denied},
+    context::Context,
     executor::{MAX_PROGRAM, MAX_STRINGS, texts, variable},
     network::Publication,
     shelf::{self, Key, MAX_GRANTS},
@@ -88,7 +88,7 @@ fn publish(
     limits: &Limits,
 ) -> Result<Publish, Error> {
     if !context.grants_for_children().publish {
-        return Err(denied("publishing cells"));
+        return Err(context.denied("publishing cells"));
     }
     let name = name.cloned().ok_or_else(|| refused("publish: the spec has no name that peers could use"))?;
     if allow.len() as usize > MAX_ALLOWED {
@@ -180,7 +180,7 @@ fn grants(
                 return Err(refused(format_args!("two grants have the name {name:?}")));
             }
         } else {
-            reserved(&mut grants, &own, name)?;
+            reserved(&mut grants, context, &own, name)?;
         }
     }
     let handed = (!named.is_empty()).then(|| Arc::new(Key::new(named, context.vats.clone())) as Handed);
@@ -188,7 +188,7 @@ fn grants(
 }
 
 /// Adds what a reserved name stands for, if the parent has it.
-fn reserved(child: &mut Grants, parent: &Grants, name: &str) -> Result<(), Error> {
+fn reserved(child: &mut Grants, context: &Context, parent: &Grants, name: &str) -> Result<(), Error> {
     let has = match name {
         "wetware:cell/self" => {
             child.identity = true;
@@ -243,11 +243,7 @@ fn reserved(child: &mut Grants, parent: &Grants, name: &str) -> Result<(), Error
             }
         },
     };
-    if has {
-        Ok(())
-    } else {
-        Err(refused(format_args!("denied: {name} cannot be handed on, it is not granted to this cell")))
-    }
+    if has { Ok(()) } else { Err(context.denied(format_args!("{name} cannot be handed on, it"))) }
 }
 
 /// A supervisor and its first children.

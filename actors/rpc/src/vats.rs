@@ -4,8 +4,8 @@
 //! Each vat is a task of that arbiter, owned by its cell: it ends when the guest closes its connection or
 //! ends, and with it everything that the guest held. A vat that fails is logged, and harms no other.
 //!
-//! A client of the control socket has a vat as well. It owns what it starts, as a cell does, and that ends with its
-//! connection.
+//! A client of the control socket, or a peer, has a vat as well. It owns what it starts, as a cell does, and that ends
+//! with its connection.
 
 use std::{rc::Rc, sync::Arc};
 
@@ -15,7 +15,7 @@ use capnp_rpc::{RpcSystem, rpc_twoparty_capnp::Side, twoparty};
 use futures::io::{BufReader, BufWriter};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::compat::{TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
-use ww_core::{Grants, Limits, task};
+use ww_core::task;
 use ww_executor::{Executor, Guest, GuestVat};
 use ww_schema::peer_capnp;
 
@@ -23,15 +23,13 @@ use crate::{
     admin::StopNode,
     clients::Clients,
     context::Context,
+    entitlement::Entitlement,
     host,
     load::{Load, Metered},
     local,
     network::Network,
     watched,
 };
-
-/// Words of 8 bytes that one message of a guest may have: 64 MiB, room for the largest program and what is around it.
-pub(crate) const MAX_MESSAGE_WORDS: usize = 8 << 20;
 
 /// Levels of pointers in one message: as deep as any schema here goes, with room.
 const MAX_NESTING: i32 = 32;
@@ -49,13 +47,13 @@ impl Vats {
         Self { arbiter, network }
     }
 
-    /// Serves a client of the control socket until it closes its connection. What it starts gets at most `limits`, and
-    /// ends with the connection. One for whom there is no place among `clients` is sent away.
+    /// Serves a client until it closes its connection. What it starts ends with the connection. One for whom there is no
+    /// place among `clients` is sent away.
     pub fn serve_client(
         &self,
         executor: &Executor,
         clients: &Clients,
-        limits: Limits,
+        entitlement: Entitlement,
         stop: StopNode,
         (reader, writer): (impl AsyncRead + Send + Unpin + 'static, impl AsyncWrite + Send + Unpin + 'static),
     ) {
@@ -63,16 +61,21 @@ impl Vats {
         let vats = self.arbiter.clone();
         let served = self.arbiter.spawn_fn(move || {
             let serving = async move {
-                let load = Rc::new(Load::default());
+                let load = Rc::new(Load::new(entitlement.bounds()));
                 let Some(place) = clients.admit(load.heard()) else {
                     tracing::warn!("a client was sent away: there are as many as there may be");
                     return;
                 };
-                let Ok(session) = executor.open_session(limits.clone()).await else { return };
-                let guest = Guest { id: session.id(), grants: Grants::all(), files: None, handed: None };
+                let Ok(session) = executor.open_session(entitlement.limits.clone()).await else { return };
+                let guest = Guest { id: session.id(), grants: entitlement.grants.clone(), files: None, handed: None };
                 let client = session.id();
-                let context = Context::new(guest, network, executor, vats).of_client(limits);
-                tracing::debug!(%client, "a client connected");
+                tracing::debug!(%client, from = ?entitlement.origin, "a client connected");
+                if entitlement.is_remote() {
+                    load.when_over(move || session.lose());
+                } else {
+                    load.when_over(move || drop(session));
+                }
+                let context = Context::new(guest, network, executor, vats).of_client(Rc::new(entitlement));
                 let bootstrap = local::client(context, stop).client;
                 tokio::select! {
                     () = drive(reader, writer, bootstrap, client.get(), Rc::clone(&load)) => tracing::debug!(%client, "a client left"),
@@ -118,19 +121,31 @@ pub(crate) async fn drive(
     cell: u64,
     load: Rc<Load>,
 ) {
-    let metered = Rc::clone(&load);
-    // Outside the buffer, so that what is read is what belongs to a message.
-    let reader = Metered { stream: BufReader::new(reader.compat()), load: metered };
-    let metered = Rc::clone(&load);
-    let writer = Metered { stream: BufWriter::new(writer.compat_write()), load: metered };
-    let mut options = ReaderOptions::new();
-    options.traversal_limit_in_words(Some(MAX_MESSAGE_WORDS)).nesting_limit(MAX_NESTING);
-    let network = twoparty::VatNetwork::new(reader, writer, Side::Server, options);
-    let system = RpcSystem::new(Box::new(watched::Network::new(network, cell, load)), Some(bootstrap));
-    match system.await {
-        Ok(()) => tracing::trace!(cell, "a vat ended"),
-        Err(error) => tracing::debug!(cell, %error, "a vat ended with an error"),
+    let system = system((reader, writer), Side::Server, Some(bootstrap), cell, Rc::clone(&load));
+    tokio::select! {
+        ended = system => match ended {
+            Ok(()) => tracing::trace!(cell, "a vat ended"),
+            Err(error) => tracing::debug!(cell, %error, "a vat ended with an error"),
+        },
+        () = load.gone() => tracing::debug!(cell, "a vat ended, and nobody read its last words"),
     }
+}
+
+/// One end of a connection, on behalf of a cell or a client, within the bounds of its load.
+pub(crate) fn system(
+    (reader, writer): (impl AsyncRead + Unpin + 'static, impl AsyncWrite + Unpin + 'static),
+    side: Side,
+    bootstrap: Option<capnp::capability::Client>,
+    cell: u64,
+    load: Rc<Load>,
+) -> RpcSystem<Side> {
+    let mut options = ReaderOptions::new();
+    options.traversal_limit_in_words(Some(load.bounds.message_words)).nesting_limit(MAX_NESTING);
+    // Outside the buffer, so that what is read is what belongs to a message.
+    let reader = Metered { stream: BufReader::new(reader.compat()), load: Rc::clone(&load) };
+    let writer = Metered { stream: BufWriter::new(writer.compat_write()), load: Rc::clone(&load) };
+    let network = twoparty::VatNetwork::new(reader, writer, side, options);
+    RpcSystem::new(Box::new(watched::Network::new(network, cell, load)), bootstrap)
 }
 
 #[cfg(test)]

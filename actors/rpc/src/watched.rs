@@ -4,7 +4,11 @@
 use std::rc::Rc;
 
 use capnp::{Error, any_pointer, capability::Promise, message};
-use capnp_rpc::{Connection, IncomingMessage, OutgoingMessage, VatNetwork, rpc_capnp, rpc_twoparty_capnp::Side};
+use capnp_rpc::{
+    Connection, IncomingMessage, OutgoingMessage, VatNetwork,
+    rpc_capnp::{self, cap_descriptor, message::Which, resolve, return_},
+    rpc_twoparty_capnp::Side,
+};
 use futures::FutureExt;
 
 use crate::{load::Load, traced::tell};
@@ -48,26 +52,53 @@ impl Watch {
         tell(self.cell, "in", || message.get_body());
         let bytes = self.load.take_received();
         match message.get_body()?.get_as::<rpc_capnp::message::Reader<'_>>()?.which() {
-            Ok(rpc_capnp::message::Call(call)) => self.load.begin(call?.get_question_id(), bytes),
-            Ok(rpc_capnp::message::Finish(finish)) => {
-                self.load.end(finish?.get_question_id());
+            Ok(Which::Call(call)) => self.load.begin(call?.get_question_id(), bytes),
+            Ok(Which::Finish(finish)) => {
+                self.load.finished(finish?.get_question_id());
                 Ok(())
             }
+            Ok(Which::Bootstrap(bootstrap)) => self.load.begin(bootstrap?.get_question_id(), bytes),
             _ => Ok(()),
         }
     }
 
-    fn sends(&self, message: &dyn OutgoingMessage) {
+    /// Whether it is an answer.
+    fn sends(&self, message: &dyn OutgoingMessage) -> bool {
         tell(self.cell, "out", || message.get_body_as_reader());
-        let answer = message.get_body_as_reader().and_then(|body| {
-            match body.get_as::<rpc_capnp::message::Reader<'_>>()?.which()? {
-                rpc_capnp::message::Return(answer) => Ok(Some(answer?.get_answer_id())),
-                _ => Ok(None),
+        // What we wrote ourselves can be read.
+        message.get_body_as_reader().and_then(|body| self.account(body)).unwrap_or(false)
+    }
+
+    fn account(&self, body: any_pointer::Reader<'_>) -> capnp::Result<bool> {
+        match body.get_as::<rpc_capnp::message::Reader<'_>>()?.which()? {
+            Which::Return(answer) => {
+                let answer = answer?;
+                self.load.answered(answer.get_answer_id());
+                if let return_::Results(results) = answer.which()? {
+                    self.exports(results?.get_cap_table()?)?;
+                }
+                return Ok(true);
             }
-        });
-        if let Ok(Some(question)) = answer {
-            self.load.end(question);
+            Which::Call(call) => self.exports(call?.get_params()?.get_cap_table()?)?,
+            Which::Resolve(resolved) => {
+                if let resolve::Cap(cap) = resolved?.which()? {
+                    self.export(cap?)?;
+                }
+            }
+            _ => {}
         }
+        Ok(false)
+    }
+
+    fn exports(&self, table: capnp::struct_list::Reader<'_, cap_descriptor::Owned>) -> capnp::Result<()> {
+        table.iter().try_for_each(|cap| self.export(cap))
+    }
+
+    fn export(&self, cap: cap_descriptor::Reader<'_>) -> capnp::Result<()> {
+        if let cap_descriptor::SenderHosted(number) | cap_descriptor::SenderPromise(number) = cap.which()? {
+            self.load.exported(number);
+        }
+        Ok(())
     }
 }
 
@@ -101,12 +132,23 @@ impl Connection<Side> for WatchedConnection {
         let watch = self.watch.clone();
         let receiving = self.inner.receive_incoming_message();
         Promise::from_future(async move {
-            watch.load.has_room().await;
-            let received = receiving.await?;
-            if let Some(message) = &received {
-                watch.received(&**message)?;
+            let next = async {
+                watch.load.has_room().await;
+                let received = receiving.await?;
+                if let Some(message) = &received {
+                    watch.received(&**message)?;
+                }
+                Ok(received)
+            };
+            let received = tokio::select! {
+                biased;
+                why = watch.load.overrun() => Err(why),
+                received = next => received,
+            };
+            if !matches!(received, Ok(Some(_))) {
+                watch.load.over();
             }
-            Ok(received)
+            received
         })
     }
 
@@ -125,10 +167,10 @@ impl OutgoingMessage for WatchedMessage {
     }
 
     fn send(self: Box<Self>) -> (Promise<(), Error>, Rc<message::Builder<message::HeapAllocator>>) {
-        self.watch.sends(&*self.inner);
+        let is_answer = self.watch.sends(&*self.inner);
         let words = self.inner.size_in_words();
         let (sent, message) = self.inner.send();
-        self.watch.load.queued(&message, words);
+        self.watch.load.queued(&message, words, is_answer);
         (sent, message)
     }
 

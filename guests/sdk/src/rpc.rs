@@ -13,7 +13,8 @@
 //! }
 //! ```
 //!
-//! [`Executor`], [`Process`], [`Supervisor`], [`Registry`], [`Exchange`] and [`ByteStream`] wrap the calls that nearly every cell makes;
+//! [`Executor`], [`Process`], [`Supervisor`], [`Registry`], [`Nodes`], [`Exchange`] and [`ByteStream`] wrap the calls that
+//! nearly every cell makes;
 //! each gives its generated client back for the others. All else is the generated code of
 //! [`peer_capnp`](crate::peer_capnp) and its neighbours.
 
@@ -30,11 +31,13 @@ use futures::{
 };
 use ww_schema::peer_capnp::host;
 
-pub use address::Address;
+pub use address::{Address, Peer};
 pub use byte_stream::ByteStream;
 pub use exchange::{Exchange, Outcome};
 pub use executor::Executor;
+pub use monitor::{Down, Monitor};
 pub use narrow::{Narrowing, Revoker, narrow};
+pub use nodes::Nodes;
 pub use process::Process;
 pub use registry::Registry;
 pub use spec::{Cell, Child as ChildSpec, Program, Supervision};
@@ -46,7 +49,9 @@ mod address;
 mod byte_stream;
 mod exchange;
 mod executor;
+mod monitor;
 mod narrow;
+mod nodes;
 mod process;
 mod registry;
 mod spec;

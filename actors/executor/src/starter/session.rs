@@ -93,6 +93,12 @@ impl Session {
         self.id
     }
 
+    /// Says that the connection to the client is lost: what it owns ends with `no-connection` instead of `shutdown`. To be
+    /// called before anything is dropped that the client held.
+    pub fn lose(&self) {
+        self.stop.request(Reason::NoConnection);
+    }
+
     /// Ends whatever was started on its behalf, as dropping it does.
     pub fn end(&self) {
         self.stop.request(Reason::Shutdown);
@@ -118,7 +124,10 @@ impl Handler<OpenSession> for Starter {
         self.sessions.insert(id);
         self.running.insert(id, Running::Cell(stop.clone()));
         let closed = async move { stop.requested().await };
-        ctx.spawn(closed.into_actor(self).map(move |_, actor, _| {
+        ctx.spawn(closed.into_actor(self).map(move |reason, actor, _| {
+            if reason == Reason::NoConnection {
+                actor.lost.insert(id);
+            }
             let effects = actor.leave(id);
             actor.carry_out(effects);
         }));
@@ -175,6 +184,22 @@ mod tests {
         assert!(executor.run(owner, spec(SPIN)).await.is_err(), "the owner has ended");
         soon(executor.quiet()).await;
         assert_eq!(executor.owners().await.expect("running"), []);
+    }
+
+    #[tokio::test]
+    async fn what_a_client_started_whose_connection_is_lost_ends_for_that_reason() {
+        let executor = executor();
+        let session = executor.open_session(Limits::default()).await.expect("a place");
+        let owner = Owner::Cell(session.id());
+        let (first, _streams) = executor.run(owner, spec(SPIN)).await.expect("started");
+        let (second, more) = executor.run(owner, spec(SPIN)).await.expect("started");
+        let exit = second.exit().clone();
+        session.lose();
+        drop((second, more));
+        drop(session);
+        assert_eq!(soon(exit.wait()).await, Reason::NoConnection);
+        assert_eq!(soon(first.exit().wait()).await, Reason::NoConnection);
+        soon(executor.quiet()).await;
     }
 
     #[tokio::test]

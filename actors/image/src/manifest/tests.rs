@@ -27,7 +27,7 @@ GREETING = "hello"
 "with space" = ""
 
 [grants]
-host = ["id", "addrs", "peers", "connect", "executor", "dial", "grant", "registry", "narrow"]
+host = ["id", "addrs", "peers", "connect", "executor", "dial", "grant", "registry", "nodes", "narrow"]
 executor = ["runBytes"]
 loader = false
 mail = ["store"]

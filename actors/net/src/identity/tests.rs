@@ -183,3 +183,18 @@ fn ephemeral_identities_differ_and_no_identity_prints_its_key() {
     assert_eq!(one.path(), None);
     assert_eq!(format!("{one:?}"), format!("Identity {{ peer_id: {:?}, path: None, .. }}", one.peer_id()));
 }
+
+#[test]
+fn commands_share_a_key_that_no_node_has() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("deep/key");
+    let one = Identity::load_or_create_shared(&path).unwrap();
+    let other = Identity::load_or_create_shared(&path).unwrap();
+    assert_eq!(one.peer_id(), other.peer_id());
+    assert!(matches!(Identity::load_or_create(&path), Err(Error::Locked { .. })));
+    drop((one, other));
+    let node = Identity::load_or_create(&path).unwrap();
+    assert!(matches!(Identity::load_or_create_shared(&path), Err(Error::Locked { .. })));
+    drop(node);
+    Identity::load_or_create_shared(&path).unwrap();
+}

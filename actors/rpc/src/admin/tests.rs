@@ -10,7 +10,7 @@ use ww_core::{Name, events::Event, exit::Reason};
 use ww_executor::{Owner, Process, Streams};
 use ww_schema::{
     admin_capnp::{event, listener},
-    cell_capnp::{exchange::outcome, status},
+    cell_capnp::{exchange::outcome, observer, status},
     peer_capnp::process,
 };
 
@@ -18,7 +18,8 @@ use super::*;
 use crate::{
     client::{Connection, Local, sink},
     fixture::{
-        ACTOR, COMPLAIN, ECHO, SPIN, close, controller, local, read, run, shared_executor, soon, spec_of, wasm, write,
+        ACTOR, COMPLAIN, ECHO, SPIN, close, controller, local, peer, read, run, shared_executor, soon, spec_of, wasm,
+        write,
     },
 };
 
@@ -200,6 +201,80 @@ fn any_cell_is_a_process_that_ends_nothing_when_it_is_dropped() {
         assert_eq!(code.get().expect("a code").get_exit_code(), 137);
         let unknown = process_of(&client, u64::MAX).await.err().expect("no such cell");
         assert!(unknown.extra.contains("no such cell"), "{unknown}");
+    });
+}
+
+#[test]
+fn any_cells_are_watched_linked_and_leased() {
+    local(async {
+        let (_connection, client) = connect();
+        let (one, _streams) = cell(SPIN).await;
+        let (other, _more) = cell(SPIN).await;
+        let [first, second] = [
+            process_of(&client, one.id().get()).await.expect("a cell"),
+            process_of(&client, other.id().get()).await.expect("a cell"),
+        ];
+        let link = async |link: bool| {
+            if link {
+                let mut request = first.link_request();
+                request.get().set_other(second.clone());
+                soon(request.send().promise).await.map(drop).expect("linked");
+            } else {
+                let mut request = first.unlink_request();
+                request.get().set_other(second.clone());
+                soon(request.send().promise).await.map(drop).expect("unlinked");
+            }
+        };
+        link(true).await;
+        link(false).await;
+        let kept = soon(second.lease_request().send().promise).await.expect("a lease");
+        let kept = kept.get().and_then(|answer| answer.get_lease()).expect("a lease");
+        soon(kept.release_request().send().promise).await.expect("released");
+        drop(kept);
+        link(true).await;
+        let (told, mut ends) = mpsc::channel(1);
+        let mut request = second.monitor_request();
+        request.get().set_observer(capnp_rpc::new_client(Observer(told)));
+        let _monitor = soon(request.send().promise).await.expect("a monitor");
+        let lease = soon(first.lease_request().send().promise).await.expect("a lease");
+        drop(lease);
+        assert_eq!(soon(one.exit().wait()).await, Reason::NoConnection);
+        let reason = soon(ends.recv()).await.expect("told");
+        assert_eq!(reason, format!("link to cell {}: no connection", one.id()));
+        assert_eq!(soon(other.exit().wait()).await.to_string(), reason);
+    });
+}
+
+struct Observer(mpsc::Sender<String>);
+
+impl observer::Server for Observer {
+    async fn down(self: Rc<Self>, params: observer::DownParams, _: observer::DownResults) -> Result<(), Error> {
+        let text = params.get()?.get_reason()?.get_text()?.to_string()?;
+        self.0.try_send(text).map_err(|error| Error::failed(error.to_string()))
+    }
+}
+
+#[test]
+fn what_is_never_released_ends_its_client_and_nobody_else() {
+    local(async {
+        let (_connection, other) = connect();
+        // Capabilities that are never released, and answers that are never done with.
+        for (finish, why) in [(true, "capabilities are held: at most 4096"), (false, "calls that were answered")] {
+            let (_hoarding, client) = peer();
+            let (mut held, mut unfinished) = (Vec::new(), Vec::new());
+            let error = loop {
+                let some: Vec<_> = (0..1_024).map(|_| client.host.executor_request().send().promise).collect();
+                match soon(futures::future::try_join_all(some)).await {
+                    Ok(some) if finish => {
+                        held.extend(some.iter().map(|answer| answer.get().and_then(|answer| answer.get_executor())));
+                    }
+                    Ok(some) => unfinished.extend(some),
+                    Err(error) => break error,
+                }
+            };
+            assert!(error.extra.contains(why), "{error}");
+        }
+        soon(other.admin.list_request().send().promise).await.expect("the other one goes on");
     });
 }
 

@@ -266,6 +266,7 @@ fn host_ordinal(method: HostMethod) -> u16 {
         HostMethod::Grant => 5,
         HostMethod::Registry => 6,
         HostMethod::Dial => 7,
+        HostMethod::Nodes => 8,
         HostMethod::Narrow => 9,
         // One that is not known here is not in any list.
         _ => u16::MAX,

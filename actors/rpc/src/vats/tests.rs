@@ -11,6 +11,7 @@ use crate::fixture::{
     Connected, ECHO, SPIN, client, close, connected, local, parts, read, run, session, soon, stdin, stdout, wait, wasm,
     write,
 };
+use crate::load::Bounds;
 
 /// How long the fuzz test runs.
 const FUZZING: Duration = Duration::from_secs(1);
@@ -77,7 +78,7 @@ fn garbage_ends_its_own_vat() {
         // One segment of 4 GiB words, 2^32 segments, and one message that is longer than a vat reads.
         let too_many_words = [0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff].to_vec();
         let too_many_segments = vec![0xff; 64];
-        let words = u32::try_from(MAX_MESSAGE_WORDS + 1).expect("small").to_le_bytes();
+        let words = u32::try_from(Bounds::OWN.message_words + 1).expect("small").to_le_bytes();
         let over_the_limit = [[0; 4], words].concat();
         // An empty message, a null root, and a root that points out of the message.
         let null = [&[0, 0, 0, 0, 1, 0, 0, 0][..], &[0; 8]].concat();
@@ -100,7 +101,7 @@ fn garbage_ends_its_own_vat() {
 fn a_message_over_the_limit_is_refused_before_it_is_read() {
     local(async {
         let Connected { to_vat, from_vat, gone, .. } = connected(Grants::all(), Limits::default()).await;
-        let words = u32::try_from(MAX_MESSAGE_WORDS + 1).expect("small").to_le_bytes();
+        let words = u32::try_from(Bounds::OWN.message_words + 1).expect("small").to_le_bytes();
         soon(to_vat.write_all(&[[0; 4], words].concat())).await.expect("open");
         let said = drained(&from_vat).await;
         let said = String::from_utf8_lossy(&said);
@@ -229,7 +230,7 @@ fn a_guest_with_too_many_calls_under_way_loses_its_connection_and_nobody_else_do
     local(async {
         let session = session(Grants::all()).await;
         let child = run(&session.executor(), &wasm(SPIN), &[], &[]).done().await.expect("a program");
-        let waits: Vec<_> = (0..=crate::load::MAX_CALLS).map(|_| wait(&child)).collect();
+        let waits: Vec<_> = (0..=Bounds::OWN.calls).map(|_| wait(&child)).collect();
         for wait in waits {
             soon(wait).await.expect_err("the connection is gone");
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use capnp::Error;
 use ww_schema::peer_capnp::process;
 
-use super::{ByteStream, spec::milliseconds};
+use super::{ByteStream, Monitor, monitor::observer, spec::milliseconds};
 
 /// One incarnation of a cell. The last reference to an unsupervised one ends it.
 #[derive(Clone)]
@@ -29,7 +29,8 @@ impl Process {
         self.client.stderr_request().send().pipeline.get_stream().into()
     }
 
-    /// Waits for its end and returns its exit code: its own, 134 for a trap, 137 if it was killed.
+    /// Waits for its end and returns its exit code: its own, 134 for a trap, 137 if it was killed, 69 if it is on another
+    /// node and the connection to that is lost.
     ///
     /// # Errors
     ///
@@ -72,6 +73,18 @@ impl Process {
         let mut request = self.client.unlink_request();
         request.get().set_other(other.client.clone());
         request.send().promise.await.map(drop)
+    }
+
+    /// Monitors it: its end is told once, and at once where it has ended.
+    ///
+    /// # Errors
+    ///
+    /// Where the caller has too many monitors, or the connection is broken.
+    pub async fn monitor(&self) -> Result<Monitor, Error> {
+        let (observer, told) = observer();
+        let mut request = self.client.monitor_request();
+        request.get().set_observer(observer);
+        Ok(Monitor::new(told, request.send().promise.await?.get()?.get_monitor()?))
     }
 
     /// Ends it with the reason `killed`; returns when it has ended.

@@ -6,6 +6,7 @@
 //! | `host METHOD` | one call of `Host` or `Executor`: `ok`, or `error: …`; the list is in `calls.rs` |
 //! | `echo N` | echoes a text of N bytes: `ok` |
 //! | `echo-at-once N` | N echoes in flight at once: `ok N` |
+//! | `remote PEER PATH` | starts a program of the image as a cell on another node and one on its own, links them and waits: `answered N`, `down CODE: REASON`, `code N, linked N`, `call: KIND` |
 //! | `echoes` | for each line of its input, a number, so many echoes one after the other, then `done` |
 //! | `idle MS` | connects, sleeps, prints `awake` |
 //! | `second-connection` | connects a second time, which traps |
@@ -32,6 +33,7 @@
 mod calls;
 mod children;
 mod grants;
+mod remote;
 
 use std::{
     env, hint,
@@ -77,6 +79,7 @@ fn run() -> Result<(), Error> {
                 Err(error) => say(&format!("error: {error}")),
             }
         }),
+        ["remote", peer, path] => rpc::run(|host| async move { remote::remote(host, peer, path).await }),
         ["echo", bytes] => echo(number(bytes)?, 1),
         ["echo-at-once", times] => echo(16, number(times)?),
         ["echoes"] => echoes(),

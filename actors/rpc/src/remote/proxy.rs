@@ -1,0 +1,227 @@
+//! One capability of another node, as it is handed on here.
+//!
+//! Calls go through, and so do capabilities in both directions: what comes from the other node is a proxy as well, a proxy
+//! that goes back there is what it stands for. Where a call is one of `Process` that has to end when the connection does,
+//! the proxy sees to that.
+//!
+//! Whoever wants to hand on less than there is, or to take it back, puts that in front of a proxy.
+
+use std::{ops::Deref, rc::Rc};
+
+use capnp::{
+    Error, ErrorKind, any_pointer,
+    capability::{
+        self, Client, DispatchCallResult, FromClientHook, FromServer, Params, Promise, RemotePromise, Results,
+        get_resolved_cap,
+    },
+    message,
+    private::capability::ClientHook,
+    traits::{HasTypeId, Imbue, ImbueMut},
+};
+use ww_core::exit::Reason;
+use ww_schema::peer_capnp::process;
+
+use super::{Node, ties, watched};
+use crate::shelf;
+
+/// The interface of which some calls are not just handed on.
+const PROCESS: u64 = <process::Client as HasTypeId>::TYPE_ID;
+
+/// Numbers of methods of `Process`.
+const WAIT: u16 = 3;
+const MONITOR: u16 = 8;
+const LINK: u16 = 9;
+const UNLINK: u16 = 10;
+
+type AnyParams = Params<any_pointer::Owned>;
+type AnyResults = Results<any_pointer::Owned>;
+
+/// A capability of another node.
+pub(crate) struct Proxy {
+    inner: Client,
+    node: Rc<Node>,
+}
+
+/// What the library calls: any method of any interface.
+#[derive(Clone)]
+pub(crate) struct Dispatch(Rc<Proxy>);
+
+impl Proxy {
+    /// Stands for a capability that came over a connection.
+    pub(crate) fn client(node: &Rc<Node>, inner: Client) -> Client {
+        shelf::new_proxy(Self { inner, node: Rc::clone(node) })
+    }
+
+    pub(crate) fn node(&self) -> &Rc<Node> {
+        &self.node
+    }
+
+    /// What it stands for, as a process.
+    pub(crate) fn process(&self) -> process::Client {
+        process::Client::new(self.inner.hook.add_ref())
+    }
+
+    /// What came from the other node, as it is handed on here. What is this node's own, and comes back, is itself.
+    fn wrapped(&self, hook: Box<dyn ClientHook>) -> Box<dyn ClientHook> {
+        if hook.get_brand() == self.node.brand { Self::client(&self.node, Client::new(hook)).hook } else { hook }
+    }
+
+    /// What goes to the other node: its own capabilities as they are there, also those that turn out to be that later.
+    fn unwrapped(self: &Rc<Self>, hook: Box<dyn ClientHook>) -> Box<dyn ClientHook> {
+        if hook.get_resolved().is_none() && hook.when_more_resolved().is_some() {
+            let (proxy, promised) = (Rc::clone(self), Client::new(hook));
+            let known = async move { Ok(Client::new(proxy.unwrapped_now(get_resolved_cap(promised).await.hook))) };
+            return capnp_rpc::new_future_client::<Client>(known).hook;
+        }
+        self.unwrapped_now(hook)
+    }
+
+    fn unwrapped_now(&self, hook: Box<dyn ClientHook>) -> Box<dyn ClientHook> {
+        match shelf::proxy_of(&Client::new(hook.add_ref())) {
+            Some(proxy) if Rc::ptr_eq(&proxy.node, &self.node) => proxy.inner.hook.add_ref(),
+            _ => hook,
+        }
+    }
+
+    /// Sends a call on. At once: calls keep their order.
+    fn send(
+        self: &Rc<Self>,
+        interface: u64,
+        method: u16,
+        params: &AnyParams,
+    ) -> Result<RemotePromise<any_pointer::Owned>, Error> {
+        let params = params.get()?;
+        let mut request = self.inner.new_call::<any_pointer::Owned, any_pointer::Owned>(
+            interface,
+            method,
+            Some(params.target_size()?),
+        );
+        copy(params, request.get(), |hook| self.unwrapped(hook))?;
+        Ok(request.send())
+    }
+
+    /// Hands a call on, and its answer back.
+    fn pass(
+        self: Rc<Self>,
+        interface: u64,
+        method: u16,
+        params: AnyParams,
+        mut results: AnyResults,
+    ) -> Promise<(), Error> {
+        let sent = self.send(interface, method, &params);
+        drop(params);
+        Promise::from_future(async move {
+            let answer = sent?.promise.await?;
+            copy(answer.get()?, results.get(), |hook| self.wrapped(hook))
+        })
+    }
+
+    fn wait(self: Rc<Self>, params: AnyParams, mut results: AnyResults) -> Promise<(), Error> {
+        let sent = self.send(PROCESS, WAIT, &params);
+        Promise::from_future(async move {
+            let code = match sent?.promise.await {
+                Ok(answer) => answer.get()?.get_as::<process::wait_results::Reader<'_>>()?.get_exit_code(),
+                Err(error) if is_lost(&error) => Reason::NoConnection.code().into(),
+                Err(error) => return Err(error),
+            };
+            results.get().init_as::<process::wait_results::Builder<'_>>().set_exit_code(code);
+            Ok(())
+        })
+    }
+
+    fn monitor(self: Rc<Self>, params: &AnyParams, mut results: AnyResults) -> Promise<(), Error> {
+        let observer = params.get().and_then(|params| {
+            let params = params.get_as::<process::monitor_params::Reader<'_>>()?;
+            params.get_observer()
+        });
+        let watching = observer.map(|observer| watched::watch(&self, observer));
+        Promise::from_future(async move {
+            let monitor = watching?.await?;
+            results.get().init_as::<process::monitor_results::Builder<'_>>().set_monitor(monitor);
+            Ok(())
+        })
+    }
+
+    /// Links what it stands for, or takes the link back. Two processes of the same node are linked there.
+    fn link(self: Rc<Self>, method: u16, params: AnyParams, results: AnyResults) -> Promise<(), Error> {
+        Promise::from_future(async move {
+            let other = if method == LINK {
+                params.get()?.get_as::<process::link_params::Reader<'_>>()?.get_other()?
+            } else {
+                params.get()?.get_as::<process::unlink_params::Reader<'_>>()?.get_other()?
+            };
+            let there = shelf::remote_process_of(other.clone(), method).await;
+            if there.is_some_and(|proxy| Rc::ptr_eq(&proxy.node, &self.node)) {
+                return self.pass(PROCESS, method, params, results).await;
+            }
+            let Some(own) = shelf::process_of(other, method).await else { return Err(ties::not_linkable()) };
+            let ties = self.node.ties.upgrade().ok_or_else(ties::not_linkable)?;
+            if method == LINK {
+                ties.tie(&self.node.directory, own.cell(), &self).await
+            } else {
+                ties.untie(own.cell(), &self).await
+            }
+        })
+    }
+}
+
+/// Whether a call failed because a connection was lost, this one or one behind it.
+pub(super) fn is_lost(error: &Error) -> bool {
+    error.kind == ErrorKind::Disconnected
+}
+
+/// Copies a message, with other capabilities in the place of its own.
+fn copy(
+    from: any_pointer::Reader<'_>,
+    mut to: any_pointer::Builder<'_>,
+    change: impl Fn(Box<dyn ClientHook>) -> Box<dyn ClientHook>,
+) -> Result<(), Error> {
+    if from.target_size()?.cap_count == 0 {
+        return to.set_as(from);
+    }
+    // The library does not show the table of a message. A copy has one of our own.
+    let (mut message, mut table) = (message::Builder::new_default(), Vec::new());
+    {
+        let mut copied: any_pointer::Builder<'_> = message.get_root()?;
+        copied.imbue_mut(&mut table);
+        copied.set_as(from)?;
+    }
+    let table: Vec<_> = table.into_iter().map(|hook| hook.map(&change)).collect();
+    let mut changed: any_pointer::Reader<'_> = message.get_root_as_reader()?;
+    changed.imbue(&table);
+    to.set_as(changed)
+}
+
+impl capability::Server for Dispatch {
+    fn dispatch_call(self, interface: u64, method: u16, params: AnyParams, results: AnyResults) -> DispatchCallResult {
+        let Self(proxy) = self;
+        let done = match (interface, method) {
+            (PROCESS, WAIT) => proxy.wait(params, results),
+            (PROCESS, MONITOR) => proxy.monitor(&params, results),
+            (PROCESS, LINK | UNLINK) => proxy.link(method, params, results),
+            _ => proxy.pass(interface, method, params, results),
+        };
+        // The other node says what an error of a stream means.
+        DispatchCallResult::new(done, false)
+    }
+
+    fn as_ptr(&self) -> usize {
+        Rc::as_ptr(&self.0) as usize
+    }
+}
+
+impl Deref for Dispatch {
+    type Target = Proxy;
+
+    fn deref(&self) -> &Proxy {
+        &self.0
+    }
+}
+
+impl FromServer<Proxy> for Client {
+    type Dispatch = Dispatch;
+
+    fn from_server(proxy: Rc<Proxy>) -> Dispatch {
+        Dispatch(proxy)
+    }
+}
