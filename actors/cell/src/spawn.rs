@@ -2,6 +2,7 @@
 
 use std::{future::Future, sync::Arc};
 
+use futures::FutureExt;
 use ww_core::{
     CellId,
     exit::{self, Reason},
@@ -178,12 +179,14 @@ impl Runtime {
         let kind = task::Kind::detached("cell", cell.id());
         let living = task::catch(kind.clone(), living);
         let directory = self.directory().clone();
-        // Ends by its stop, its limits or by itself, so that nobody has to hold the task.
-        drop(task::spawn(&self.handle, kind, async move {
-            let reason = living.await.unwrap_or_else(Reason::host_fault);
+        // A combinator, because an `async` block would keep a second place for all that the cell is.
+        let living = living.map(move |reason| {
+            let reason = reason.unwrap_or_else(Reason::host_fault);
             cell.stopping().set_ending();
             directory.ended(&cell, &reason, owner == SlotOwner::Cell);
             notifier.notify(reason);
-        }));
+        });
+        // Ends by its stop, its limits or by itself, so that nobody has to hold the task.
+        drop(task::spawn(&self.handle, kind, living));
     }
 }

@@ -94,19 +94,23 @@ where
 
 /// Runs a future so that a panic inside it is logged and returned. Cancel safe if the future is.
 ///
+/// No `async fn`: that would keep a second place for the future, and every task of a cell is two of these deep.
+///
 /// # Errors
 ///
 /// Where the future panics.
-pub async fn catch<F: Future>(kind: Kind, future: F) -> Result<F::Output, Failed> {
+pub fn catch<F: Future>(kind: Kind, future: F) -> impl Future<Output = Result<F::Output, Failed>> {
     // Whatever the future shared is behind locks or channels that see its end; nothing half-written is read again.
-    AssertUnwindSafe(future).catch_unwind().await.map_err(|payload| {
-        let message = payload
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| payload.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "no message".to_owned());
-        tracing::error!(task = kind.name, owner = kind.owner, message, "a task panicked");
-        Failed::Panicked(message)
+    AssertUnwindSafe(future).catch_unwind().map(move |outcome| {
+        outcome.map_err(|payload| {
+            let message = payload
+                .downcast_ref::<&str>()
+                .map(|text| (*text).to_owned())
+                .or_else(|| payload.downcast_ref::<String>().cloned())
+                .unwrap_or_else(|| "no message".to_owned());
+            tracing::error!(task = kind.name, owner = kind.owner, message, "a task panicked");
+            Failed::Panicked(message)
+        })
     })
 }
 

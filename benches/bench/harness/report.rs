@@ -47,15 +47,20 @@ pub(crate) fn print_markdown() -> Result<ExitCode> {
 
 /// What was measured, with what, and where.
 pub(crate) fn conditions(records: &[Record]) -> String {
-    let mut all: Vec<String> = Vec::new();
-    for record in records {
-        let versions = record.versions.iter().map(|(name, version)| format!("{name} {version}"));
-        let text = format!("commit {}, {}", record.commit, versions.collect::<Vec<_>>().join(", "));
+    let versions = records.iter().flat_map(|record| &record.versions);
+    let versions = distinct(versions.map(|(name, version)| format!("{name} {version}")));
+    let commits = distinct(records.iter().map(|record| record.commit.clone()));
+    format!("Commit {}. {}.", commits.join(", "), versions.join(", "))
+}
+
+fn distinct(texts: impl Iterator<Item = String>) -> Vec<String> {
+    let mut all = Vec::new();
+    for text in texts {
         if !all.contains(&text) {
             all.push(text);
         }
     }
-    all.join("; ")
+    all
 }
 
 /// The table, with its head.
