@@ -62,6 +62,11 @@ impl Directory {
         self.0.cells.get(&id).map(|cell| cell.clone())
     }
 
+    /// The slot that a cell lives in, if it lives.
+    pub(crate) fn slot_of(&self, id: CellId) -> Option<Slot> {
+        self.0.cells.get(&id).map(|cell| cell.slot().clone())
+    }
+
     /// The cell with an id, if it lives, or is one of the last that ended.
     pub fn cell_or_ended(&self, id: CellId) -> Option<Cell> {
         self.cell(id).or_else(|| self.last_ended().iter().find(|cell| cell.id() == id).cloned())

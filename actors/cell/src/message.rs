@@ -159,6 +159,11 @@ impl Message {
         (Self { envelope, body, done: Some(tx) }, Answer(rx))
     }
 
+    /// A message of which nobody is told what became.
+    pub(crate) fn untold(envelope: Envelope, body: Body) -> Self {
+        Self { envelope, body, done: None }
+    }
+
     /// Takes the message apart: what the guest gets, and the means to answer.
     pub(crate) fn begin(self) -> (Envelope, Body, Done) {
         (self.envelope, self.body, Done(self.done))

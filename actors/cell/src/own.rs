@@ -77,7 +77,7 @@ impl Own {
     pub(crate) async fn send(&self, current: Option<&Current>, to: &To, body: Bytes) -> Result<(), Undelivered> {
         let slot = self.reach(current, to)?;
         let envelope = self.envelope(&slot, current, None, Chain::default());
-        match slot.send_until(envelope, body, Some(self.patience(current))).await {
+        match slot.send_until(envelope, body, || self.patience(current)).await {
             Err(Failure::Timeout) => Err(Failure::Refused(Refused::Full).into()),
             sent => Ok(sent?),
         }
@@ -96,13 +96,13 @@ impl Own {
         timeout: Option<Duration>,
     ) -> Result<Bytes, Undelivered> {
         let slot = self.reach(current, to)?;
-        let wanted = timeout.map_or_else(|| self.patience(current), |timeout| Instant::now() + timeout);
-        let deadline = current.and_then(|current| current.envelope.deadline).map_or(wanted, |most| most.min(wanted));
+        let wanted = timeout.map_or_else(|| self.patience(current), |timeout| Some(Instant::now() + timeout));
+        let deadline = earlier(current.and_then(|current| current.envelope.deadline), wanted);
         let chain = current.map(|current| current.envelope.chain.clone()).unwrap_or_default().with(self.slot());
         if chain.blocks(slot.id()) {
             return Err(Failure::Deadlock.into());
         }
-        let envelope = self.envelope(&slot, current, Some(deadline), chain);
+        let envelope = self.envelope(&slot, current, deadline, chain);
         if self.cell.mode() != Some(Mode::Async) {
             return Ok(slot.ask(envelope, body).await?);
         }
@@ -129,12 +129,9 @@ impl Own {
 
     /// Until when a cell waits that was given no time: as long as whoever waits for it, and not so long that its own
     /// deadline ends it.
-    fn patience(&self, current: Option<&Current>) -> Instant {
-        /// Without any deadline, as that of a program at a terminal: as if it were forever.
-        const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
-        let own = self.cell.limits().deadline.map_or(FOREVER, |deadline| deadline / SHARE_OF_DEADLINE);
-        let own = Instant::now() + own;
-        current.and_then(|current| current.envelope.deadline).map_or(own, |theirs| theirs.min(own))
+    fn patience(&self, current: Option<&Current>) -> Option<Instant> {
+        let own = self.cell.limits().deadline.map(|deadline| Instant::now() + deadline / SHARE_OF_DEADLINE);
+        earlier(current.and_then(|current| current.envelope.deadline), own)
     }
 
     fn envelope(&self, to: &Slot, current: Option<&Current>, deadline: Option<Instant>, chain: Chain) -> Envelope {
@@ -162,9 +159,13 @@ impl Own {
                     Reach::Names(_) if answers => {}
                     Reach::Names(_) | Reach::Nobody => return Err(Undelivered::Denied),
                 }
-                let cell = self.directory.cell(*id).ok_or(Undelivered::NoSuchCell)?;
-                Ok(cell.slot().clone())
+                self.directory.slot_of(*id).ok_or(Undelivered::NoSuchCell)
             }
         }
     }
+}
+
+/// The earlier of two moments, where there are any.
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    [one, other].into_iter().flatten().min()
 }

@@ -1,10 +1,11 @@
 //! What a node needs once to run cells.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use thiserror::Error;
 use tokio::runtime;
+use ww_core::task;
 
 use crate::{
     capacity::Cells,
@@ -70,6 +71,7 @@ impl Runtime {
                 None
             }
         });
+        keep_a_timer_near(&handle, &engines);
         let programs = Programs::new(Arc::clone(&engines), disk, handle.clone());
         Ok(Self { handle, engines, requeue, programs, directory: Directory::default(), ticks })
     }
@@ -97,4 +99,17 @@ impl Runtime {
     pub(crate) fn sandbox(&self, class: Class) -> wasmtime::Result<Sandbox> {
         self.engines.sandbox(class)
     }
+}
+
+/// Keeps a timer of the threads nearer than any deadline of a message. Whoever sets a timer that is earlier than all
+/// others wakes the thread that waits for sockets, a system call for every request of one cell to another.
+fn keep_a_timer_near(handle: &runtime::Handle, engines: &Arc<Engines>) {
+    const NEAR: Duration = Duration::from_millis(20);
+    let engines = Arc::downgrade(engines);
+    // Ends with the runtime.
+    drop(task::spawn(handle, task::Kind::detached("near timer", "the runtime of cells"), async move {
+        while engines.strong_count() > 0 {
+            tokio::time::sleep(NEAR).await;
+        }
+    }));
 }

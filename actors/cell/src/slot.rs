@@ -106,7 +106,7 @@ impl Slot {
     /// Where the message is not answered, for any of the reasons of [`Failure`].
     pub async fn ask(&self, envelope: Envelope, body: impl Into<Bytes>) -> Result<Bytes, Failure> {
         let deadline = envelope.deadline;
-        let answer = self.post(envelope, self.whole(body.into())?, deadline).await?;
+        let answer = self.post(envelope, self.whole(body.into())?).await?;
         answer.wait(deadline).await
     }
 
@@ -117,7 +117,7 @@ impl Slot {
     /// Where the mailbox does not take it, or the message is too large.
     pub async fn send(&self, envelope: Envelope, body: impl Into<Bytes>) -> Result<(), Failure> {
         let until = envelope.deadline;
-        self.send_until(envelope, body, until).await
+        self.send_until(envelope, body, || until).await
     }
 
     /// [`Slot::send`] of a message that does not expire, with a bound on how long a full mailbox is waited for.
@@ -125,9 +125,10 @@ impl Slot {
         &self,
         envelope: Envelope,
         body: impl Into<Bytes>,
-        until: Option<Instant>,
+        until: impl FnOnce() -> Option<Instant>,
     ) -> Result<(), Failure> {
-        self.post(envelope, self.whole(body.into())?, until).await.map(drop)
+        let body = self.whole(body.into())?;
+        self.put(Message::untold(envelope, body), until).await
     }
 
     /// Serves one message whose body and reply are streams, in either mode. Returns when the cell has answered, or
@@ -144,7 +145,7 @@ impl Slot {
         reply: pipe::Writer,
     ) -> Result<(), Failure> {
         let deadline = envelope.deadline;
-        let answer = self.post(envelope, Body::Stream { request, reply }, deadline).await?;
+        let answer = self.post(envelope, Body::Stream { request, reply }).await?;
         answer.wait(deadline).await.map(drop)
     }
 
@@ -213,20 +214,28 @@ impl Slot {
         Ok(Body::Whole(body))
     }
 
-    /// Puts a message into the mailbox, at most until a moment.
-    async fn post(&self, envelope: Envelope, body: Body, until: Option<Instant>) -> Result<Answer, Failure> {
+    /// Puts a message into the mailbox, at most until its deadline.
+    async fn post(&self, envelope: Envelope, body: Body) -> Result<Answer, Failure> {
+        let until = envelope.deadline;
         let (message, answer) = Message::new(envelope, body);
+        self.put(message, || until).await?;
+        Ok(answer)
+    }
+
+    /// Puts a message into the mailbox, at most until a moment. As a rule there is room, and nobody asks when that is.
+    async fn put(&self, message: Message, until: impl FnOnce() -> Option<Instant>) -> Result<(), Failure> {
         let mut sending = std::pin::pin!(self.0.mailbox.send(message));
-        // As a rule there is room, and no timer is needed.
-        let sent = match (futures::poll!(sending.as_mut()), until) {
-            (Poll::Ready(sent), _) => sent,
-            (Poll::Pending, None) => sending.await,
-            (Poll::Pending, Some(until)) => timeout_at(until, sending).await.map_err(|_| Failure::Timeout)?,
+        let sent = match futures::poll!(sending.as_mut()) {
+            Poll::Ready(sent) => sent,
+            Poll::Pending => match until() {
+                None => sending.await,
+                Some(until) => timeout_at(until, sending).await.map_err(|_| Failure::Timeout)?,
+            },
         };
         if let Some(oldest) = sent? {
             oldest.refuse(Failure::Refused(Refused::Dropped));
         }
-        Ok(answer)
+        Ok(())
     }
 }
 
