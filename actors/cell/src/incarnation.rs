@@ -15,7 +15,10 @@ use std::{
 use tokio::sync::Notify;
 use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline, component::ResourceTable};
 use wasmtime_wasi::WasiCtx;
-use ww_core::exit::{Limit, Reason};
+use ww_core::{
+    exit::{Limit, Reason},
+    turn,
+};
 
 use crate::{
     capacity::Places,
@@ -167,7 +170,8 @@ impl Runtime {
         guest: impl Future<Output = T>,
     ) -> Result<T, Reason> {
         let mut guest = pin!(guest);
-        let mut turn = |cx: &mut Context<'_>| cell.meters().turn(self.ticks(), || guest.as_mut().poll(cx));
+        let mut turn =
+            |cx: &mut Context<'_>| turn::run(|| cell.meters().turn(self.ticks(), || guest.as_mut().poll(cx)));
         if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(turn(cx))).await {
             return Ok(done);
         }

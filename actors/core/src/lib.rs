@@ -15,6 +15,7 @@ pub mod platform;
 pub mod registry;
 pub mod supervisor;
 pub mod task;
+pub mod turn;
 
 pub use grants::Grants;
 pub use id::{CellId, SlotId};

@@ -27,7 +27,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::exit::Reason;
+use crate::{exit::Reason, turn};
 
 /// Messages that may wait, unless a spec says otherwise: enough for a burst, few enough that the last of them is
 /// not stale when its turn comes.
@@ -188,9 +188,7 @@ impl<T> Mailbox<T> {
         shared.depth.store(queue.messages.len(), Ordering::Relaxed);
         let reader = queue.readers.pop();
         drop(queue);
-        if let Some(reader) = reader {
-            reader.wake();
-        }
+        turn::sent(reader);
         Offered::Taken(oldest)
     }
 
