@@ -24,6 +24,7 @@
 //! | `control` | the control socket, and hostile clients beside well-behaved ones |
 //! | `verbs`, `top` | the verbs that ask a running node |
 //! | `remote` | capabilities over the network: grants to peers, verbs from another machine, nodes that are lost |
+//! | `chains` | what is held of another node, narrowed, handed on and taken back; chains of nodes |
 //! | `recipes` | programs in other languages, as their recipes build them |
 //! | `neighbours` | cells that send messages to one another |
 //! | `shell` | the interactive image |
@@ -35,6 +36,7 @@ mod actors;
 mod authority;
 mod bad_images;
 mod causes;
+mod chains;
 mod children;
 mod client;
 mod command_line;

@@ -35,7 +35,7 @@ impl Key {
         Ww::new(&args[..1]).args(["--node", place]).arg_path("--identity", &self.file()).args(&args[1..])
     }
 
-    fn ask(&self, place: &str, args: &[&str]) -> Ended {
+    pub(crate) fn ask(&self, place: &str, args: &[&str]) -> Ended {
         self.verb(place, args).end()
     }
 
@@ -57,7 +57,7 @@ pub(crate) fn places(server: &Server<'_>) -> impl Iterator<Item = String> {
     server.addrs.iter().map(|addr| format!("{addr}/p2p/{}", server.peer))
 }
 
-fn place(server: &Server<'_>) -> String {
+pub(crate) fn place(server: &Server<'_>) -> String {
     places(server).next().expect("an address")
 }
 
@@ -65,7 +65,7 @@ fn place(server: &Server<'_>) -> String {
 pub(crate) fn everything(id: &PeerId) -> String {
     format!(
         "[[rpc.peers]]\nid = \"{id}\"\nadmin = true\n[rpc.peers.grants]\n\
-         host = [\"id\", \"addrs\", \"peers\", \"connect\", \"executor\", \"dial\", \"grant\", \"nodes\"]\n\
+         host = [\"id\", \"addrs\", \"peers\", \"connect\", \"executor\", \"dial\", \"grant\", \"nodes\", \"registry\", \"narrow\"]\n\
          executor = [\"runBytes\", \"echo\", \"load\", \"spawn\", \"supervisor\"]\n\
          mail = true\nself = true\nregistry = true\nprocess = true\nlog = true\npublish = true\n"
     )

@@ -109,6 +109,8 @@ type Wires = Arc<Mutex<Vec<task::Task<()>>>>;
 pub(crate) struct FakeNetwork {
     asked: Asked,
     wires: Wires,
+    /// What the node of `friend` grants.
+    friend: Grants,
     gone: Option<oneshot::Sender<()>>,
 }
 
@@ -138,7 +140,7 @@ impl Network for FakeNetwork {
         })
     }
 
-    /// The node of `friend` is another one with the same cells, which grants everything.
+    /// The node of `friend` is another one with the same cells, whose `Host` does everything unless a test says less.
     fn open_rpc(&self, peer_id: Vec<u8>, _: Vec<Vec<u8>>) -> BoxFuture<'_, Result<Wire, String>> {
         Box::pin(async move {
             if peer_id != b"friend" {
@@ -147,8 +149,8 @@ impl Network for FakeNetwork {
             let (ours, theirs) = tokio::io::duplex(1 << 16);
             let (network, ..) = network();
             let vats = Vats::new(house().vats.clone(), Arc::new(network));
-            let everything = Entitlement::everything(Limits::default());
-            let entitlement = Entitlement::of_peer(peer_id, everything.grants, everything.admin, everything.limits);
+            let granted = self.friend.clone();
+            let entitlement = Entitlement::of_peer(peer_id, granted, Default::default(), Limits::default());
             let theirs = tokio::io::split(theirs);
             vats.serve_client(&house().executor, &Clients::default(), entitlement, Arc::new(|| {}), theirs);
             let (mut far, near) = tokio::io::duplex(1 << 16);
@@ -263,7 +265,12 @@ fn visitor(entitlement: Entitlement, stop: crate::StopNode) -> (Connection, Loca
 fn network() -> (FakeNetwork, Asked, Wires, oneshot::Receiver<()>) {
     let (tx, rx) = oneshot::channel();
     let (asked, wires) = (Asked::default(), Wires::default());
-    (FakeNetwork { asked: Arc::clone(&asked), wires: Arc::clone(&wires), gone: Some(tx) }, asked, wires, rx)
+    (
+        FakeNetwork { asked: Arc::clone(&asked), wires: Arc::clone(&wires), friend: Grants::all(), gone: Some(tx) },
+        asked,
+        wires,
+        rx,
+    )
 }
 
 /// A guest's end of a connection, and what lives at the node's end.
@@ -312,12 +319,18 @@ fn duplex() -> (Duplex, pipe::Writer, pipe::Reader) {
 }
 
 /// Starts a vat as a guest does that connects.
-pub(crate) async fn connected(grants: Grants, limits: Limits) -> Connected {
+async fn connected_with(grants: Grants, limits: Limits, friend: Grants) -> Connected {
     let (cell, guest) = guest(grants, limits).await;
-    let (network, asked, wires, gone) = network();
+    let (mut network, asked, wires, gone) = network();
+    network.friend = friend;
     let (duplex, to_vat, from_vat) = duplex();
     Vats::new(house().vats.clone(), Arc::new(network)).serve(&house().executor, guest, duplex);
     Connected { to_vat, from_vat, cell, asked, wires, gone }
+}
+
+/// The same, beside a node that grants everything.
+pub(crate) async fn connected(grants: Grants, limits: Limits) -> Connected {
+    connected_with(grants, limits, Grants::all()).await
 }
 
 /// The parts of a vat, for a test that drives it itself: its end of a connection, its bootstrap, and the other end.
@@ -371,7 +384,19 @@ pub(crate) async fn session(grants: Grants) -> Session {
 
 /// A guest with these grants and limits.
 pub(crate) async fn limited_session(grants: Grants, limits: Limits) -> Session {
-    let Connected { to_vat, from_vat, cell, asked, wires, gone } = connected(grants, limits).await;
+    session_at(connected(grants, limits).await)
+}
+
+/// A guest with all grants, beside a node that grants this, and the `Host` of that node.
+pub(crate) async fn session_beside(friend: Grants) -> (Session, host::Client) {
+    let session = session_at(connected_with(Grants::all(), Limits::default(), friend).await);
+    let mut request = session.host.nodes_request().send().pipeline.get_nodes().connect_request();
+    request.get().set_peer_id(b"friend");
+    let far = request.send().pipeline.get_bootstrap().as_cap();
+    (session, capnp::capability::FromClientHook::new(far))
+}
+
+fn session_at(Connected { to_vat, from_vat, cell, asked, wires, gone }: Connected) -> Session {
     let (host, system) = client(from_vat, to_vat);
     Session { host, cell, asked, wires, gone, _system: system }
 }

@@ -1,7 +1,8 @@
 //! A table of authority: every method of every interface, granted or not, narrowed to it or away from it, and revoked.
 //!
 //! The methods are read from the schemas, so that one that is added has its rows. The same rows run against a node that is
-//! connected directly, and against one behind another vat.
+//! connected directly, against one behind another vat, and against another node that is reached through this one, where both
+//! can narrow.
 
 use std::{collections::BTreeMap, rc::Rc};
 
@@ -165,14 +166,14 @@ fn all_but(interface: &str, method: &str) -> Option<Grants> {
     Some(grants)
 }
 
-/// A `Host`, and what keeps it connected.
-type Connected = (host::Client, Box<dyn std::any::Any>);
+/// A `Host`, who else can narrow what it leads to, and what keeps it connected.
+type Connected = (host::Client, Option<host::Client>, Box<dyn std::any::Any>);
 
 /// Runs the table against what `connect` leads to with some grants.
 async fn run(connect: impl AsyncFn(Grants) -> Connected) {
     let nothing = connect(Grants::none()).await;
     let unreachable = subjects(&nothing.0).await;
-    let (host, _connection) = connect(Grants::all()).await;
+    let (host, near, _connection) = connect(Grants::all()).await;
     let reachable = subjects(&host).await;
     for (interface, methods) in interfaces() {
         if NOT_SERVED.contains(&interface) {
@@ -190,7 +191,7 @@ async fn run(connect: impl AsyncFn(Grants) -> Connected) {
             }
             assert_eq!(call(denied, *id, ordinal).await, Outcome::Denied, "{row}: nothing granted");
             if let Some(grants) = all_but(interface, method) {
-                let (host, _connection) = connect(grants).await;
+                let (host, _, _connection) = connect(grants).await;
                 let cap = match interface {
                     "Host" => host.cast_to(),
                     _ => host.executor_request().send().pipeline.get_executor().cast_to(),
@@ -198,6 +199,9 @@ async fn run(connect: impl AsyncFn(Grants) -> Connected) {
                 assert_eq!(call(&cap, *id, ordinal).await, Outcome::Denied, "{row}: all but this granted");
             }
             check(&host, &row, cap, *id, ordinal).await;
+            if let Some(near) = &near {
+                check(near, &format!("{row} narrowed here"), cap, *id, ordinal).await;
+            }
         }
     }
 }
@@ -237,7 +241,7 @@ fn every_interface_of_the_schemas_is_in_the_table() {
 fn a_cell_of_this_node_can_do_what_it_was_granted() {
     local(run(async |grants| {
         let session = fixture::session(grants).await;
-        (session.host.clone(), Box::new(session) as Box<_>)
+        (session.host.clone(), None, Box::new(session) as Box<_>)
     }));
 }
 
@@ -245,8 +249,35 @@ fn a_cell_of_this_node_can_do_what_it_was_granted() {
 fn a_peer_can_do_what_it_was_granted() {
     local(run(async |grants| {
         let (connection, client) = fixture::peer_with(grants);
-        (client.host, Box::new(connection) as Box<_>)
+        (client.host, None, Box::new(connection) as Box<_>)
     }));
+}
+
+#[test]
+fn on_another_node_it_is_the_same_whoever_of_the_two_narrows_it() {
+    local(run(async |grants| {
+        let (session, far) = fixture::session_beside(grants).await;
+        (far, Some(session.host.clone()), Box::new(session) as Box<_>)
+    }));
+}
+
+#[test]
+fn cells_of_another_node_are_held_to_limits_and_grants_by_that_node_alone() {
+    local(async {
+        let (session, far) = fixture::session_beside(Grants::all()).await;
+        let executor = far.executor_request().send().pipeline.get_executor();
+        for (narrower, denied) in [(&session.host, true), (&far, false)] {
+            let mut request = narrower.narrow_request();
+            request.get().init_cap().set_as_capability(executor.client.hook.add_ref());
+            request.get().init_to().init_limits().set_children(1);
+            let narrowed: executor::Client = FromClientHook::new(request.send().pipeline.get_cap().as_cap());
+            let outcome = fixture::run(&narrowed, &wasm(fixture::SPIN), &[], &[]).done().await;
+            let refused = outcome.as_ref().err().is_some_and(|error| error.extra.contains("denied: limits and grants"));
+            assert_eq!(refused, denied, "{:?}", outcome.as_ref().err());
+            let second = fixture::run(&narrowed, &wasm(fixture::SPIN), &[], &[]).done().await;
+            assert!(second.is_err(), "neither starts a second cell");
+        }
+    });
 }
 
 #[test]
@@ -254,7 +285,7 @@ fn through_another_vat_it_is_the_same() {
     local(run(async |grants| {
         let session = fixture::session(grants).await;
         let (host, middle) = behind_another_vat(&session);
-        (host, Box::new((session, middle)) as Box<_>)
+        (host, None, Box::new((session, middle)) as Box<_>)
     }));
 }
 

@@ -7,6 +7,9 @@
 //! A supervisor that was made outside the scope keeps its own place, and its limits. Children that are started through the
 //! membrane are noted, and stopped and deleted when the scope ends.
 //!
+//! Cells of other nodes have no place here. What starts them is refused if the narrowing says what they get, rather than
+//! passed on to a node that does not know of it.
+//!
 //! Bounded: [`MAX_PLACES`] owners, [`MAX_NOTED`] children of supervisors that live.
 
 use std::{
@@ -189,6 +192,10 @@ pub(super) fn starts_cells(interface: u64) -> bool {
 }
 
 /// The same capability, in the scope. Itself if it is none of this node's, or in the scope already.
+///
+/// # Errors
+///
+/// Where the narrowing is about cells, and the capability one of another node: only that node can hold them to it.
 pub(super) async fn within(scope: &Rc<Scope>, client: Client, interface: u64) -> Result<Client, Error> {
     let client = settled(client).await;
     Ok(Box::pin(changed(scope, &client, interface)).await?.unwrap_or(client))
@@ -199,6 +206,10 @@ async fn changed(scope: &Rc<Scope>, client: &Client, interface: u64) -> Result<O
         let behind = settled(wrapped.behind()?).await;
         let behind = Box::pin(changed(scope, &behind, interface)).await?;
         return behind.map(|behind| wrapped.beside(behind)).transpose();
+    }
+    if shelf::proxy_of(client).is_some() && scope.narrowing.is_about_cells() {
+        let why = "denied: limits and grants of cells of another node cannot be narrowed here: use `Host.narrow` of that node";
+        return Err(Error::failed(why.into()));
     }
     Ok(shelf::in_scope(client, interface, scope))
 }

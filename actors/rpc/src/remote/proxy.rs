@@ -129,14 +129,16 @@ impl Proxy {
         })
     }
 
-    fn monitor(self: Rc<Self>, params: &AnyParams, mut results: AnyResults) -> Promise<(), Error> {
+    fn monitor(self: Rc<Self>, params: AnyParams, mut results: AnyResults) -> Promise<(), Error> {
         let observer = params.get().and_then(|params| {
             let params = params.get_as::<process::monitor_params::Reader<'_>>()?;
             params.get_observer()
         });
-        let watching = observer.map(|observer| watched::watch(&self, observer));
+        // What is wrong with a call, the other node says.
+        let Ok(observer) = observer else { return self.pass(PROCESS, MONITOR, params, results) };
+        let watching = watched::watch(&self, observer);
         Promise::from_future(async move {
-            let monitor = watching?.await?;
+            let monitor = watching.await?;
             results.get().init_as::<process::monitor_results::Builder<'_>>().set_monitor(monitor);
             Ok(())
         })
@@ -146,10 +148,11 @@ impl Proxy {
     fn link(self: Rc<Self>, method: u16, params: AnyParams, results: AnyResults) -> Promise<(), Error> {
         Promise::from_future(async move {
             let other = if method == LINK {
-                params.get()?.get_as::<process::link_params::Reader<'_>>()?.get_other()?
+                params.get()?.get_as::<process::link_params::Reader<'_>>()?.get_other()
             } else {
-                params.get()?.get_as::<process::unlink_params::Reader<'_>>()?.get_other()?
+                params.get()?.get_as::<process::unlink_params::Reader<'_>>()?.get_other()
             };
+            let Ok(other) = other else { return self.pass(PROCESS, method, params, results).await };
             let there = shelf::remote_process_of(other.clone(), method).await;
             if there.is_some_and(|proxy| Rc::ptr_eq(&proxy.node, &self.node)) {
                 return self.pass(PROCESS, method, params, results).await;
@@ -197,7 +200,7 @@ impl capability::Server for Dispatch {
         let Self(proxy) = self;
         let done = match (interface, method) {
             (PROCESS, WAIT) => proxy.wait(params, results),
-            (PROCESS, MONITOR) => proxy.monitor(&params, results),
+            (PROCESS, MONITOR) => proxy.monitor(params, results),
             (PROCESS, LINK | UNLINK) => proxy.link(method, params, results),
             _ => proxy.pass(interface, method, params, results),
         };
