@@ -148,8 +148,19 @@ async fn an_executor_of_another_node_is_narrowed_and_taken_back_by_either_node()
             let process = spawn(&narrowed, actor(name)).await.expect("a cell");
             assert_eq!(send(&process, b"count\n").await.expect("an answer"), "1");
             let seen = whereis(&far, name).await;
+            let detached = format!("{name}-detached");
+            let set = |mut spec: spec::Builder<'_>| {
+                spec.set_detached(true);
+                actor(&detached)(spec);
+            };
+            spawn(&narrowed, set).await.expect("a cell");
+            let detached = whereis(&far, &detached).await;
             revoke(&revoker).await;
             assert_eq!(code(&seen).await, 143, "{name}: what was started ends with `shutdown`");
+            match name {
+                "by-near" => assert_eq!(send(&detached, b"count\n").await.expect("it goes on"), "1"),
+                _ => assert_eq!(code(&detached).await, 143, "only the node that owns it ends it"),
+            }
             for error in [send(&process, b"count\n").await.err(), spawn(&narrowed, actor(name)).await.err()] {
                 let error = error.expect("revoked");
                 assert!(error.extra.contains("revoked: the test says so"), "{error}");

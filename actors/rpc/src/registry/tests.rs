@@ -2,7 +2,7 @@ use ww_core::{Grants, grants::Reach};
 use ww_schema::{cell_capnp, peer_capnp::executor};
 
 use super::*;
-use crate::fixture::{ACTOR, Session, controller, local, session, soon, wait, wasm};
+use crate::fixture::{ACTOR, Session, controller, local, peer_with, session, soon, wait, wasm};
 
 async fn spawn(executor: &executor::Client, name: &str) -> process::Client {
     let mut request = executor.spawn_request();
@@ -131,6 +131,18 @@ fn a_client_sees_all_and_may_name_all() {
         unregister(&cells, "reg3-role").await.expect("the cell's owner may as well");
         soon(found.kill_request().send().promise).await.expect("it may end any cell");
         assert_eq!(wait(&process).await, Ok(137));
+    });
+}
+
+#[test]
+fn a_client_on_another_machine_sees_its_own() {
+    local(async {
+        let (_connection, client) = peer_with(Grants { mail: Reach::Nobody, ..Grants::all() });
+        let cell = session(Grants::all()).await;
+        let _other = spawn(&cell.executor(), "regp-cell").await;
+        let registry = client.host.registry_request().send().pipeline.get_registry();
+        let _own = spawn(&client.host.executor_request().send().pipeline.get_executor(), "regp-own").await;
+        assert_eq!(of("regp-", &names(&registry).await), ["own"]);
     });
 }
 
