@@ -1,16 +1,20 @@
 //! The node's side: programs and cells.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use tokio::runtime::Handle;
 pub(crate) use ww::cell::Spec;
 use ww::{
-    CellId, Config, Executor, Grants, Limits, Node,
+    CellId, Config, Executor, Grants, Limits, Node, Serving,
     cell::{self, Cell, Cells, Class, Duplex, Mode, Program, Runtime, SMALL_MEMORY, Stderr, Stop, tail},
-    executor::{self, GuestVat},
+    executor::{self, ChildSpec, GuestVat},
 };
+use ww_core::Platform;
 
 use crate::floor::{self, Settings};
 
@@ -43,6 +47,13 @@ impl Sandbox {
     /// An engine with the settings of the node's, and a guest compiled with it.
     pub(crate) fn bare(&self, name: &str) -> Result<floor::Program> {
         floor::Program::new(&self.settings.engine()?, &guest(name)?)
+    }
+
+    /// What starts cells below an owner, and the threads of its actors.
+    pub(crate) fn executor(&self) -> Result<(Platform, Executor)> {
+        let platform = Platform::start(Handle::current())?;
+        let executor = Executor::start(&platform.arbiter(), self.runtime.clone(), Arc::new(NoVat));
+        Ok((platform, executor))
     }
 
     /// A guest, compiled.
@@ -80,8 +91,15 @@ pub(crate) fn small() -> Spec {
     Spec { limits, grants: Grants::all(), ..spec(Mode::Async) }
 }
 
+/// A live cell of the small class, for a supervisor.
+pub(crate) fn child(program: Program) -> Result<ChildSpec> {
+    let limits = Limits { memory: SMALL_MEMORY, ..Limits::default() };
+    let spec = executor::Spec { program: Some(program), limits: Some(limits), ..executor::Spec::default() };
+    Ok(executor::cell("cell", spec, Serving::new(Mode::Async))?)
+}
+
 /// Starts nothing but cells: what a guest would connect to is not there.
-pub(crate) struct NoVat;
+struct NoVat;
 
 impl GuestVat for NoVat {
     fn serve(&self, _: &Executor, _: executor::Guest, _: Duplex) {}

@@ -17,8 +17,9 @@ mod stream;
 
 use anyhow::Result;
 use bytes::Bytes;
+use ww::cell::Cell;
 
-use crate::harness::{Plan, Record};
+use crate::harness::{Plan, Record, Side};
 
 /// One benchmark.
 pub(crate) struct Row {
@@ -62,6 +63,11 @@ pub(crate) fn message(bytes: usize) -> &'static [u8] {
 pub(crate) fn same(reply: &Bytes, message: &[u8]) -> Result<()> {
     anyhow::ensure!(reply == message, "a reply of {} bytes to a message of {}", reply.len(), message.len());
     Ok(())
+}
+
+/// A cell answers this message.
+pub(crate) fn asks(cell: &Cell, message: &'static [u8]) -> Side {
+    Side::new(cell.clone(), move |cell| async move { same(&cell.ask(cell.envelope(None), message).await?, message) })
 }
 
 /// What the guest `relay` is told: a letter and numbers.

@@ -81,7 +81,7 @@ impl Directory {
     pub fn find(&self, name: &Name) -> Option<Slot> {
         match self.0.names.owner(name)? {
             Owner::Slot(slot) => self.slot(slot),
-            Owner::Cell(cell) => self.0.cells.get(&cell).map(|cell| cell.slot().clone()),
+            Owner::Cell(cell) => self.slot_of(cell),
         }
     }
 

@@ -20,6 +20,8 @@ use crate::{
     client::Local, context::Context, host as server,
 };
 
+pub(crate) mod calls;
+
 /// Copies stdin to stdout until the end.
 pub(crate) const ECHO: &str = r#"(module
     (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))

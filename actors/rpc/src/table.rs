@@ -19,12 +19,12 @@ use ww_core::{
 use ww_schema::{
     admin_capnp::{admin, subscription},
     cell_capnp::{exchange, lease, monitor, observer, program, registry},
-    grant_capnp::{narrowing, revoker},
+    grant_capnp::revoker,
     peer_capnp::{byte_stream, executor, host, nodes, process},
     supervision_capnp::supervisor,
 };
 
-use crate::fixture::{self, Session, controller, local, soon, wasm};
+use crate::fixture::{self, Session, calls, controller, local, soon, wasm};
 
 /// The schemas, in which an interface looks like `interface Name {`, and a method like `  name @0 (`.
 const SCHEMAS: [&str; 5] = [
@@ -140,18 +140,7 @@ async fn call(client: &Client, interface: u64, ordinal: u16) -> Outcome {
 }
 
 async fn narrow(host: &host::Client, cap: &Client, methods: &[(u64, u16)]) -> Result<(Client, revoker::Client), Error> {
-    let mut request = host.narrow_request();
-    request.get().init_cap().set_as_capability(cap.hook.add_ref());
-    let mut list: capnp::struct_list::Builder<'_, narrowing::method::Owned> =
-        request.get().init_to().init_methods(methods.len() as u32);
-    for (index, &(interface, method)) in (0..).zip(methods) {
-        let mut entry = list.reborrow().get(index);
-        entry.set_interface(interface);
-        entry.set_method(method);
-    }
-    let response = soon(request.send().promise).await?;
-    let response = response.get()?;
-    Ok((response.get_cap().get_as_capability()?, response.get_revoker()?))
+    calls::narrow(host, cap.clone(), &|to| calls::methods(to, methods)).await
 }
 
 /// Everything but one method, if it is one that can be granted.

@@ -60,13 +60,14 @@ pub(crate) struct Comparison {
 }
 
 impl Side {
-    /// One operation at a time, on the workers, as everything inside a node.
-    pub(crate) fn new<F, O>(operation: F) -> Self
+    /// One operation at a time, on the workers, as everything inside a node. Each gets a clone of what it works with.
+    pub(crate) fn new<T, F, O>(with: T, operation: F) -> Self
     where
-        F: Fn() -> O + Send + Sync + 'static,
+        T: Clone + Send + Sync + 'static,
+        F: Fn(T) -> O + Send + Sync + 'static,
         O: Future<Output = Result<()>> + Send,
     {
-        let operation = Arc::new(operation);
+        let operation = Arc::new(move || operation(with.clone()));
         Self::of(move |batch| {
             let operation = Arc::clone(&operation);
             Box::pin(async move {

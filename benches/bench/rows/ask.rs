@@ -6,7 +6,7 @@
 use anyhow::Result;
 use ww::cell::{Class, Mode};
 
-use super::{IN_FLIGHT, Row, SIZES, message, same};
+use super::{IN_FLIGHT, Row, SIZES, asks, message, same};
 use crate::{
     floor::{Actor, Handling},
     harness::{Plan, Record, Side, Target, compare, threads},
@@ -45,14 +45,7 @@ fn run(plan: &Plan) -> Result<Vec<Record>> {
 
 /// The floor and the node, asked with messages of so many bytes.
 pub(super) fn sides(actor: &Actor, cell: &ww::cell::Cell, bytes: usize) -> (Side, Side) {
-    let (actor, cell, message) = (actor.clone(), cell.clone(), message(bytes));
-    let floor = Side::new(move || {
-        let actor = actor.clone();
-        async move { same(&actor.ask(message).await?, message) }
-    });
-    let value = Side::new(move || {
-        let cell = cell.clone();
-        async move { same(&cell.ask(cell.envelope(None), message).await?, message) }
-    });
-    (floor, value)
+    let message = message(bytes);
+    let floor = Side::new(actor.clone(), move |actor| async move { same(&actor.ask(message).await?, message) });
+    (floor, asks(cell, message))
 }

@@ -45,42 +45,32 @@ fn run(plan: &Plan) -> Result<Vec<Record>> {
 
 /// One cell sends to the other so often.
 fn order(from: &Cell, to: &Cell, what: u8, times: usize) -> Side {
-    let (from, message) = (from.clone(), command(what, &[to.id().get(), times as u64]));
-    let side = Side::new(move || {
-        let (from, message) = (from.clone(), message.clone());
-        async move { Ok(from.ask(from.envelope(None), message).await.map(drop)?) }
-    });
+    let with = (from.clone(), command(what, &[to.id().get(), times as u64]));
+    let side =
+        Side::new(with, |(from, message)| async move { Ok(from.ask(from.envelope(None), message).await.map(drop)?) });
     side.weight(times)
 }
 
 /// A call of the asker's own, and then a question.
 fn asking(program: &Program, actor: &Actor, times: usize) -> Side {
-    let (program, actor) = (program.clone(), actor.clone());
-    let side = Side::new(move || {
-        let (program, actor) = (program.clone(), actor.clone());
-        async move {
-            let mut asker = Handling::start(&program).await?;
-            for _ in 0..times {
-                asker.answer(MESSAGE).await?;
-                actor.ask(MESSAGE).await?;
-            }
-            Ok(())
+    let side = Side::new((program.clone(), actor.clone()), move |(program, actor)| async move {
+        let mut asker = Handling::start(&program).await?;
+        for _ in 0..times {
+            asker.answer(MESSAGE).await?;
+            actor.ask(MESSAGE).await?;
         }
+        Ok(())
     });
     side.weight(times)
 }
 
 fn telling(actor: &Actor, times: usize) -> Side {
-    let actor = actor.clone();
-    let side = Side::new(move || {
-        let actor = actor.clone();
-        async move {
-            for _ in 0..times {
-                actor.tell(MESSAGE).await?;
-            }
-            // Whoever is asked has served what came before.
-            actor.ask(MESSAGE).await.map(drop)
+    let side = Side::new(actor.clone(), move |actor| async move {
+        for _ in 0..times {
+            actor.tell(MESSAGE).await?;
         }
+        // Whoever is asked has served what came before.
+        actor.ask(MESSAGE).await.map(drop)
     });
     side.weight(times)
 }

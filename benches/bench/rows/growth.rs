@@ -63,19 +63,13 @@ fn run(plan: &Plan) -> Result<Vec<Record>> {
 
 /// A bare instance that has the whole message in memory, and a cell whose message and reply are streams.
 fn streams(bare: &Arc<Mutex<Polling>>, cell: &Cell, bytes: usize) -> (Side, Side) {
-    let (bare, cell, message) = (Arc::clone(bare), cell.clone(), message(bytes));
-    let floor = Side::new(move || {
-        let bare = Arc::clone(&bare);
-        async move {
-            let reply = bare.lock().await.answer(message).await?;
-            anyhow::ensure!(reply.len() == message.len(), "{} bytes came back", reply.len());
-            Ok(())
-        }
+    let message = message(bytes);
+    let floor = Side::new(Arc::clone(bare), move |bare| async move {
+        let reply = bare.lock().await.answer(message).await?;
+        anyhow::ensure!(reply.len() == message.len(), "{} bytes came back", reply.len());
+        Ok(())
     });
-    let value = Side::new(move || {
-        let cell = cell.clone();
-        async move { stream(&cell, message).await }
-    });
+    let value = Side::new(cell.clone(), move |cell| async move { stream(&cell, message).await });
     (floor, value)
 }
 

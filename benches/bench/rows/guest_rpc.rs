@@ -32,13 +32,7 @@ fn run(plan: &Plan) -> Result<Vec<Record>> {
         let (stdio, ends) = terminal::pipes();
         let process = node.executor().run_with(Owner::Node, spec, stdio).await?;
         let guest = std::sync::Arc::new((ends.stdin, ends.stdout));
-        let value = {
-            let guest = guest.clone();
-            Side::new(move || {
-                let guest = guest.clone();
-                async move { order(&guest, times).await }
-            })
-        };
+        let value = Side::new(guest.clone(), move |guest| async move { order(&guest, times).await });
 
         let (near, far) = tokio::io::duplex(CAPACITY);
         let [client, server] = [Local::start()?, Local::start()?];

@@ -2,22 +2,19 @@
 //!
 //! The floor is a bare instance that is made and called once.
 
-use std::sync::Arc;
-
 use anyhow::{Context as _, Result, bail};
-use tokio::runtime::Handle;
 use ww::{
-    Executor, Owner, Serving,
-    cell::{Class, Failure, Mode, SMALL_MEMORY, Slot},
-    executor::{self, Child, ChildStatus, Supervision},
+    Owner,
+    cell::{Class, Failure, Slot},
+    executor::{Child, ChildStatus, Supervision},
 };
-use ww_core::{Limits, Platform, supervisor::MAX_INTENSITY};
+use ww_core::supervisor::MAX_INTENSITY;
 
 use super::{Row, same};
 use crate::{
     floor::{Answer as _, Handling},
     harness::{Plan, Record, Side, Target, compare, record::Better, threads},
-    node::{NoVat, Sandbox},
+    node::{self, Sandbox},
 };
 
 pub(crate) const ROW: Row = Row { name: "restart", about: "from a trap to the next answer", run };
@@ -28,12 +25,8 @@ const MESSAGE: &[u8] = &[b'.'; 16];
 fn run(plan: &Plan) -> Result<Vec<Record>> {
     threads()?.block_on(async {
         let sandbox = Sandbox::start()?;
-        let platform = Platform::start(Handle::current())?;
-        let executor = Executor::start(&platform.arbiter(), sandbox.runtime.clone(), Arc::new(NoVat));
-        let program = sandbox.load(GUEST, Class::Small).await?;
-        let limits = Limits { memory: SMALL_MEMORY, ..Limits::default() };
-        let spec = executor::Spec { program: Some(program), limits: Some(limits), ..executor::Spec::default() };
-        let child = executor::cell("cell", spec, Serving::new(Mode::Async))?;
+        let (platform, executor) = sandbox.executor()?;
+        let child = node::child(sandbox.load(GUEST, Class::Small).await?)?;
         // More restarts than fit into the time.
         let period = std::time::Duration::from_secs(1);
         let supervision = Supervision::one_for_one().intensity(MAX_INTENSITY, period).child(child);
@@ -44,14 +37,9 @@ fn run(plan: &Plan) -> Result<Vec<Record>> {
         let slot = process.cell().slot().clone();
 
         let bare = sandbox.bare(GUEST)?;
-        let floor = Side::new(move || {
-            let bare = bare.clone();
-            async move { same(&Handling::start(&bare).await?.answer(MESSAGE).await?, MESSAGE) }
-        });
-        let value = Side::new(move || {
-            let slot = slot.clone();
-            async move { trap(&slot).await }
-        });
+        let floor =
+            Side::new(bare, |bare| async move { same(&Handling::start(&bare).await?.answer(MESSAGE).await?, MESSAGE) });
+        let value = Side::new(slot, |slot| async move { trap(&slot).await });
         let both = compare(plan, &value, &floor).await?;
         supervisor.stop().await;
         executor.stop().await;

@@ -73,12 +73,7 @@ struct Ring {
 
 impl Ring {
     fn side(&self, tokens: usize, hops: usize) -> Side {
-        let ring = self.clone();
-        let side = Side::new(move || {
-            let ring = ring.clone();
-            async move { ring.run(tokens, hops).await }
-        });
-        side.weight(tokens * hops)
+        Side::new(self.clone(), move |ring| async move { ring.run(tokens, hops).await }).weight(tokens * hops)
     }
 
     /// Sends tokens off, and waits until all have come to their end.
@@ -126,12 +121,7 @@ impl Bare {
     }
 
     fn side(&self, tokens: usize, hops: usize) -> Side {
-        let ring = self.clone();
-        let side = Side::new(move || {
-            let ring = ring.clone();
-            async move { ring.run(tokens, hops).await }
-        });
-        side.weight(tokens * hops)
+        Side::new(self.clone(), move |ring| async move { ring.run(tokens, hops).await }).weight(tokens * hops)
     }
 
     async fn run(&self, tokens: usize, hops: usize) -> Result<()> {

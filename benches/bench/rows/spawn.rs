@@ -6,7 +6,7 @@
 use anyhow::Result;
 use ww::cell::{Class, Mode};
 
-use super::{Row, message, same};
+use super::{Row, asks, message, same};
 use crate::{
     floor,
     harness::{Plan, Record, Side, Target, compare, threads},
@@ -25,14 +25,8 @@ fn run(plan: &Plan) -> Result<Vec<Record>> {
         let cell = sandbox.cell(&sandbox.load(GUEST, Class::Standard).await?, node::spec(Mode::Sync))?;
         let bare = sandbox.bare(GUEST)?;
         let message = message(BYTES);
-        let floor = Side::new(move || {
-            let bare = bare.clone();
-            async move { same(&floor::run_once(&bare, &[], message).await?, message) }
-        });
-        let value = Side::new(move || {
-            let cell = cell.clone();
-            async move { same(&cell.ask(cell.envelope(None), message).await?, message) }
-        });
+        let run_once = move |bare| async move { same(&floor::run_once(&bare, &[], message).await?, message) };
+        let (floor, value) = (Side::new(bare, run_once), asks(&cell, message));
         let one = compare(plan, &value, &floor).await?;
         let many = compare(plan, &value.in_flight(8), &floor.in_flight(8)).await?;
         Ok(vec![

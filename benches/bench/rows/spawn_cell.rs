@@ -4,24 +4,21 @@
 //! The floor is a bare instance that is made and dropped, and an actix actor on another thread that is started, asked
 //! and stopped: the owner that every runtime must have.
 
-use std::sync::Arc;
-
 use actix::{Actor as _, ActorContext as _, ArbiterHandle, Context, Handler, Message};
 use anyhow::{Context as _, Result, bail};
-use tokio::runtime::Handle;
 use ww::{
-    Executor, Owner, Serving,
-    cell::{Class, Directory, Mode, SMALL_MEMORY},
-    executor::{self, Child, ChildStatus, Supervision, SupervisorHandle},
+    Owner,
+    cell::{Class, Directory},
+    executor::{Child, ChildStatus, Supervision, SupervisorHandle},
     exit::Reason,
 };
-use ww_core::{CellId, Limits, Platform, supervisor::Restart};
+use ww_core::{CellId, supervisor::Restart};
 
 use super::Row;
 use crate::{
     floor::{Handling, Program},
     harness::{Plan, Record, Side, Target, compare, threads},
-    node::{self, NoVat, Sandbox},
+    node::{self, Sandbox},
 };
 
 pub(crate) const ROW: Row =
@@ -32,30 +29,26 @@ const GUEST: &str = "mite";
 fn run(plan: &Plan) -> Result<Vec<Record>> {
     threads()?.block_on(async {
         let sandbox = Sandbox::start()?;
-        let platform = Platform::start(Handle::current())?;
-        let executor = Executor::start(&platform.arbiter(), sandbox.runtime.clone(), Arc::new(NoVat));
+        let (platform, executor) = sandbox.executor()?;
         let program = sandbox.load(GUEST, Class::Small).await?;
         let watcher = sandbox.cell(&program, node::small())?;
         watcher.serving().await.map_err(|reason| anyhow::anyhow!("{reason}"))?;
-        let limits = Limits { memory: SMALL_MEMORY, ..Limits::default() };
-        let spec = executor::Spec { program: Some(program), limits: Some(limits), ..executor::Spec::default() };
-        let template = executor::cell("cell", spec, Serving::new(Mode::Async))?.restart(Restart::Temporary);
+        let template = node::child(program)?.restart(Restart::Temporary);
         let supervisor = executor.supervisor(Owner::Node, Supervision::simple_one_for_one(template)).await?;
 
         let bare = sandbox.bare(GUEST)?;
         let arbiter = platform.arbiter();
-        let floor = Side::new(move || {
-            let (bare, arbiter) = (bare.clone(), arbiter.clone());
-            async move { spawn_bare(&bare, &arbiter).await }
-        });
-        let (directory, watcher, stopping) = (executor.directory().clone(), watcher.id(), supervisor.clone());
-        let value = Side::new(move || {
-            let (supervisor, directory) = (supervisor.clone(), directory.clone());
-            async move { spawn(&supervisor, &directory, watcher).await }
-        });
+        let floor = Side::new((bare, arbiter), |(bare, arbiter)| async move { spawn_bare(&bare, &arbiter).await });
+        let watcher = watcher.id();
+        let with = (supervisor.clone(), executor.directory().clone());
+        let value =
+            Side::new(
+                with,
+                move |(supervisor, directory)| async move { spawn(&supervisor, &directory, watcher).await },
+            );
         let one = compare(plan, &value, &floor).await?;
         let many = compare(plan, &value.in_flight(8), &floor.in_flight(8)).await?;
-        stopping.stop().await;
+        supervisor.stop().await;
         executor.stop().await;
         platform.stop();
         Ok(vec![

@@ -119,14 +119,11 @@ impl Peer {
 
     /// Messages of so many bytes to whoever has this name. Calls go by the header, those of the floor by the protocol.
     fn side(&self, to: usize, framed: bool, bare: bool, bytes: usize) -> Side {
-        let (peer, message, to) = (self.clone(), message(bytes), name(to));
-        Side::new(move || {
-            let (peer, to) = (peer.clone(), to.clone());
-            async move {
-                let protocol = if framed && !bare { Protocol::Call } else { to.clone().into() };
-                let stream = peer.net.open(peer.node, Vec::new(), protocol).await?;
-                if framed { send_framed(stream, to, message).await } else { send_raw(stream, message).await }
-            }
+        let message = message(bytes);
+        Side::new((self.clone(), name(to)), move |(peer, to)| async move {
+            let protocol = if framed && !bare { Protocol::Call } else { to.clone().into() };
+            let stream = peer.net.open(peer.node, Vec::new(), protocol).await?;
+            if framed { send_framed(stream, to, message).await } else { send_raw(stream, message).await }
         })
     }
 }

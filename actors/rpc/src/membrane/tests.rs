@@ -7,43 +7,22 @@ use capnp::{
 use ww_core::{Grants, Limits};
 use ww_schema::{
     cell_capnp,
-    grant_capnp::{narrowing, revoker},
+    grant_capnp::revoker,
     peer_capnp::{executor, host, process},
     supervision_capnp::supervisor,
 };
 
 use super::*;
-use crate::fixture::{ACTOR, SPIN, Session, limited_session, local, run, session, soon, wait, wasm};
+use crate::fixture::{
+    ACTOR, SPIN, Session,
+    calls::{Fill, executor_of, methods, narrow, spawn},
+    limited_session, local, run, session, soon, wait, wasm,
+};
 
 const HOST: u64 = host::Client::TYPE_ID;
 const EXECUTOR: u64 = executor::Client::TYPE_ID;
 const PROCESS: u64 = process::Client::TYPE_ID;
 const SUPERVISOR: u64 = supervisor::Client::TYPE_ID;
-
-type Fill<'a> = &'a dyn Fn(narrowing::Builder<'_>);
-
-/// Narrows a capability through a `Host`.
-async fn narrow<C: FromClientHook>(
-    host: &host::Client,
-    cap: impl FromClientHook,
-    fill: Fill<'_>,
-) -> Result<(C, revoker::Client), Error> {
-    let mut request = host.narrow_request();
-    request.get().init_cap().set_as_capability(cap.into_client_hook());
-    fill(request.get().init_to());
-    let response = soon(request.send().promise).await?;
-    let response = response.get()?;
-    Ok((response.get_cap().get_as_capability()?, response.get_revoker()?))
-}
-
-fn methods(mut to: narrowing::Builder<'_>, methods: &[(u64, u16)]) {
-    let mut list = to.reborrow().init_methods(methods.len() as u32);
-    for (index, &(interface, method)) in (0..).zip(methods) {
-        let mut entry = list.reborrow().get(index);
-        entry.set_interface(interface);
-        entry.set_method(method);
-    }
-}
 
 async fn revoke(revoker: &revoker::Client, reason: &str) {
     let mut request = revoker.revoke_request();
@@ -61,22 +40,6 @@ async fn echo(executor: &executor::Client) -> Result<String, String> {
 
 async fn id(host: &host::Client) -> Result<(), String> {
     soon(host.id_request().send().promise).await.map(drop).map_err(|error| error.extra)
-}
-
-fn executor_of(host: &host::Client) -> executor::Client {
-    host.executor_request().send().pipeline.get_executor()
-}
-
-async fn spawn(
-    executor: &executor::Client,
-    fill: impl FnOnce(cell_capnp::spec::Builder<'_>),
-) -> Result<process::Client, Error> {
-    let mut request = executor.spawn_request();
-    let mut spec = request.get().init_spec();
-    spec.set_async(true);
-    spec.reborrow().init_program().set_wasm(&wasm(ACTOR));
-    fill(spec);
-    soon(request.send().promise).await?.get()?.get_process()
 }
 
 fn contains<T: std::fmt::Debug>(result: Result<T, impl std::fmt::Display>, part: &str) {

@@ -2,16 +2,10 @@ use ww_core::{Grants, grants::Reach};
 use ww_schema::{cell_capnp, peer_capnp::executor};
 
 use super::*;
-use crate::fixture::{ACTOR, Session, controller, local, peer_with, session, soon, wait, wasm};
+use crate::fixture::{Session, calls, controller, local, peer_with, session, soon, wait};
 
 async fn spawn(executor: &executor::Client, name: &str) -> process::Client {
-    let mut request = executor.spawn_request();
-    let mut spec = request.get().init_spec();
-    spec.set_async(true);
-    spec.set_name(name);
-    spec.init_program().set_wasm(&wasm(ACTOR));
-    let response = soon(request.send().promise).await.expect("it starts");
-    response.get().and_then(|response| response.get_process()).expect("a process")
+    calls::spawn(executor, |mut spec| spec.set_name(name)).await.expect("it starts")
 }
 
 async fn names(registry: &registry::Client) -> Vec<String> {

@@ -11,7 +11,11 @@ use ww_schema::{
 };
 
 use super::nodes::MAX_NODES;
-use crate::fixture::{ACTOR, SPIN, Session, local, run, session, soon, wait, wasm};
+use crate::fixture::{
+    ACTOR, SPIN, Session,
+    calls::{self, executor_of},
+    local, run, session, soon, wait, wasm,
+};
 
 /// Connects to another node.
 async fn connect(session: &Session, peer: &str) -> Result<host::Client, Error> {
@@ -20,18 +24,9 @@ async fn connect(session: &Session, peer: &str) -> Result<host::Client, Error> {
     soon(request.send().promise).await?.get()?.get_bootstrap().get_as_capability()
 }
 
-fn executor_of(host: &host::Client) -> executor::Client {
-    host.executor_request().send().pipeline.get_executor()
-}
-
 /// A cell that serves messages.
 async fn spawn(executor: &executor::Client) -> process::Client {
-    let mut request = executor.spawn_request();
-    let mut spec = request.get().init_spec();
-    spec.reborrow().init_program().set_wasm(&wasm(ACTOR));
-    spec.set_async(true);
-    let spawned = soon(request.send().promise).await.expect("a cell");
-    spawned.get().and_then(|spawned| spawned.get_process()).expect("a process")
+    calls::spawn(executor, |_| {}).await.expect("a cell")
 }
 
 async fn send(process: &process::Client, message: &[u8]) -> Result<Vec<u8>, Error> {

@@ -4,12 +4,16 @@ use capnp::capability::Promise;
 use ww_core::{Grants, Limits, grants::Reach};
 use ww_schema::{
     cell_capnp::{self, observer},
-    peer_capnp::{executor, process},
+    peer_capnp::process,
     supervision_capnp::{child_spec, options, supervisor},
 };
 
 use super::*;
-use crate::fixture::{ACTOR, Session, limited_session, local, session, soon, wait, wasm};
+use crate::fixture::{
+    ACTOR, Session,
+    calls::{actor, spawn},
+    limited_session, local, session, soon, wait, wasm,
+};
 
 /// An observer that passes on what it is told.
 struct Observer(tokio::sync::mpsc::Sender<(u64, u8)>);
@@ -22,24 +26,8 @@ impl observer::Server for Observer {
     }
 }
 
-fn actor(mut spec: cell_capnp::spec::Builder<'_>) {
-    spec.reborrow().init_program().set_wasm(&wasm(ACTOR));
-    spec.set_async(true);
-}
-
 /// Fills in the spec of a cell.
 type Fill = fn(cell_capnp::spec::Builder<'_>);
-
-async fn spawn(
-    executor: &executor::Client,
-    fill: impl FnOnce(cell_capnp::spec::Builder<'_>),
-) -> Result<process::Client, Error> {
-    let mut request = executor.spawn_request();
-    let mut spec = request.get().init_spec();
-    actor(spec.reborrow());
-    fill(spec);
-    soon(request.send().promise).await?.get()?.get_process()
-}
 
 async fn supervise(session: &Session, fill: impl FnOnce(options::Builder<'_>)) -> Result<supervisor::Client, Error> {
     let mut request = session.executor().supervisor_request();
