@@ -207,11 +207,9 @@ impl Handler<Release> for Starter {
 
     fn handle(&mut self, Release { id, kept }: Release, _: &mut Self::Context) {
         let owner_ends = match self.tree.owner(id) {
-            Some(Owner::Cell(owner)) => match self.running.get(&owner) {
-                // Nothing runs in a session: once it is asked to end, it does.
-                Some(Running::Cell(stop)) if self.sessions.contains(&owner) => stop.reason().is_some(),
-                running => running.is_none_or(Running::is_ending),
-            },
+            // Nothing runs in a session: once it is asked to end, it does.
+            Some(Owner::Cell(owner)) if self.sessions.contains(&owner) => self.session_ends(owner),
+            Some(Owner::Cell(owner)) => self.running.get(&owner).is_none_or(Running::is_ending),
             Some(Owner::Node) | None => false,
         };
         if let Some(running) = self.running.get(&id) {
@@ -363,7 +361,7 @@ impl Starter {
             match effect {
                 // One that is still being compiled cannot be stopped yet: `launch` finds that it is not wanted.
                 Effect::Stop(id) => {
-                    let of_lost = matches!(self.tree.owner(id), Some(Owner::Cell(owner)) if self.lost.contains(&owner));
+                    let of_lost = self.tree.owner(id).is_some_and(|owner| self.is_lost(owner));
                     if let Some(running) = self.running.get(&id) {
                         running.end(if of_lost { Reason::NoConnection } else { Reason::Shutdown });
                     }

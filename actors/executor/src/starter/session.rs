@@ -111,6 +111,33 @@ impl Drop for Session {
     }
 }
 
+impl Starter {
+    /// Whether what a session owns is about to end, as the session is or one that it is a part of.
+    pub(super) fn session_ends(&self, session: CellId) -> bool {
+        self.up_from(Owner::Cell(session)).any(|reason| reason.is_some())
+    }
+
+    /// Whether the connection is lost of the client that owns something, or a part of it.
+    pub(super) fn is_lost(&self, owner: Owner) -> bool {
+        self.up_from(owner).any(|reason| reason == Some(&Reason::NoConnection))
+    }
+
+    /// The sessions that something belongs to, from the nearest up: why each of them ends, if it does.
+    fn up_from(&self, owner: Owner) -> impl Iterator<Item = Option<&Reason>> {
+        let session_of = |owner| match owner {
+            Some(Owner::Cell(id)) if self.sessions.contains(&id) || self.lost.contains(&id) => Some(id),
+            Some(Owner::Cell(_) | Owner::Node) | None => None,
+        };
+        std::iter::successors(session_of(Some(owner)), move |id| session_of(self.tree.owner(*id))).map(|id| match self
+            .running
+            .get(&id)
+        {
+            Some(Running::Cell(stop)) => stop.reason(),
+            _ => self.lost.contains(&id).then_some(&Reason::NoConnection),
+        })
+    }
+}
+
 impl Handler<OpenSession> for Starter {
     type Result = Result<(), SpawnError>;
 
@@ -125,7 +152,8 @@ impl Handler<OpenSession> for Starter {
         self.running.insert(id, Running::Cell(stop.clone()));
         let closed = async move { stop.requested().await };
         ctx.spawn(closed.into_actor(self).map(move |reason, actor, _| {
-            if reason == Reason::NoConnection {
+            // A part of what a client started may be told of its end before the whole is.
+            if reason == Reason::NoConnection || actor.is_lost(owner) {
                 actor.lost.insert(id);
             }
             let effects = actor.leave(id);
@@ -199,6 +227,24 @@ mod tests {
         drop(session);
         assert_eq!(soon(exit.wait()).await, Reason::NoConnection);
         assert_eq!(soon(first.exit().wait()).await, Reason::NoConnection);
+        soon(executor.quiet()).await;
+    }
+
+    #[tokio::test]
+    async fn the_same_goes_for_a_part_of_it_whoever_ends_first() {
+        let executor = executor();
+        let session = executor.open_session(Limits::default()).await.expect("a place");
+        let part = executor.open_session_below(Owner::Cell(session.id()), Limits::default()).await.expect("a place");
+        let below = executor.open_session_below(Owner::Cell(part.id()), Limits::default()).await.expect("a place");
+        let owner = Owner::Cell(below.id());
+        let (first, _streams) = executor.run(owner, spec(SPIN)).await.expect("started");
+        let (second, more) = executor.run(owner, spec(SPIN)).await.expect("started");
+        let exit = second.exit().clone();
+        session.lose();
+        drop((second, more, below, part));
+        assert_eq!(soon(exit.wait()).await, Reason::NoConnection);
+        assert_eq!(soon(first.exit().wait()).await, Reason::NoConnection);
+        drop(session);
         soon(executor.quiet()).await;
     }
 
