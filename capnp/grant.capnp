@@ -33,3 +33,18 @@ interface Revoker {
   # Breaks the capability and all that was reached through it, at once: calls under way fail with the reason, of which 1,024
   # bytes are kept. Cells started through it end with `shutdown`, the youngest first. Only the first reason counts.
 }
+
+interface Neighbour {
+  # What a node does for another one, whatever it grants to it: this only takes away.
+
+  membrane @0 (to :Narrowing) -> (membrane :Membrane);
+  # For capabilities of this node that were narrowed at the other one. That one breaks them, and sees to their methods; what cells
+  # get that are started through them, and when they end, only the node can see to that they run on.
+}
+
+interface Membrane {
+  # The end of a membrane at the node that owns what is behind it. It is revoked when nobody holds it any more, and expires.
+
+  within @0 (cap :Capability) -> (cap :Capability);
+  # The same capability, as one that was reached through what was narrowed: `methods` bind it if they name its interface.
+}

@@ -149,6 +149,6 @@ interface Nodes {
   # What the other node's configuration grants to this node's peer id; a `Host` as a rule.
 }
 
-interface Local extends(Host, Admin.Admin) {
-  # The bootstrap of the control socket.
+interface Local extends(Host, Admin.Admin, Grant.Neighbour) {
+  # The bootstrap of the control socket, and of `/ww/0.1.0/rpc`.
 }

@@ -13646,7 +13646,7 @@ pub mod local {
     }
     impl  Client {
     }
-    pub trait Server<> : crate::peer_capnp::host::Server + crate::admin_capnp::admin::Server + 'static  {
+    pub trait Server<> : crate::peer_capnp::host::Server + crate::admin_capnp::admin::Server + crate::grant_capnp::neighbour::Server + 'static  {
     }
     pub struct ServerDispatch<_T,> {
         pub server: ::capnp::capability::Rc<_T>,
@@ -13670,6 +13670,7 @@ pub mod local {
                 _private::TYPE_ID => Self::dispatch_call_internal(self.server, method_id, params, results),
                 0x9ea70c8c9aefb70c => crate::peer_capnp::host::ServerDispatch::<_T>::dispatch_call_internal(self.server, method_id, params, results),
                 0xba36657e13adf7b5 => crate::admin_capnp::admin::ServerDispatch::<_T>::dispatch_call_internal(self.server, method_id, params, results),
+                0x9d4ace9e94c11779 => crate::grant_capnp::neighbour::ServerDispatch::<_T>::dispatch_call_internal(self.server, method_id, params, results),
                 _ => { ::capnp::capability::DispatchCallResult::new(::capnp::capability::Promise::err(::capnp::Error::unimplemented("Method not implemented.".to_string())), false) }
             }
         }

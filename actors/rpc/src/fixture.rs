@@ -1,7 +1,14 @@
 //! A node for tests of capabilities: real cells and vats, a network that is made up, and a client at the other end.
 
 use std::{
-    sync::{Arc, LazyLock, Mutex},
+    future::poll_fn,
+    pin::pin,
+    rc::Rc,
+    sync::{
+        Arc, LazyLock, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
     time::Duration,
 };
 
@@ -105,7 +112,14 @@ pub(crate) fn local<T>(test: impl Future<Output = T>) -> T {
 type Asked = Arc<Mutex<Vec<(Vec<u8>, Vec<Vec<u8>>)>>>;
 
 /// What carries the connections to other nodes.
-type Wires = Arc<Mutex<Vec<task::Task<()>>>>;
+#[derive(Default)]
+pub(crate) struct Carriers {
+    tasks: Mutex<Vec<task::Task<()>>>,
+    /// Nothing is carried any more.
+    stalled: AtomicBool,
+}
+
+type Wires = Arc<Carriers>;
 
 /// A network that is made up. It refuses to connect to anybody but `friend`, and tells when nobody holds it any more.
 pub(crate) struct FakeNetwork {
@@ -142,26 +156,44 @@ impl Network for FakeNetwork {
         })
     }
 
-    /// The node of `friend` is another one with the same cells, whose `Host` does everything unless a test says less.
+    /// The node of `friend` is another one with the same cells, whose `Host` does everything unless a test says less; that of
+    /// `older` has a `Host` that does everything, and nothing besides.
     fn open_rpc(&self, peer_id: Vec<u8>, _: Vec<Vec<u8>>) -> BoxFuture<'_, Result<Wire, String>> {
         Box::pin(async move {
-            if peer_id != b"friend" {
-                return Err("nobody answers at any address".into());
-            }
             let (ours, theirs) = tokio::io::duplex(1 << 16);
             let (network, ..) = network();
-            let vats = Vats::new(house().vats.clone(), Arc::new(network));
-            let granted = self.friend.clone();
-            let entitlement = Entitlement::of_peer(peer_id, granted, Default::default(), Limits::default());
-            let theirs = tokio::io::split(theirs);
-            vats.serve_client(&house().executor, &Clients::default(), entitlement, Arc::new(|| {}), theirs);
+            let (network, theirs) = (Arc::new(network), tokio::io::split(theirs));
+            let (executor, vats) = (&house().executor, house().vats.clone());
+            match &*peer_id {
+                b"friend" => {
+                    let granted = self.friend.clone();
+                    let entitlement = Entitlement::of_peer(peer_id, granted, Default::default(), Limits::default());
+                    let clients = Clients::default();
+                    Vats::new(vats, network).serve_client(executor, &clients, entitlement, Arc::new(|| {}), theirs);
+                }
+                b"older" => {
+                    let id = executor.directory().next_id();
+                    let guest = Guest { id, grants: Grants::all(), files: None, handed: None };
+                    house().vats.spawn_fn(move || {
+                        let host = server::client(Context::new(guest, network, executor.clone(), vats));
+                        let served = crate::vats::drive(theirs.0, theirs.1, host.client, 0, Rc::default());
+                        drop(task::spawn_local(task::Kind::detached("vat", "a test"), served));
+                    });
+                }
+                _ => return Err("nobody answers at any address".into()),
+            }
             let (mut far, near) = tokio::io::duplex(1 << 16);
             let kind = task::Kind::owned("wire", "a test");
-            let mut ours = ours;
+            let (mut ours, wires) = (ours, Arc::clone(&self.wires));
             let wire = task::spawn(house().platform.runtime(), kind, async move {
-                let _ = tokio::io::copy_bidirectional(&mut far, &mut ours).await;
+                let mut carried = pin!(tokio::io::copy_bidirectional(&mut far, &mut ours));
+                let _ = poll_fn(|cx| match wires.stalled.load(Ordering::Relaxed) {
+                    true => Poll::Pending,
+                    false => carried.as_mut().poll(cx),
+                })
+                .await;
             });
-            self.wires.lock().expect("no panic").push(wire);
+            self.wires.tasks.lock().expect("no panic").push(wire);
             Ok(Box::new(near) as Wire)
         })
     }
@@ -392,10 +424,8 @@ pub(crate) async fn limited_session(grants: Grants, limits: Limits) -> Session {
 /// A guest with all grants, beside a node that grants this, and the `Host` of that node.
 pub(crate) async fn session_beside(friend: Grants) -> (Session, host::Client) {
     let session = session_at(connected_with(Grants::all(), Limits::default(), friend).await);
-    let mut request = session.host.nodes_request().send().pipeline.get_nodes().connect_request();
-    request.get().set_peer_id(b"friend");
-    let far = request.send().pipeline.get_bootstrap().as_cap();
-    (session, capnp::capability::FromClientHook::new(far))
+    let far = calls::connect(&session.host, "friend");
+    (session, far)
 }
 
 fn session_at(Connected { to_vat, from_vat, cell, asked, wires, gone }: Connected) -> Session {
@@ -411,7 +441,12 @@ impl Session {
 
     /// Cuts its connections to other nodes.
     pub(crate) fn cut(&self) {
-        self.wires.lock().expect("no panic").clear();
+        self.wires.tasks.lock().expect("no panic").clear();
+    }
+
+    /// Carries nothing any more to other nodes and back, which nobody is told.
+    pub(crate) fn stall(&self) {
+        self.wires.stalled.store(true, Ordering::Relaxed);
     }
 
     /// The cells of the node.

@@ -1,10 +1,11 @@
-//! The server of `Local`, the bootstrap of the control socket: a `Host` and an `Admin` in one.
+//! The server of `Local`, the bootstrap of clients and peers: a `Host`, an `Admin` and a `Neighbour` in one.
 
 use std::{future::Future, rc::Rc};
 
 use capnp::Error;
 use ww_schema::{
     admin_capnp::admin,
+    grant_capnp::neighbour,
     peer_capnp::{host, local},
 };
 
@@ -12,17 +13,20 @@ use crate::{
     admin::{Admin, StopNode},
     context::Context,
     host::Server as Host,
+    membrane::Neighbour,
 };
 
 struct Local {
     host: Rc<Host>,
     admin: Rc<Admin>,
+    neighbour: Rc<Neighbour>,
 }
 
 /// The `Local` of one client.
 pub(crate) fn client(context: Context, stop: StopNode) -> local::Client {
     let host = Rc::new(Host::new(context.clone()));
-    capnp_rpc::new_client(Local { host, admin: Rc::new(Admin::new(context, stop)) })
+    let neighbour = Rc::new(Neighbour::new(context.clone()));
+    capnp_rpc::new_client(Local { host, admin: Rc::new(Admin::new(context, stop)), neighbour })
 }
 
 /// Hands methods on to the server of one interface.
@@ -61,6 +65,10 @@ hand_on! { admin, admin:
     inspect(InspectParams, InspectResults);
     stop(StopParams, StopResults);
     process(ProcessParams, ProcessResults);
+}
+
+hand_on! { neighbour, neighbour:
+    membrane(MembraneParams, MembraneResults);
 }
 
 impl local::Server for Local {}

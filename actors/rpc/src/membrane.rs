@@ -5,7 +5,10 @@
 //! | `membrane` | one membrane: what it lets through, what it holds, its end |
 //! | `wrapped` | the server that stands for a capability on the other side |
 //! | `scope` | where cells belong that are started through a membrane |
+//! | `grants` | what such cells may be given |
+//! | `afar`, `kept` | the ends of a membrane at the nodes that own what is behind it: from here, and there |
 //! | `revoker` | how one is asked for, and revoked |
+//! | `wire` | a narrowing in a message |
 //!
 //! A narrowed capability never resolves to what is behind it. Whatever comes out through it as a result is *wrapped*, and so
 //! stays behind the membrane, with the methods that [`Narrowing::allows_reached`] leaves. Whatever goes in as a parameter is
@@ -20,14 +23,19 @@
 //!
 //! Bounded: [`MAX_NARROWED`] membranes for each connection, [`MAX_HELD`] capabilities behind each, [`MAX_DEPTH`] layers.
 
+mod afar;
+mod grants;
+mod kept;
 mod revoker;
 mod scope;
+mod wire;
 mod wrapped;
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
     collections::HashMap,
     rc::{Rc, Weak},
+    sync::Arc,
 };
 
 use capnp::{Error, any_pointer, capability::Client, message};
@@ -42,8 +50,11 @@ use ww_core::{
     task::{self, Task},
 };
 
-use crate::shelf;
+use ww_schema::grant_capnp::narrowing;
 
+use crate::{context::Context, shelf};
+
+pub(crate) use kept::Neighbour;
 pub(crate) use revoker::narrow;
 pub(crate) use scope::{Place, Scope, Undo};
 pub(crate) use wrapped::{Any, Wrapped};
@@ -55,7 +66,7 @@ pub(crate) const MAX_NARROWED: usize = 1_024;
 const MAX_HELD: usize = 16_384;
 
 /// Membranes around membranes: each is a step of recursion in every call.
-const MAX_DEPTH: usize = 16;
+pub(crate) const MAX_DEPTH: usize = 16;
 
 /// One membrane.
 pub(crate) struct Membrane {
@@ -96,6 +107,20 @@ struct Parcel {
 }
 
 impl Membrane {
+    /// A membrane that lets through what a message says, on behalf of whom the context belongs to.
+    ///
+    /// # Errors
+    ///
+    /// Where the narrowing cannot be read, or there are too many.
+    fn open(context: &Context, to: narrowing::Reader<'_>) -> Result<Rc<Self>, Error> {
+        let narrowing = wire::read(to)?;
+        let Ok(place) = Arc::clone(&context.narrowed).try_acquire_owned() else {
+            let why = format!("{MAX_NARROWED} narrowed capabilities, as many as one connection may have: drop some");
+            return Err(Error::overloaded(why));
+        };
+        Ok(Self::new(narrowing, place))
+    }
+
     /// A membrane that lets through what the narrowing says.
     pub(crate) fn new(narrowing: Narrowing, place: OwnedSemaphorePermit) -> Rc<Self> {
         let narrowing = Rc::new(narrowing);

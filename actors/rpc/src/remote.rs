@@ -14,11 +14,12 @@
 
 use std::rc::{Rc, Weak};
 
-use capnp::capability::Client;
+use capnp::capability::{Client, FromClientHook};
 use capnp_rpc::rpc_twoparty_capnp::Side;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use ww_cell::Directory;
 use ww_core::task::{self, Task};
+use ww_schema::grant_capnp::neighbour;
 
 use crate::{
     context::Context,
@@ -39,6 +40,8 @@ use ties::Ties;
 pub(crate) struct Node {
     /// Identifies the capabilities that came over it.
     brand: usize,
+    /// What the other node does for this one, whatever it grants to it.
+    neighbour: neighbour::Client,
     lost: watch::Receiver<bool>,
     directory: Directory,
     /// Those of whoever asked for the connection.
@@ -65,6 +68,7 @@ impl Node {
         };
         let node = Rc::new(Self {
             brand: bootstrap.hook.get_brand(),
+            neighbour: bootstrap.clone().cast_to(),
             lost,
             directory: context.executor.directory().clone(),
             ties: Rc::downgrade(&context.ties),
@@ -72,6 +76,10 @@ impl Node {
             _place: place,
         });
         Proxy::client(&node, bootstrap)
+    }
+
+    pub(crate) fn neighbour(&self) -> &neighbour::Client {
+        &self.neighbour
     }
 
     /// Returns when the connection is lost. Does not keep it.

@@ -7,32 +7,23 @@
 //! A supervisor that was made outside the scope keeps its own place, and its limits. Children that are started through the
 //! membrane are noted, and stopped and deleted when the scope ends.
 //!
-//! Cells of other nodes have no place here. What starts them is refused if the narrowing says what they get, rather than
-//! passed on to a node that does not know of it.
+//! Cells of other nodes have their places there: see [`Afar`].
 //!
 //! Bounded: [`MAX_PLACES`] owners, [`MAX_NOTED`] children of supervisors that live.
 
 use std::{
     cell::{Cell, RefCell},
-    collections::BTreeSet,
     rc::Rc,
 };
 
 use capnp::{Error, capability::Client, traits::HasTypeId};
-use tokio::{runtime::Handle, sync::OnceCell};
-use ww_core::{
-    CellId, Grants, Limits, Name, SlotId,
-    grants::{ExecutorMethod, HOST, HostMethod, Method, Narrowing, Reach},
-    task,
-};
+use tokio::{runtime::Handle, sync::OnceCell, time::Instant};
+use ww_core::{CellId, Grants, Limits, SlotId, grants::Narrowing, task};
 use ww_executor::{Owner, Session, SupervisorHandle, Which};
-use ww_schema::{
-    cell_capnp::registry,
-    peer_capnp::{executor, host},
-    supervision_capnp::supervisor,
-};
+use ww_schema::{cell_capnp::registry, peer_capnp::executor, supervision_capnp::supervisor};
 
-use crate::{context::Context, shelf, spec::MAIL_TO};
+use super::{afar::Afar, grants};
+use crate::{context::Context, remote::Proxy, shelf};
 
 /// Owners on whose behalf one membrane starts cells: more executors than a program knows what to do with.
 const MAX_PLACES: usize = 64;
@@ -46,6 +37,8 @@ pub(crate) struct Scope {
     /// By the owners above, in the order in which they were opened.
     places: RefCell<Vec<(CellId, Rc<OnceCell<Session>>)>>,
     noted: RefCell<Vec<Undo>>,
+    afar: Afar,
+    opened: Instant,
     ended: Cell<bool>,
 }
 
@@ -64,12 +57,20 @@ pub(crate) struct Place {
 
 impl Scope {
     pub(super) fn new(narrowing: Rc<Narrowing>) -> Self {
-        Self { narrowing, places: RefCell::default(), noted: RefCell::default(), ended: Cell::new(false) }
+        Self {
+            narrowing,
+            places: RefCell::default(),
+            noted: RefCell::default(),
+            afar: Afar::default(),
+            opened: Instant::now(),
+            ended: Cell::new(false),
+        }
     }
 
     /// Ends what was started, the youngest first.
     pub(super) fn end(&self) {
         self.ended.set(true);
+        self.afar.end();
         for (_, place) in self.places.take().into_iter().rev() {
             if let Some(session) = place.get() {
                 session.end();
@@ -91,6 +92,19 @@ impl Scope {
             }
         };
         drop(task::spawn(&runtime, task::Kind::detached("revocation", "children of supervisors"), stop));
+    }
+
+    /// A capability of another node, held to the narrowing there; `None` if it is already.
+    async fn afar(self: &Rc<Self>, proxy: &Rc<Proxy>) -> Result<Option<Client>, Error> {
+        if proxy.is_within(self) {
+            return Ok(None);
+        }
+        if self.ended.get() {
+            return Err(ended());
+        }
+        let left = self.narrowing.expires.map(|after| after.saturating_sub(self.opened.elapsed()));
+        let there = self.afar.within(proxy.node(), proxy.there(), &self.narrowing, left).await?;
+        if self.ended.get() { Err(ended()) } else { Ok(Some(proxy.within(self, there))) }
     }
 
     /// The place below an owner.
@@ -162,7 +176,7 @@ impl Place {
 
     /// What cells may be given.
     pub(crate) fn grants(&self) -> Grants {
-        narrowed(&self.above.grants_for_children(), &self.scope.narrowing)
+        grants::narrowed(&self.above.grants_for_children(), &self.scope.narrowing)
     }
 
     /// Notes a child of a supervisor, so that it is stopped with the scope.
@@ -191,11 +205,11 @@ pub(super) fn starts_cells(interface: u64) -> bool {
     [executor::Client::TYPE_ID, supervisor::Client::TYPE_ID, registry::Client::TYPE_ID].contains(&interface)
 }
 
-/// The same capability, in the scope. Itself if it is none of this node's, or in the scope already.
+/// The same capability, in the scope. Itself if it starts nothing, or is in the scope already.
 ///
 /// # Errors
 ///
-/// Where the narrowing is about cells, and the capability one of another node: only that node can hold them to it.
+/// Where it is one of another node, and that cannot hold cells to the narrowing.
 pub(super) async fn within(scope: &Rc<Scope>, client: Client, interface: u64) -> Result<Client, Error> {
     let client = settled(client).await;
     Ok(Box::pin(changed(scope, &client, interface)).await?.unwrap_or(client))
@@ -203,15 +217,15 @@ pub(super) async fn within(scope: &Rc<Scope>, client: Client, interface: u64) ->
 
 async fn changed(scope: &Rc<Scope>, client: &Client, interface: u64) -> Result<Option<Client>, Error> {
     if let Some(wrapped) = shelf::wrapped(client) {
-        let behind = settled(wrapped.behind()?).await;
+        // In the scope of that membrane first: what is narrowed later is a part of it.
+        let behind = settled(wrapped.target(interface).await?).await;
         let behind = Box::pin(changed(scope, &behind, interface)).await?;
         return behind.map(|behind| wrapped.beside(behind)).transpose();
     }
-    if shelf::proxy_of(client).is_some() && scope.narrowing.is_about_cells() {
-        let why = "denied: limits and grants of cells of another node cannot be narrowed here: use `Host.narrow` of that node";
-        return Err(Error::failed(why.into()));
+    match shelf::proxy_of(client) {
+        Some(proxy) => scope.afar(&proxy).await,
+        None => Ok(shelf::in_scope(client, interface, scope)),
     }
-    Ok(shelf::in_scope(client, interface, scope))
 }
 
 /// What a capability is by now. Waits where it will be an answer of this node, and not for other nodes and cells: what
@@ -233,80 +247,4 @@ async fn settled(client: Client) -> Client {
         }
     }
     Client::new(hook)
-}
-
-/// What is left of grants.
-fn narrowed(grants: &Grants, by: &Narrowing) -> Grants {
-    let may = |name: &str| by.allows_reserved(name);
-    let host =
-        |method: &HostMethod| by.allows(Method { interface: host::Client::TYPE_ID, ordinal: host_ordinal(*method) });
-    let executor = |method: &ExecutorMethod| {
-        by.allows(Method { interface: executor::Client::TYPE_ID, ordinal: executor_ordinal(*method) })
-    };
-    Grants {
-        host: grants.host.iter().copied().filter(|method| may(HOST) && host(method)).collect(),
-        executor: grants.executor.iter().copied().filter(|method| may(HOST) && executor(method)).collect(),
-        loader: grants.loader && may("wetware:loader/loader"),
-        mail: mail(&grants.mail, by),
-        identity: grants.identity && may("wetware:cell/self"),
-        registry: grants.registry && may("wetware:cell/registry"),
-        process: grants.process && may("wetware:cell/process"),
-        log: grants.log && may("wetware:cell/log"),
-        publish: grants.publish && may("wetware:peer/publish"),
-    }
-}
-
-/// To whom messages can still be sent: to all as before, or to cells that are named.
-fn mail(reach: &Reach, by: &Narrowing) -> Reach {
-    if by.allows_reserved("wetware:cell/mail") {
-        return reach.clone();
-    }
-    let named = by.reserved.iter().filter_map(|name| Name::new(name.strip_prefix(MAIL_TO)?).ok());
-    let names: BTreeSet<Name> = named.filter(|name| reach.has(name)).collect();
-    if names.is_empty() { Reach::Nobody } else { Reach::Names(names) }
-}
-
-/// The ordinal of a method in the schema.
-fn host_ordinal(method: HostMethod) -> u16 {
-    match method {
-        HostMethod::Id => 0,
-        HostMethod::Addrs => 1,
-        HostMethod::Peers => 2,
-        HostMethod::Connect => 3,
-        HostMethod::Executor => 4,
-        HostMethod::Grant => 5,
-        HostMethod::Registry => 6,
-        HostMethod::Dial => 7,
-        HostMethod::Nodes => 8,
-        HostMethod::Narrow => 9,
-        // One that is not known here is not in any list.
-        _ => u16::MAX,
-    }
-}
-
-/// The ordinal of a method in the schema.
-fn executor_ordinal(method: ExecutorMethod) -> u16 {
-    match method {
-        ExecutorMethod::RunBytes => 0,
-        ExecutorMethod::Echo => 1,
-        ExecutorMethod::Load => 2,
-        ExecutorMethod::Spawn => 3,
-        ExecutorMethod::Supervisor => 4,
-        _ => u16::MAX,
-    }
-}
-
-/// A method as a person reads it.
-pub(super) fn describe(Method { interface, ordinal }: Method) -> String {
-    let known = match interface {
-        host::Client::TYPE_ID => {
-            HostMethod::ALL.into_iter().find(|method| host_ordinal(*method) == ordinal).map(|method| method.to_string())
-        }
-        executor::Client::TYPE_ID => ExecutorMethod::ALL
-            .into_iter()
-            .find(|method| executor_ordinal(*method) == ordinal)
-            .map(|method| method.to_string()),
-        _ => None,
-    };
-    known.unwrap_or_else(|| format!("method {ordinal} of the interface {interface:#018x}"))
 }

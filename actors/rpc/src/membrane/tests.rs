@@ -1,5 +1,3 @@
-use std::collections::HashMap;
-
 use capnp::{
     capability::{FromClientHook, Promise},
     traits::HasTypeId,
@@ -9,20 +7,21 @@ use ww_schema::{
     cell_capnp,
     grant_capnp::revoker,
     peer_capnp::{executor, host, process},
-    supervision_capnp::supervisor,
 };
+
+mod afar;
+mod cells;
 
 use super::*;
 use crate::fixture::{
     ACTOR, SPIN, Session,
-    calls::{Fill, executor_of, methods, narrow, spawn},
+    calls::{Fill, connect, executor_of, methods, narrow, spawn},
     limited_session, local, run, session, soon, wait, wasm,
 };
 
 const HOST: u64 = host::Client::TYPE_ID;
 const EXECUTOR: u64 = executor::Client::TYPE_ID;
 const PROCESS: u64 = process::Client::TYPE_ID;
-const SUPERVISOR: u64 = supervisor::Client::TYPE_ID;
 
 async fn revoke(revoker: &revoker::Client, reason: &str) {
     let mut request = revoker.revoke_request();
@@ -116,35 +115,6 @@ fn what_was_narrowed_works_until_it_is_revoked_and_all_that_it_led_to_with_it() 
 }
 
 #[test]
-fn cells_that_were_started_through_it_end_with_shutdown_the_youngest_first() {
-    local(async {
-        let session = session(Grants::all()).await;
-        let (narrowed, revoker) =
-            narrow::<executor::Client>(&session.host, session.executor(), &|_| {}).await.expect("a cap");
-        let mut events = session.directory().events().listen();
-        let mut ids = Vec::new();
-        for detached in [false, true, false] {
-            let process = spawn(&narrowed, |mut spec| spec.set_detached(detached)).await.expect("it starts");
-            let status = soon(process.status_request().send().promise).await.expect("an answer");
-            ids.push((status.get().and_then(|status| status.get_status()).expect("a status").get_cell(), process));
-        }
-        let expected: Vec<_> = ids.iter().rev().map(|(id, _)| *id).collect();
-        revoke(&revoker, "enough").await;
-        let mut ended = Vec::new();
-        while ended.len() < expected.len() {
-            if let Some(ww_core::events::Event::Exited { cell, reason, .. }) = soon(events.next()).await
-                && expected.contains(&cell.get())
-            {
-                assert_eq!(reason.code(), 143);
-                ended.push(cell.get());
-            }
-        }
-        assert_eq!(ended, expected);
-        contains(spawn(&narrowed, |_| {}).await.map(drop), "revoked: enough");
-    });
-}
-
-#[test]
 fn a_call_under_way_fails_at_once_whoever_serves_it() {
     local(async {
         let session = session(Grants::all()).await;
@@ -190,86 +160,6 @@ fn methods_bind_the_capability_and_the_interfaces_that_they_name() {
         let request = unknown.new_call::<any_pointer::Owned, any_pointer::Owned>(0xdead_beef, 7, None);
         let error = soon(request.send().promise).await.map(drop).expect_err("nobody implements it");
         assert_eq!(error.kind, capnp::ErrorKind::Unimplemented, "it was asked: {error}");
-    });
-}
-
-#[test]
-fn limits_bind_the_cells_that_are_started_through_it() {
-    local(async {
-        let session = limited_session(Grants::all(), Limits { children: 9, ..Limits::default() }).await;
-        let fill: Fill<'_> = &|to| {
-            let mut limits = to.init_limits();
-            limits.set_children(1);
-            limits.set_memory(1 << 20);
-            limits.set_deadline(500);
-        };
-        let (narrowed, _revoker) =
-            narrow::<executor::Client>(&session.host, session.executor(), fill).await.expect("a cap");
-        for (why, fill) in [
-            (
-                "`memory` is 2097152",
-                (|spec| spec.init_limits().set_memory(2 << 20)) as fn(cell_capnp::spec::Builder<'_>),
-            ),
-            ("`deadline` is 501", |spec| spec.init_limits().set_deadline(501)),
-        ] {
-            contains(spawn(&narrowed, fill).await.map(drop), why);
-        }
-        let first = spawn(&narrowed, |_| {}).await.expect("one may run");
-        contains(spawn(&narrowed, |_| {}).await.map(drop), "owns 1 children already");
-        spawn(&session.executor(), |_| {}).await.map(drop).expect("the giver has its own limit");
-        soon(first.kill_request().send().promise).await.expect("it lives");
-        drop(spawn(&narrowed, |_| {}).await.expect("its place is free"));
-
-        let more: Fill<'_> = &|to| to.init_limits().set_children(1_000_000);
-        let (narrowed, _revoker) =
-            narrow::<executor::Client>(&session.host, session.executor(), more).await.expect("a cap");
-        contains(spawn(&narrowed, |spec| spec.init_limits().set_children(10)).await.map(drop), "at most 9");
-    });
-}
-
-#[test]
-fn what_cells_are_given_that_are_started_through_it_is_narrowed_as_well() {
-    local(async {
-        let session = session(Grants::all()).await;
-        let give = async |executor: &executor::Client, name: &str| {
-            let fill = |spec: cell_capnp::spec::Builder<'_>| spec.init_grants(1).get(0).set_name(name);
-            spawn(executor, fill).await.map(drop)
-        };
-        // `Host.executor` and `spawn` alone: children get no reserved name that is not listed.
-        let spawn_only: Fill<'_> = &|to| methods(to, &[(HOST, 4), (EXECUTOR, 3)]);
-        let (narrowed, _revoker) =
-            narrow::<executor::Client>(&session.host, session.executor(), spawn_only).await.expect("a cap");
-        for name in ["wetware:cell/log", "wetware:cell/mail", "wetware:cell/mail/store", "wetware:cell/self"] {
-            contains(give(&narrowed, name).await, "denied");
-        }
-        contains(
-            spawn(&narrowed, |mut spec| {
-                spec.set_name("free");
-                spec.set_publish(true)
-            })
-            .await
-            .map(drop),
-            "denied: publishing",
-        );
-        give(&narrowed, "wetware:peer/host").await.expect("it means no more than `spawn`");
-        contains(run(&narrowed, &wasm(SPIN), &[], &[]).done().await.map(drop), "denied: Executor.runBytes");
-
-        let listed: Fill<'_> = &|mut to| {
-            methods(to.reborrow(), &[(EXECUTOR, 3)]);
-            let mut list = to.init_grants(2);
-            list.set(0, "wetware:cell/log");
-            list.set(1, "wetware:cell/mail/store");
-        };
-        let (narrowed, _revoker) =
-            narrow::<executor::Client>(&session.host, session.executor(), listed).await.expect("a cap");
-        for name in ["wetware:cell/log", "wetware:cell/mail/store"] {
-            give(&narrowed, name).await.unwrap_or_else(|error| panic!("{name}: {error}"));
-        }
-        for name in ["wetware:cell/mail/other", "wetware:peer/host", "wetware:cell/process"] {
-            contains(give(&narrowed, name).await, "denied");
-        }
-        let nonsense: Fill<'_> = &|to| to.init_grants(1).set(0, "store");
-        contains(narrow::<Client>(&session.host, session.executor(), nonsense).await.map(drop), "no reserved name");
     });
 }
 
@@ -480,84 +370,15 @@ fn it_expires() {
 }
 
 #[test]
-fn cells_end_when_nobody_holds_what_they_were_started_through() {
-    local(async {
-        let session = session(Grants::all()).await;
-        let (narrowed, revoker) =
-            narrow::<executor::Client>(&session.host, session.executor(), &|_| {}).await.expect("a cap");
-        let mut events = session.directory().events().listen();
-        let process = spawn(&narrowed, |mut spec| spec.set_detached(true)).await.expect("it starts");
-        let status = soon(process.status_request().send().promise).await.expect("an answer");
-        let id = status.get().and_then(|status| status.get_status()).expect("a status").get_cell();
-        drop((narrowed, revoker, process, status));
-        loop {
-            if let Some(ww_core::events::Event::Exited { cell, reason, .. }) = soon(events.next()).await
-                && cell.get() == id
-            {
-                assert_eq!(reason.code(), 143);
-                break;
-            }
-        }
-    });
-}
-
-#[test]
-fn children_of_a_narrowed_supervisor_end_with_it_and_the_others_stay() {
-    local(async {
-        let session = session(Grants::all()).await;
-        let mut request = session.executor().supervisor_request();
-        child(request.get().init_options().init_children(1).get(0), "own");
-        let response = soon(request.send().promise).await.expect("it starts");
-        let supervisor = response.get().and_then(|response| response.get_supervisor()).expect("a capability");
-        // `startChild` and `whichChildren`
-        let two: Fill<'_> = &|mut to| {
-            methods(to.reborrow(), &[(SUPERVISOR, 0), (SUPERVISOR, 4)]);
-            to.init_limits().set_memory(1 << 20);
-        };
-        let (narrowed, revoker) =
-            narrow::<supervisor::Client>(&session.host, supervisor.clone(), two).await.expect("a cap");
-        let mut ids = HashMap::new();
-        for id in ["first", "second"] {
-            let mut start = narrowed.start_child_request();
-            child(start.get().init_spec(), id);
-            let started = soon(start.send().promise).await.expect("it starts");
-            ids.insert(id, started);
-        }
-        contains(soon(narrowed.stop_request().send().promise).await.map(drop), "denied: method 6");
-        let mut start = narrowed.start_child_request();
-        child(start.get().init_spec(), "large");
-        start.get().get_spec().expect("a spec").get_child().init_cell().init_limits().set_memory(2 << 20);
-        contains(soon(start.send().promise).await.map(drop), "`memory` is 2097152");
-
-        revoke(&revoker, "enough").await;
-        loop {
-            let left = soon(supervisor.which_children_request().send().promise).await.expect("an answer");
-            let left = left.get().and_then(|left| left.get_children()).expect("a list");
-            if left.len() == 1 {
-                assert_eq!(left.get(0).get_id().expect("an id"), "own");
-                break;
-            }
-        }
-        let left = soon(supervisor.count_children_request().send().promise).await.expect("an answer");
-        assert_eq!(left.get().expect("counts").get_active(), 1);
-    });
-}
-
-fn child(mut spec: ww_schema::supervision_capnp::child_spec::Builder<'_>, id: &str) {
-    spec.set_id(id);
-    let mut cell = spec.init_child().init_cell();
-    cell.set_async(true);
-    cell.init_program().set_wasm(&wasm(ACTOR));
-}
-
-#[test]
 fn narrowing_needs_the_grant_and_room() {
     local(async {
         let mut grants = Grants::all();
         grants.host.remove(&ww_core::grants::HostMethod::Narrow);
         let denied: Session = session(grants).await;
         contains(narrow::<Client>(&denied.host, denied.host.clone(), &|_| {}).await.map(drop), "denied: Host.narrow");
+        let nonsense: Fill<'_> = &|to| to.init_grants(1).set(0, "store");
         let session = session(Grants::all()).await;
+        contains(narrow::<Client>(&session.host, session.host.clone(), nonsense).await.map(drop), "no reserved name");
         let mut held = Vec::new();
         for _ in 0..MAX_NARROWED {
             held.push(narrow::<Client>(&session.host, session.host.clone(), &|_| {}).await.expect("room"));

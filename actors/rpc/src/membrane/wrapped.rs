@@ -9,7 +9,10 @@ use capnp::{
 };
 use ww_core::grants::Method;
 
-use super::{MAX_DEPTH, Membrane, Side, Way, scope};
+use super::{
+    MAX_DEPTH, Membrane, Side, Way, grants,
+    scope::{self, Scope},
+};
 use crate::shelf;
 
 /// Layers that one call may be in at once, whatever was known of them when they were made: each takes some stack.
@@ -87,8 +90,12 @@ impl Wrapped {
         Rc::ptr_eq(&self.membrane, membrane)
     }
 
-    pub(super) fn side(&self) -> Side {
+    pub(crate) fn side(&self) -> Side {
         self.side
+    }
+
+    pub(crate) fn scope(&self) -> &Rc<Scope> {
+        &self.membrane.scope
     }
 
     pub(super) fn allows(&self, method: Method) -> bool {
@@ -96,7 +103,7 @@ impl Wrapped {
     }
 
     /// What it stands for.
-    pub(super) fn behind(&self) -> Result<Client, Error> {
+    pub(crate) fn behind(&self) -> Result<Client, Error> {
         self.membrane.behind(self.number)
     }
 
@@ -115,14 +122,14 @@ impl Wrapped {
         let membrane = &self.membrane;
         membrane.check()?;
         if !self.allows(method) {
-            return Err(Error::failed(format!("denied: {} was narrowed away", scope::describe(method))));
+            return Err(Error::failed(format!("denied: {} was narrowed away", grants::describe(method))));
         }
         let (there, back) = match self.side {
             Side::Narrowed | Side::Reached => (Way::In, Way::Out),
             Side::Outside => (Way::Out, Way::In),
         };
         let mut answered = pin!(async {
-            let behind = self.target(method).await?;
+            let behind = self.target(method.interface).await?;
             let mut request =
                 behind.new_call::<any_pointer::Owned, any_pointer::Owned>(method.interface, method.ordinal, None);
             request.set(membrane.carry(params.get()?, there)?.root()?)?;
@@ -142,13 +149,13 @@ impl Wrapped {
         results.set(membrane.carry(response.get()?, back)?.root()?)
     }
 
-    /// What a call goes to. What starts cells does so in the membrane's scope.
-    async fn target(&self, method: Method) -> Result<Client, Error> {
+    /// What a call of an interface goes to. What starts cells does so in the membrane's scope.
+    pub(super) async fn target(&self, interface: u64) -> Result<Client, Error> {
         let behind = self.behind()?;
-        if self.side == Side::Outside || !scope::starts_cells(method.interface) {
+        if self.side == Side::Outside || !scope::starts_cells(interface) {
             return Ok(behind);
         }
-        let scoped = scope::within(&self.membrane.scope, behind, method.interface).await?;
+        let scoped = scope::within(&self.membrane.scope, behind, interface).await?;
         // The next call finds it at once.
         let before = self.membrane.held.borrow_mut().insert(self.number, scoped.clone());
         drop(before);

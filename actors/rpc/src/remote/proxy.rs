@@ -6,7 +6,10 @@
 //!
 //! Whoever wants to hand on less than there is, or to take it back, puts that in front of a proxy.
 
-use std::{ops::Deref, rc::Rc};
+use std::{
+    ops::Deref,
+    rc::{Rc, Weak},
+};
 
 use capnp::{
     Error, ErrorKind, any_pointer,
@@ -22,7 +25,10 @@ use ww_core::exit::Reason;
 use ww_schema::peer_capnp::process;
 
 use super::{Node, ties, watched};
-use crate::shelf;
+use crate::{
+    membrane::{MAX_DEPTH, Scope, Side, Wrapped},
+    shelf,
+};
 
 /// The interface of which some calls are not just handed on.
 const PROCESS: u64 = <process::Client as HasTypeId>::TYPE_ID;
@@ -40,6 +46,18 @@ type AnyResults = Results<any_pointer::Owned>;
 pub(crate) struct Proxy {
     inner: Client,
     node: Rc<Node>,
+    /// The scopes of membranes whose ends at the other node it is behind.
+    scopes: Rc<[Weak<Scope>]>,
+}
+
+/// What a capability is that goes to the other node.
+enum There {
+    /// One of that node, as it is there.
+    Own(Client),
+    /// Another one.
+    Other,
+    /// Not known until this is.
+    Unknown(Client),
 }
 
 /// What the library calls: any method of any interface.
@@ -49,7 +67,23 @@ pub(crate) struct Dispatch(Rc<Proxy>);
 impl Proxy {
     /// Stands for a capability that came over a connection.
     pub(crate) fn client(node: &Rc<Node>, inner: Client) -> Client {
-        shelf::new_proxy(Self { inner, node: Rc::clone(node) })
+        shelf::new_proxy(Self { inner, node: Rc::clone(node), scopes: Rc::default() })
+    }
+
+    /// Stands for the same capability behind the end of one more membrane.
+    pub(crate) fn within(&self, scope: &Rc<Scope>, inner: Client) -> Client {
+        let scopes = self.scopes.iter().cloned().chain([Rc::downgrade(scope)]).collect();
+        shelf::new_proxy(Self { inner, node: Rc::clone(&self.node), scopes })
+    }
+
+    /// Whether the other node keeps an end of the membrane with this scope before it.
+    pub(crate) fn is_within(&self, scope: &Rc<Scope>) -> bool {
+        self.scopes.iter().any(|known| Weak::as_ptr(known) == Rc::as_ptr(scope))
+    }
+
+    /// What it stands for, at the other node.
+    pub(crate) fn there(&self) -> Client {
+        self.inner.clone()
     }
 
     pub(crate) fn node(&self) -> &Rc<Node> {
@@ -61,26 +95,63 @@ impl Proxy {
         process::Client::new(self.inner.hook.add_ref())
     }
 
-    /// What came from the other node, as it is handed on here. What is this node's own, and comes back, is itself.
+    /// What came from the other node, as it is handed on here: behind the membranes that it is behind. What is this node's
+    /// own, and comes back, is itself.
     fn wrapped(&self, hook: Box<dyn ClientHook>) -> Box<dyn ClientHook> {
-        if hook.get_brand() == self.node.brand { Self::client(&self.node, Client::new(hook)).hook } else { hook }
+        if hook.get_brand() != self.node.brand {
+            return hook;
+        }
+        let (node, scopes) = (Rc::clone(&self.node), Rc::clone(&self.scopes));
+        shelf::new_proxy(Self { inner: Client::new(hook), node, scopes }).hook
     }
 
     /// What goes to the other node: its own capabilities as they are there, also those that turn out to be that later.
     fn unwrapped(self: &Rc<Self>, hook: Box<dyn ClientHook>) -> Box<dyn ClientHook> {
-        if hook.get_resolved().is_none() && hook.when_more_resolved().is_some() {
-            let (proxy, promised) = (Rc::clone(self), Client::new(hook));
-            let known = async move { Ok(Client::new(proxy.unwrapped_now(get_resolved_cap(promised).await.hook))) };
-            return capnp_rpc::new_future_client::<Client>(known).hook;
+        let client = Client::new(hook);
+        match self.seen_there(&client) {
+            There::Own(inner) => inner.hook,
+            There::Other => client.hook,
+            There::Unknown(mut promised) => {
+                let proxy = Rc::clone(self);
+                let known = async move {
+                    loop {
+                        get_resolved_cap(promised).await;
+                        promised = match proxy.seen_there(&client) {
+                            There::Own(inner) => return Ok(inner),
+                            There::Other => return Ok(client),
+                            There::Unknown(next) => next,
+                        };
+                    }
+                };
+                capnp_rpc::new_future_client::<Client>(known).hook
+            }
         }
-        self.unwrapped_now(hook)
     }
 
-    fn unwrapped_now(&self, hook: Box<dyn ClientHook>) -> Box<dyn ClientHook> {
-        match shelf::proxy_of(&Client::new(hook.add_ref())) {
-            Some(proxy) if Rc::ptr_eq(&proxy.node, &self.node) => proxy.inner.hook.add_ref(),
-            _ => hook,
+    /// What a capability is at the other node. A membrane of which that node keeps an end does not come between: its end
+    /// does the same to what passes there, so that the node knows its own again.
+    fn seen_there(&self, client: &Client) -> There {
+        let mut client = client.clone();
+        let mut reached_through = Vec::new();
+        for _ in 0..=MAX_DEPTH {
+            if let Some(proxy) = shelf::proxy_of(&client) {
+                let is_there = Rc::ptr_eq(&proxy.node, &self.node);
+                let same =
+                    is_there && reached_through.iter().all(|wrapped: &Rc<Wrapped>| proxy.is_within(wrapped.scope()));
+                return if same { There::Own(proxy.inner.clone()) } else { There::Other };
+            }
+            let Some(wrapped) = shelf::wrapped(&client) else { break };
+            let Ok(behind) = wrapped.behind() else { return There::Other };
+            match wrapped.side() {
+                Side::Outside if self.is_within(wrapped.scope()) => {}
+                Side::Reached => reached_through.push(wrapped),
+                // It passes no end of that membrane there, or has less methods here.
+                Side::Outside | Side::Narrowed => return There::Other,
+            }
+            client = behind;
         }
+        let promised = client.hook.get_resolved().is_none() && client.hook.when_more_resolved().is_some();
+        if promised { There::Unknown(client) } else { There::Other }
     }
 
     /// Sends a call on. At once: calls keep their order.
