@@ -123,6 +123,10 @@ interface Process {
   lease @11 () -> (lease :Cell.Lease);
   # Ties the process to the returned capability: when that is dropped, or the connection that holds
   # it breaks, the process ends with `noConnection`.
+
+  exit @12 (reason :Cell.ExitReason) -> ();
+  # Sends the process an exit signal of the caller. If it traps exits, it is told of the reason; else it ends with that, unless
+  # it is `normal`. Of the reason `code` and `text` are read.
 }
 
 interface ByteStream {

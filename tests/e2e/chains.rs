@@ -231,6 +231,44 @@ async fn what_is_taken_back_here_is_so_also_when_the_other_node_is_out_of_reach(
 }
 
 #[tokio::test]
+async fn a_cell_that_traps_exits_is_told_of_the_end_of_one_of_another_node() {
+    let (user, key, image) = (User::new(), Key::new(), Image::of("echo"));
+    let server = grants(&image, "echo", &everything(&key.id));
+    let running = node(&user, &image, &key);
+    let test = async {
+        let (_connection, near) = client_of(&user).await;
+        let far = connect(&near, first(&server)).await;
+        let set = |mut spec: spec::Builder<'_>| {
+            spec.reborrow().init_program().set_wasm(&guest("neighbour"));
+            spec.set_async(true);
+            let mut grants = spec.init_grants(2);
+            grants.reborrow().get(0).set_name("wetware:cell/self");
+            grants.reborrow().get(1).set_name("wetware:cell/process");
+        };
+        let watcher = spawn(&executor_of(&far), set).await.expect("a cell");
+        assert_eq!(send(&watcher, b"trap on").await.expect("an answer"), "false");
+        let own = spawn(&executor_of(&near), actor("own")).await.expect("a cell");
+        let mut request = own.link_request();
+        request.get().set_other(watcher.clone());
+        soon(request.send().promise).await.expect("linked");
+        soon(own.kill_request().send().promise).await.expect("killed");
+        let heard = soon(async {
+            loop {
+                let heard = send(&watcher, b"heard").await.expect("it goes on");
+                if !heard.is_empty() {
+                    break heard;
+                }
+            }
+        });
+        let heard = heard.await;
+        assert!(heard.starts_with("exit ") && heard.ends_with("Killed killed"), "{heard}");
+    };
+    LocalSet::new().run_until(test).await;
+    drop(running);
+    server.stop().expect(143, "");
+}
+
+#[tokio::test]
 async fn a_guest_is_handed_an_executor_of_another_node_until_it_is_taken_back() {
     let (user, key, image) = (User::new(), Key::new(), Image::of("echo"));
     let server = grants(&image, "echo", &everything(&key.id));

@@ -1,7 +1,13 @@
 //! Exit reasons on the wire.
 
+use capnp::Error;
 use ww_core::exit::Reason;
 use ww_schema::cell_capnp::exit_reason;
+
+/// Reads a reason that another node reports.
+pub(crate) fn get(reader: exit_reason::Reader<'_>) -> Result<Reason, Error> {
+    Ok(Reason::reported(reader.get_code(), reader.get_text()?.to_str()?))
+}
 
 /// Writes a reason.
 pub(crate) fn set(mut builder: exit_reason::Builder<'_>, reason: &Reason) {

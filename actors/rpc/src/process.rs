@@ -5,7 +5,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 use capnp::Error;
 use tokio::sync::Mutex;
 use ww_cell::{Cell, Directory, Failure, pipe, tail};
-use ww_core::{CellId, exit, limits::DEFAULT_DEADLINE};
+use ww_core::{CellId, exit, limits::DEFAULT_DEADLINE, links::Exit};
 use ww_executor::{Process, Streams};
 use ww_schema::peer_capnp::process;
 
@@ -13,7 +13,7 @@ use crate::{
     admin::status,
     byte_stream::{self, End},
     context::Context,
-    exchange,
+    exchange, exit_reason,
     remote::{Proxy, ties},
     shelf, watching,
 };
@@ -218,6 +218,15 @@ impl process::Server for Server {
             }
             Other::There(other) => self.context.ties.untie(self.cell(), &other).await,
         }
+    }
+
+    async fn exit(self: Rc<Self>, params: process::ExitParams, _: process::ExitResults) -> Result<(), Error> {
+        let reason = exit_reason::get(params.get()?.get_reason()?)?;
+        let from = self.context.guest.id;
+        if self.directory().exit(from, self.process.id(), Exit::With(reason)) {
+            return Ok(());
+        }
+        Err(Error::overloaded("too many signals wait for the cell already".into()))
     }
 
     async fn lease(self: Rc<Self>, _: process::LeaseParams, mut results: process::LeaseResults) -> Result<(), Error> {

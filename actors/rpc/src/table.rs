@@ -215,7 +215,7 @@ async fn check(host: &host::Client, row: &str, cap: &Client, id: u64, ordinal: u
 fn every_interface_of_the_schemas_is_in_the_table() {
     let found = interfaces();
     assert_eq!(found["Host"].len(), 10);
-    assert_eq!(found["Process"].len(), 12);
+    assert_eq!(found["Process"].len(), 13);
     local(async {
         let session = fixture::session(Grants::all()).await;
         let subjects = subjects(&session.host).await;

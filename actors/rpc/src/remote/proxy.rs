@@ -26,6 +26,7 @@ use ww_schema::peer_capnp::process;
 
 use super::{Node, ties, watched};
 use crate::{
+    exit_reason,
     membrane::{MAX_DEPTH, Scope, Side, Wrapped},
     shelf,
 };
@@ -35,6 +36,7 @@ const PROCESS: u64 = <process::Client as HasTypeId>::TYPE_ID;
 
 /// Numbers of methods of `Process`.
 const WAIT: u16 = 3;
+const STATUS: u16 = 7;
 const MONITOR: u16 = 8;
 const LINK: u16 = 9;
 const UNLINK: u16 = 10;
@@ -200,6 +202,21 @@ impl Proxy {
         })
     }
 
+    fn status(self: Rc<Self>, params: AnyParams, mut results: AnyResults) -> Promise<(), Error> {
+        let sent = self.send(PROCESS, STATUS, &params);
+        Promise::from_future(async move {
+            match sent?.promise.await {
+                Ok(answer) => copy(answer.get()?, results.get(), |hook| self.wrapped(hook)),
+                Err(error) if is_lost(&error) => {
+                    let status = results.get().init_as::<process::status_results::Builder<'_>>().init_status();
+                    exit_reason::set(status.init_state().init_ended(), &Reason::NoConnection);
+                    Ok(())
+                }
+                Err(error) => Err(error),
+            }
+        })
+    }
+
     fn monitor(self: Rc<Self>, params: AnyParams, mut results: AnyResults) -> Promise<(), Error> {
         let observer = params.get().and_then(|params| {
             let params = params.get_as::<process::monitor_params::Reader<'_>>()?;
@@ -271,6 +288,7 @@ impl capability::Server for Dispatch {
         let Self(proxy) = self;
         let done = match (interface, method) {
             (PROCESS, WAIT) => proxy.wait(params, results),
+            (PROCESS, STATUS) => proxy.status(params, results),
             (PROCESS, MONITOR) => proxy.monitor(params, results),
             (PROCESS, LINK | UNLINK) => proxy.link(method, params, results),
             _ => proxy.pass(interface, method, params, results),

@@ -6,11 +6,12 @@ use capnp::{Error, ErrorKind, capability::FromClientHook};
 use tokio::sync::mpsc;
 use ww_core::{CellId, Grants, exit::Reason};
 use ww_schema::{
-    cell_capnp::{monitor, observer, program},
+    cell_capnp::{monitor, observer, program, status},
     peer_capnp::{executor, host, process},
 };
 
 use super::nodes::MAX_NODES;
+use crate::exit_reason;
 use crate::fixture::{
     ACTOR, SPIN, Session,
     calls::{self, executor_of},
@@ -123,6 +124,11 @@ fn a_lost_connection_is_told_to_whoever_waits_watches_or_is_linked() {
         let error = send(&process, b"hello").await.expect_err("it is out of reach");
         assert_eq!(error.kind, ErrorKind::Disconnected);
         assert_eq!(wait(&process).await, Ok(69), "also later");
+        let status = soon(process.status_request().send().promise).await.expect("an answer");
+        match status.get().and_then(|status| status.get_status()).expect("a status").get_state().which() {
+            Ok(status::state::Ended(reason)) => assert_eq!(reason.expect("a reason").get_code(), 69),
+            _ => panic!("it counts as ended"),
+        }
         let (_monitor, mut told) = watch(&process).await;
         assert_eq!(soon(told.recv()).await, Some((0, "no connection".to_owned())));
         // What it started there ended for the same reason.
@@ -191,6 +197,13 @@ fn links_reach_from_one_node_to_another_and_back() {
             kill(&own).await;
             assert_eq!(send(&process, b"hello").await.expect("it goes on"), b"hello");
         }
+        // It ends for the reason that the first did.
+        let (own, process) = (start().await, spawn(&executor).await);
+        link(&own, &process).await.expect("linked");
+        let mut request = own.exit_request();
+        exit_reason::set(request.get().init_reason(), &Reason::Shutdown);
+        soon(request.send().promise).await.expect("it is told");
+        assert_eq!((wait(&own).await, wait(&process).await), (Ok(143), Ok(143)));
         // Two of the other node are linked there.
         let (one, other) = (spawn(&executor).await, spawn(&executor).await);
         link(&one, &other).await.expect("linked");

@@ -1,8 +1,7 @@
 //! Links between a cell of this node and a process of another one.
 //!
-//! This node holds both ends, with what the protocol has: it watches both, kills the process of the other node when its own
-//! cell ends abnormally, and sends its own cell an exit signal when the other ends, or the connection to it. They belong to
-//! whoever linked, and end with it. Bounded by [`MAX_LINKS`].
+//! This node holds both ends, with what the protocol has: it watches both, and sends each an exit signal when the other ends,
+//! its own cell also when the connection is lost. They belong to whoever linked, and end with it. Bounded by [`MAX_LINKS`].
 
 use std::{
     cell::RefCell,
@@ -10,7 +9,7 @@ use std::{
     rc::{Rc, Weak},
 };
 
-use capnp::Error;
+use capnp::{Error, ErrorKind};
 use tokio::sync::mpsc;
 use ww_cell::{Cell, Directory};
 use ww_core::{
@@ -22,6 +21,7 @@ use ww_core::{
 use ww_schema::{cell_capnp::observer, peer_capnp::process};
 
 use super::{Proxy, watched};
+use crate::exit_reason;
 
 /// The links of one cell or client across nodes.
 #[derive(Default)]
@@ -45,6 +45,20 @@ pub(crate) fn not_linkable() -> Error {
 
 async fn id_of(process: &process::Client) -> Result<u64, Error> {
     Ok(process.status_request().send().promise.await?.get()?.get_status()?.get_cell())
+}
+
+/// Sends a process of another node an exit signal.
+async fn signal(process: &process::Client, reason: &Reason) {
+    let mut request = process.exit_request();
+    exit_reason::set(request.get().init_reason(), reason);
+    // It may have ended as well, or be out of reach.
+    if let Err(error) = request.send().promise.await
+        && error.kind == ErrorKind::Unimplemented
+        && !reason.is_orderly()
+    {
+        // A node that knows of no signals can end it.
+        let _ = process.kill_request().send().promise.await;
+    }
 }
 
 impl Ties {
@@ -71,12 +85,7 @@ impl Ties {
         let (directory, cell, other, ties) = (directory.clone(), cell.clone(), Rc::clone(other), Rc::downgrade(self));
         let tied = async move {
             tokio::select! {
-                reason = cell.exit().wait() => {
-                    if !reason.is_orderly() {
-                        // It may have ended as well, or be out of reach.
-                        let _ = process.kill_request().send().promise.await;
-                    }
-                }
+                reason = cell.exit().wait() => signal(&process, &reason).await,
                 Some(reason) = told.recv() => {
                     let from = CellId::new(ends.there);
                     if !directory.exit(from, cell.id(), Exit::With(reason)) {
@@ -112,10 +121,8 @@ impl Ties {
 
 impl observer::Server for Ear {
     async fn down(self: Rc<Self>, params: observer::DownParams, _: observer::DownResults) -> Result<(), Error> {
-        let reason = params.get()?.get_reason()?;
-        let reason = Reason::reported(reason.get_code(), reason.get_text()?.to_str()?);
         // There is one to be told, and room for it.
-        let _ = self.0.try_send(reason);
+        let _ = self.0.try_send(exit_reason::get(params.get()?.get_reason()?)?);
         Ok(())
     }
 }
