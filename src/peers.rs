@@ -58,8 +58,8 @@ impl Peers {
 
 impl Peer {
     fn new(granted: &PeerGrants) -> Self {
-        let PeerGrants { id, grants, admin, limits } = granted.clone();
-        let entitlement = Entitlement::of_peer(id.to_bytes(), grants, admin, limits);
+        let PeerGrants { id, grants, admin, limits, max_message } = granted.clone();
+        let entitlement = Entitlement::of_peer(id.to_bytes(), grants, admin, limits).with_messages_of(max_message);
         Self { entitlement, clients: Clients::new(MAX_OF_PEER) }
     }
 }

@@ -4,6 +4,7 @@
 //! [[rpc.peers]]
 //! id = "12D3KooW…"
 //! admin = ["list", "tree"]            # methods of `Admin`; or true, for all of them
+//! max-message = "32MiB"               # the largest message that is read; a program has to fit into one
 //!
 //! [rpc.peers.grants]                  # the keys of `[grants]` in etc/ww.toml; what is left out is not granted
 //! host = ["id", "executor"]
@@ -23,8 +24,12 @@ use ww_core::{
     grants::AdminMethod,
     limits::{DEFAULT_INSTANCES, DEFAULT_MEMORY, Exceeds, MIB, Narrowing},
 };
-use ww_image::manifest::{self, GrantTable};
+use ww_image::{
+    manifest::{self, GrantTable},
+    units::Bytes,
+};
 use ww_net::PeerId;
+use ww_rpc::{DEFAULT_PEER_MESSAGE, MAX_PEER_MESSAGE, MIN_PEER_MESSAGE};
 
 /// Peers that a configuration may name: each has places for its connections.
 pub const MAX_PEERS: usize = 1_024;
@@ -49,6 +54,8 @@ pub struct PeerGrants {
     pub admin: BTreeSet<AdminMethod>,
     /// What each cell that it starts gets at most, and all of them together, for each of its connections.
     pub limits: Limits,
+    /// Bytes of one message of it.
+    pub max_message: usize,
 }
 
 /// A peer in the configuration that cannot be granted what it says.
@@ -67,6 +74,13 @@ pub enum Invalid {
     /// It is granted more than there is.
     #[error("rpc.peers: the limits of {0}: {1}")]
     Limits(PeerId, Exceeds),
+    /// Its messages may be larger or smaller than they can be.
+    #[error(
+        "rpc.peers: the max-message of {0} is {1} bytes, expected between {min} and {max}",
+        min = MIN_PEER_MESSAGE,
+        max = MAX_PEER_MESSAGE
+    )]
+    Message(PeerId, u64),
 }
 
 /// The table `rpc`.
@@ -78,7 +92,7 @@ pub(super) struct Rpc {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct Peer {
     #[serde(deserialize_with = "id")]
     id: PeerId,
@@ -88,6 +102,7 @@ struct Peer {
     grants: GrantTable,
     #[serde(default, deserialize_with = "manifest::limits")]
     limits: Narrowing,
+    max_message: Option<Bytes>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -130,7 +145,7 @@ impl Rpc {
 
 impl Peer {
     fn granted(self, max_memory: u64) -> Result<PeerGrants, Invalid> {
-        let Self { id, admin, grants, limits: mut wishes } = self;
+        let Self { id, admin, grants, limits: mut wishes, max_message } = self;
         let grants = grants.instead_of(Grants::none());
         if grants.loader {
             return Err(Invalid::Loader(id));
@@ -146,7 +161,14 @@ impl Peer {
             Admin::All(false) => BTreeSet::new(),
             Admin::Methods(methods) => methods,
         };
-        Ok(PeerGrants { id, grants, admin, limits })
+        let max_message = match max_message.map(Bytes::get) {
+            None => DEFAULT_PEER_MESSAGE,
+            Some(wanted) => usize::try_from(wanted)
+                .ok()
+                .filter(|bytes| (MIN_PEER_MESSAGE..=MAX_PEER_MESSAGE).contains(bytes))
+                .ok_or(Invalid::Message(id, wanted))?,
+        };
+        Ok(PeerGrants { id, grants, admin, limits, max_message })
     }
 }
 
@@ -173,7 +195,7 @@ mod tests {
         let text = format!(
             "[[rpc.peers]]\nid = '{one}'\n[[rpc.peers]]\nid = '{other}'\nadmin = ['list']\n\
              grants = {{ host = ['id', 'executor'], executor = ['spawn'], mail = true }}\n\
-             limits = {{ memory = '128MiB', children = 2 }}"
+             limits = {{ memory = '128MiB', children = 2 }}\nmax-message = '32MiB'"
         );
         let peers = granted(&text).expect("valid");
         assert_eq!((peers[0].id, &peers[0].grants, peers[0].admin.len()), (one, &Grants::none(), 0));
@@ -184,6 +206,7 @@ mod tests {
         assert!(!peers[1].grants.publish && !peers[1].grants.log);
         assert_eq!(peers[1].admin, [AdminMethod::List].into());
         assert_eq!((peers[1].limits.memory, peers[1].limits.children), (128 * MIB, 2));
+        assert_eq!([&peers[0], &peers[1]].map(|peer| peer.max_message), [16 << 20, 32 << 20]);
         let all = granted(&format!("[[rpc.peers]]\nid = '{one}'\nadmin = true")).expect("valid");
         assert_eq!(all[0].admin, AdminMethod::ALL.into());
     }
@@ -198,6 +221,8 @@ mod tests {
             (format!("{peer}{peer}"), "is named twice"),
             (format!("{peer}grants = {{ loader = true }}"), "a peer has no image"),
             (format!("{peer}limits = {{ memory = '1GiB' }}"), "the limit `memory`"),
+            (format!("{peer}max-message = '65MiB'"), "expected between 2097152 and 67108864"),
+            (format!("{peer}max-message = '1MiB'"), "expected between 2097152 and 67108864"),
             (format!("{peer}admin = 'all'"), "true, false or a list of methods"),
             (format!("{peer}grant = 1"), "unknown field `grant`"),
         ] {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use ww_cell::message::Sender;
 use ww_core::{Grants, Limits, grants::AdminMethod};
 
-use crate::load::Bounds;
+use crate::load::{Bounds, DEFAULT_PEER_MESSAGE, MAX_PEER_MESSAGE, MIN_PEER_MESSAGE};
 
 /// What one client gets. A method that is not in it answers `denied`.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct Entitlement {
     pub admin: BTreeSet<AdminMethod>,
     /// What each cell that it starts gets at most, and all of them together.
     pub limits: Limits,
+    /// Bytes of one message of it.
+    pub(crate) max_message: usize,
     pub(crate) origin: Origin,
 }
 
@@ -33,20 +35,27 @@ pub(crate) enum Origin {
 impl Entitlement {
     /// Everything, for a client of the control socket.
     pub fn everything(limits: Limits) -> Self {
-        Self { grants: Grants::all(), admin: AdminMethod::ALL.into(), limits, origin: Origin::Here }
+        let max_message = MAX_PEER_MESSAGE;
+        Self { grants: Grants::all(), admin: AdminMethod::ALL.into(), limits, max_message, origin: Origin::Here }
     }
 
     /// Exactly this, for a peer with this id, as libp2p serialises it.
     pub fn of_peer(peer_id: Vec<u8>, grants: Grants, admin: BTreeSet<AdminMethod>, limits: Limits) -> Self {
-        Self { grants, admin, limits, origin: Origin::Peer(peer_id) }
+        Self { grants, admin, limits, max_message: DEFAULT_PEER_MESSAGE, origin: Origin::Peer(peer_id) }
+    }
+
+    /// The same with messages of at most this many bytes, between [`MIN_PEER_MESSAGE`] and [`MAX_PEER_MESSAGE`].
+    pub fn with_messages_of(self, bytes: usize) -> Self {
+        Self { max_message: bytes.clamp(MIN_PEER_MESSAGE, MAX_PEER_MESSAGE), ..self }
     }
 
     /// How much it may have under way.
     pub(crate) fn bounds(&self) -> Bounds {
-        match self.origin {
+        let bounds = match self.origin {
             Origin::Here => Bounds::OWN,
             Origin::Peer(_) => Bounds::PEER,
-        }
+        };
+        bounds.with_messages_of(self.max_message)
     }
 
     /// As whom it sends messages.

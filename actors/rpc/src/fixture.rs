@@ -287,7 +287,8 @@ pub(crate) fn peer_with(grants: Grants) -> (Connection, Local) {
     visitor(entitlement, Arc::new(|| {}))
 }
 
-fn visitor(entitlement: Entitlement, stop: crate::StopNode) -> (Connection, Local) {
+/// A client that gets this.
+pub(crate) fn visitor(entitlement: Entitlement, stop: crate::StopNode) -> (Connection, Local) {
     let (ours, theirs) = tokio::io::duplex(1 << 16);
     let (network, ..) = network();
     let vats = Vats::new(house().vats.clone(), Arc::new(network));

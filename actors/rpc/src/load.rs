@@ -43,11 +43,25 @@ impl Bounds {
     pub(crate) const OWN: Self =
         Self { message_words: 8 << 20, calls: 16_384, call_bytes: 64 << 20, exports: 16_384, unread_bytes: 8 << 20 };
 
+    /// The same with messages of at most this many bytes, and room for one call of that size.
+    pub(crate) fn with_messages_of(self, bytes: usize) -> Self {
+        Self { message_words: bytes / WORD, call_bytes: self.call_bytes.max(bytes), ..self }
+    }
+
     /// Those of a peer, of another node as well as of a stranger to whom something was granted: a program of a usual size,
     /// and as much of the rest as one busy node of ours has.
     pub(crate) const PEER: Self =
         Self { message_words: 2 << 20, calls: 1_024, call_bytes: 16 << 20, exports: 4_096, unread_bytes: 4 << 20 };
 }
+
+/// Bytes of one message of a peer, unless its node is told otherwise.
+pub const DEFAULT_PEER_MESSAGE: usize = Bounds::PEER.message_words * WORD;
+
+/// Bytes of one message that a peer may be allowed: as many as a client of this user's.
+pub const MAX_PEER_MESSAGE: usize = Bounds::OWN.message_words * WORD;
+
+/// Bytes of one message that a peer has to be allowed: what this node sends in one piece of a stream fits, with room.
+pub const MIN_PEER_MESSAGE: usize = 2 << 20;
 
 /// How long a client whose connection has ended may take to read what was sent before: one that reads needs a round trip.
 const GOODBYE: Duration = Duration::from_secs(1);

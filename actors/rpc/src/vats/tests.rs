@@ -8,8 +8,8 @@ use ww_core::{Grants, Limits};
 
 use super::*;
 use crate::fixture::{
-    Connected, ECHO, SPIN, client, close, connected, local, parts, read, run, session, soon, stdin, stdout, wait, wasm,
-    write,
+    Connected, ECHO, SPIN, client, close, connected, local, parts, read, run, session, soon, stdin, stdout, visitor,
+    wait, wasm, write,
 };
 use crate::load::Bounds;
 
@@ -107,6 +107,28 @@ fn a_message_over_the_limit_is_refused_before_it_is_read() {
         let said = String::from_utf8_lossy(&said);
         assert!(said.contains("too large"), "an abort says why: {said:?}");
         soon(gone).await.expect("told");
+    });
+}
+
+#[test]
+fn a_peer_sends_messages_of_the_size_that_it_is_allowed() {
+    local(async {
+        let usual = Entitlement::of_peer(b"peer".to_vec(), Grants::all(), Default::default(), Limits::default());
+        let (less, more) = (usual.clone().with_messages_of(0), usual.clone().with_messages_of(32 << 20));
+        for (entitlement, bytes, taken) in [
+            (&less, 1 << 20, true),
+            (&less, 3 << 20, false),
+            (&usual, 3 << 20, true),
+            (&usual, 17 << 20, false),
+            (&more, 17 << 20, true),
+        ] {
+            let (_connection, client) = visitor(entitlement.clone(), Arc::new(|| {}));
+            let mut request = client.host.executor_request().send().pipeline.get_executor().load_request();
+            request.get().init_wasm(bytes);
+            let error = soon(request.send().promise).await.map(drop).expect_err("zeros are no program");
+            let was_taken = error.kind == capnp::ErrorKind::Failed && !error.extra.contains("too large");
+            assert_eq!(was_taken, taken, "{bytes} bytes: {error}");
+        }
     });
 }
 
