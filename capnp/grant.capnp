@@ -38,8 +38,8 @@ interface Neighbour {
   # What a node does for another one, whatever it grants to it: this only takes away.
 
   membrane @0 (to :Narrowing) -> (membrane :Membrane);
-  # For capabilities of this node that were narrowed at the other one. That one breaks them, and sees to their methods; what cells
-  # get that are started through them, and when they end, only the node can see to that they run on.
+  # For capabilities of this node that were narrowed at the other one. That one sees to their methods, and breaks them; what the
+  # cells get that are started through them, and when they end, is up to the node on which they run.
 }
 
 interface Membrane {

@@ -148,6 +148,11 @@ impl Narrowing {
         !named || self.methods.contains(&method)
     }
 
+    /// Whether it says more of the cells that are started through it than that they end with it.
+    pub fn is_about_cells(&self) -> bool {
+        !self.reserved.is_empty() || self.limits != limits::Narrowing::default()
+    }
+
     /// Whether cells that are started through it may be given what a reserved name stands for. Which methods [`HOST`]
     /// means is another question, which `methods` answers.
     pub fn allows_reserved(&self, name: &str) -> bool {

@@ -180,25 +180,25 @@ pub(crate) async fn program_of(client: cell_capnp::program::Client) -> Option<Rc
     SHELF.with_borrow(|shelf| shelf.programs.get_local_server_of_resolved(&client.cast_to()))
 }
 
-/// A capability of this node in a scope; `None` if that changes nothing.
+/// A capability of this node in a scope: itself, if it is there already. `None` if it is none of this node.
 pub(crate) fn in_scope(client: &Client, interface: u64, scope: &Rc<Scope>) -> Option<Client> {
-    let client = client.clone();
-    match interface {
+    let known = client.clone();
+    let changed = match interface {
         peer_capnp::executor::Client::TYPE_ID => {
-            let server = SHELF.with_borrow(|shelf| shelf.executors.get_local_server_of_resolved(&client.cast_to()))?;
+            let server = SHELF.with_borrow(|shelf| shelf.executors.get_local_server_of_resolved(&known.cast_to()))?;
             (!server.0.is_within(scope)).then(|| executor::client(server.0.within(scope)).cast_to())
         }
         supervision_capnp::supervisor::Client::TYPE_ID => {
-            let server =
-                SHELF.with_borrow(|shelf| shelf.supervisors.get_local_server_of_resolved(&client.cast_to()))?;
+            let server = SHELF.with_borrow(|shelf| shelf.supervisors.get_local_server_of_resolved(&known.cast_to()))?;
             server.within(scope).map(FromClientHook::cast_to)
         }
         cell_capnp::registry::Client::TYPE_ID => {
-            let server = SHELF.with_borrow(|shelf| shelf.registries.get_local_server_of_resolved(&client.cast_to()))?;
+            let server = SHELF.with_borrow(|shelf| shelf.registries.get_local_server_of_resolved(&known.cast_to()))?;
             (!server.0.is_within(scope)).then(|| registry::client(server.0.within(scope)).cast_to())
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    Some(changed.unwrap_or_else(|| client.clone()))
 }
 
 thread_local! {

@@ -209,7 +209,8 @@ pub(super) fn starts_cells(interface: u64) -> bool {
 ///
 /// # Errors
 ///
-/// Where it is one of another node, and that cannot hold cells to the narrowing.
+/// Where nobody holds cells to the narrowing: it is about them, and the capability is served by a cell or client, or by a
+/// node that knows nothing of it.
 pub(super) async fn within(scope: &Rc<Scope>, client: Client, interface: u64) -> Result<Client, Error> {
     let client = settled(client).await;
     Ok(Box::pin(changed(scope, &client, interface)).await?.unwrap_or(client))
@@ -222,9 +223,15 @@ async fn changed(scope: &Rc<Scope>, client: &Client, interface: u64) -> Result<O
         let behind = Box::pin(changed(scope, &behind, interface)).await?;
         return behind.map(|behind| wrapped.beside(behind)).transpose();
     }
-    match shelf::proxy_of(client) {
-        Some(proxy) => scope.afar(&proxy).await,
-        None => Ok(shelf::in_scope(client, interface, scope)),
+    if let Some(proxy) = shelf::proxy_of(client) {
+        return scope.afar(&proxy).await;
+    }
+    match shelf::in_scope(client, interface, scope) {
+        Some(scoped) => Ok(Some(scoped).filter(|scoped| scoped.hook.get_ptr() != client.hook.get_ptr())),
+        None if scope.narrowing.is_about_cells() => Err(Error::failed(
+            "denied: limits and grants were narrowed, to which whoever serves this does not hold its cells".into(),
+        )),
+        None => Ok(None),
     }
 }
 

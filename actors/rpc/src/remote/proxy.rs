@@ -116,14 +116,16 @@ impl Proxy {
             There::Unknown(mut promised) => {
                 let proxy = Rc::clone(self);
                 let known = async move {
-                    loop {
+                    // One promise behind each membrane.
+                    for _ in 0..=MAX_DEPTH {
                         get_resolved_cap(promised).await;
                         promised = match proxy.seen_there(&client) {
                             There::Own(inner) => return Ok(inner),
-                            There::Other => return Ok(client),
+                            There::Other => break,
                             There::Unknown(next) => next,
                         };
                     }
+                    Ok(client)
                 };
                 capnp_rpc::new_future_client::<Client>(known).hook
             }

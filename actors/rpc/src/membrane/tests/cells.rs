@@ -270,3 +270,32 @@ fn child(mut spec: child_spec::Builder<'_>, id: &str) {
     cell.set_async(true);
     cell.init_program().set_wasm(&wasm(ACTOR));
 }
+
+/// An executor of a cell or client.
+struct Own;
+
+impl executor::Server for Own {
+    async fn echo(
+        self: Rc<Self>,
+        params: executor::EchoParams,
+        mut results: executor::EchoResults,
+    ) -> Result<(), Error> {
+        results.get().set_response(params.get()?.get_message()?);
+        Ok(())
+    }
+}
+
+#[test]
+fn what_a_client_serves_itself_is_not_narrowed_to_limits_and_grants() {
+    local(async {
+        let session = session(Grants::all()).await;
+        let own: executor::Client = capnp_rpc::new_client(Own);
+        let echo_only: Fill<'_> = &|to| methods(to, &[(EXECUTOR, 1)]);
+        let (narrowed, _revoker) =
+            narrow::<executor::Client>(&session.host, own.clone(), echo_only).await.expect("a cap");
+        echo(&narrowed).await.expect("it is served by a client");
+        let limited: Fill<'_> = &|to| to.init_limits().set_children(1);
+        let (narrowed, _revoker) = narrow::<executor::Client>(&session.host, own, limited).await.expect("a cap");
+        contains(echo(&narrowed).await, "denied: limits and grants were narrowed");
+    });
+}
