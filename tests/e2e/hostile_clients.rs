@@ -169,8 +169,9 @@ async fn hoard(mut wire: Wire) {
         wire.write_all(&bootstrap(0)).await?;
         wire.flush().await?;
         answer(&mut wire).await?;
-        let mut question = 1;
-        loop {
+        // Twice as many as a client of the control socket may hold: the rest is refused, and as it holds the others all the same,
+        // it is not sent away.
+        for question in (1..32_768).step_by(BATCH as usize) {
             let batch = question..question + BATCH;
             let calls: Vec<u8> = batch.clone().flat_map(executor).collect();
             wire.write_all(&calls).await?;
@@ -180,8 +181,8 @@ async fn hoard(mut wire: Wire) {
             }
             let done: Vec<u8> = batch.flat_map(finish).collect();
             wire.write_all(&done).await?;
-            question += BATCH;
         }
+        Ok(())
     };
     let _: std::io::Result<()> = attack.await;
 }
@@ -246,7 +247,7 @@ async fn withstands(good: Way, bad: Way, running: &Running<'_>) {
                     });
                 }
                 check(name).await;
-                // Each of them loses its connection in the end.
+                // Each of them loses its connection in the end, or gives up.
                 soon(async {
                     while over.load(Ordering::Relaxed) == 0 {
                         soon(node.host.id_request().send().promise).await.expect("it is served");

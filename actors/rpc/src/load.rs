@@ -1,8 +1,9 @@
 //! What one client may have under way: a bound on its calls, on their bytes, on the capabilities that it holds, and on the
 //! answers that it does not read.
 //!
-//! A client that exceeds one of the first three is `overloaded` and loses its connection, and nobody else does. One that
-//! does not read its answers is not read from, until it does.
+//! A client that exceeds one of the first two is `overloaded` and loses its connection, and nobody else does. The calls of one
+//! that holds too many capabilities are refused with `overloaded` until it releases some; if the answers that are due by then
+//! double what it holds, it loses its connection as well. One that does not read its answers is not read from, until it does.
 
 use std::{
     cell::{Cell, RefCell},
@@ -30,7 +31,7 @@ pub(crate) struct Bounds {
     pub(crate) calls: usize,
     /// Bytes of the messages of all calls that are not answered.
     pub(crate) call_bytes: usize,
-    /// Capabilities that it was given and has not released.
+    /// Capabilities that it was given and has not released, for its calls to be served. It never holds twice as many.
     pub(crate) exports: u32,
     /// Bytes of answers that wait to be read.
     pub(crate) unread_bytes: usize,
@@ -98,8 +99,8 @@ struct State {
     /// Messages in the order in which they are written; gone when they are.
     queue: VecDeque<Queued>,
     answer_bytes: usize,
-    /// The most that the client has held, if that is too much.
-    held: u32,
+    /// Whether it holds as many capabilities as it may, as far as that is known.
+    full: bool,
 }
 
 /// A message that waits to be written.
@@ -204,27 +205,45 @@ impl Load {
         self.state.borrow_mut().answered(question);
     }
 
-    /// The client has done with a call, answered or not.
-    pub(crate) fn finished(&self, question: u32) {
+    /// The client has done with a call, answered or not. Whether it was one that was served.
+    pub(crate) fn finished(&self, question: u32) -> bool {
         let mut state = self.state.borrow_mut();
         state.answered(question);
-        state.calls.remove(&question);
+        state.calls.remove(&question).is_some()
     }
 
     /// The client is given a capability under this number. Numbers are given out from the lowest that is free, so one of
     /// them says how many are held at least.
     pub(crate) fn exported(&self, number: u32) {
-        if number >= self.bounds.exports {
-            self.state.borrow_mut().held = number;
+        let most = self.bounds.exports;
+        if number >= most {
+            self.state.borrow_mut().full = true;
+        }
+        if number >= most.saturating_mul(2) {
             self.overrun.notify_one();
         }
     }
 
-    /// Returns when the client holds more than it may: the connection cannot go on.
+    /// The client has released something: the next capability that it is given says whether that was enough.
+    pub(crate) fn released(&self) {
+        self.state.borrow_mut().full = false;
+    }
+
+    /// Whether it holds as many capabilities as it may, so that its calls are refused.
+    pub(crate) fn is_full(&self) -> bool {
+        self.state.borrow().full
+    }
+
+    /// Why they are.
+    pub(crate) fn too_many_held(&self) -> Error {
+        let most = self.bounds.exports;
+        Error::overloaded(format!("{most} capabilities are held, as many as are given to one client: release some"))
+    }
+
+    /// Returns when the client holds far more than it may: the connection cannot go on.
     pub(crate) async fn overrun(&self) -> Error {
         self.overrun.notified().await;
-        let (held, most) = (self.state.borrow().held, self.bounds.exports);
-        Error::overloaded(format!("{held} capabilities are held: at most {most} are given to one client, release some"))
+        self.too_many_held()
     }
 
     /// A message waits to be written, an answer or another one.
@@ -353,10 +372,19 @@ mod tests {
 
     #[test]
     fn capabilities_are_bounded_until_they_are_released() {
+        let most = Bounds::PEER.exports;
         let load = Load::new(Bounds::PEER);
-        load.exported(Bounds::PEER.exports - 1);
+        load.exported(most - 1);
+        assert!(!load.is_full());
+        load.exported(most);
+        assert!(load.is_full());
+        load.released();
+        assert!(!load.is_full(), "one is free");
+        load.exported(most);
+        assert!(load.is_full(), "it was taken by the one before, and this is one more");
+        load.exported(2 * most - 1);
         assert!(load.overrun().now_or_never().is_none());
-        load.exported(Bounds::PEER.exports);
+        load.exported(2 * most);
         let error = load.overrun().now_or_never().expect("too many");
         assert!(error.kind == capnp::ErrorKind::Overloaded && error.extra.contains("4096"), "{error}");
     }

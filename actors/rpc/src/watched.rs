@@ -1,7 +1,7 @@
 //! A vat network that watches what passes through it: it keeps a client within its bounds, and at level trace it
 //! tells of every message.
 
-use std::rc::Rc;
+use std::{cell::RefCell, rc::Rc};
 
 use capnp::{Error, any_pointer, capability::Promise, message};
 use capnp_rpc::{
@@ -12,6 +12,9 @@ use capnp_rpc::{
 use futures::FutureExt;
 
 use crate::{load::Load, traced::tell};
+
+/// Words of an answer that says why a call was refused.
+const REFUSAL_WORDS: u32 = 64;
 
 /// Watches what passes through another network.
 pub(crate) struct Network<N> {
@@ -27,9 +30,12 @@ struct Watch {
 }
 
 struct WatchedConnection {
-    inner: Box<dyn Connection<Side>>,
+    inner: Inner,
     watch: Watch,
 }
+
+/// Shared with the message that is being received, which may have to be answered here.
+type Inner = Rc<RefCell<Box<dyn Connection<Side>>>>;
 
 struct WatchedMessage {
     inner: Box<dyn OutgoingMessage>,
@@ -45,21 +51,42 @@ impl<N> Network<N> {
 
 impl Watch {
     fn connection(self, inner: Box<dyn Connection<Side>>) -> Box<dyn Connection<Side>> {
-        Box::new(WatchedConnection { inner, watch: self })
+        Box::new(WatchedConnection { inner: Rc::new(RefCell::new(inner)), watch: self })
     }
 
-    fn received(&self, message: &dyn IncomingMessage) -> Result<(), Error> {
+    /// Accounts for a message. Returns the number of a call that is not to be served.
+    fn received(&self, message: &dyn IncomingMessage) -> Result<Option<u32>, Error> {
         tell(self.cell, "in", || message.get_body());
         let bytes = self.load.take_received();
         match message.get_body()?.get_as::<rpc_capnp::message::Reader<'_>>()?.which() {
-            Ok(Which::Call(call)) => self.load.begin(call?.get_question_id(), bytes),
+            Ok(Which::Call(call)) if self.load.is_full() => return Ok(Some(call?.get_question_id())),
+            Ok(Which::Call(call)) => self.load.begin(call?.get_question_id(), bytes)?,
             Ok(Which::Finish(finish)) => {
-                self.load.finished(finish?.get_question_id());
-                Ok(())
+                let finish = finish?;
+                if self.load.finished(finish.get_question_id()) && finish.get_release_result_caps() {
+                    self.load.released();
+                }
             }
-            Ok(Which::Bootstrap(bootstrap)) => self.load.begin(bootstrap?.get_question_id(), bytes),
-            _ => Ok(()),
+            Ok(Which::Release(_)) => self.load.released(),
+            Ok(Which::Bootstrap(bootstrap)) => self.load.begin(bootstrap?.get_question_id(), bytes)?,
+            _ => {}
         }
+        Ok(None)
+    }
+
+    /// Answers a call of which nobody else here knows. The library takes a later word about it for a late one.
+    fn refuse(&self, connection: &Inner, question: u32) -> Result<(), Error> {
+        let inner = connection.borrow_mut().new_outgoing_message(REFUSAL_WORDS);
+        let mut message = Box::new(WatchedMessage { inner, watch: self.clone() });
+        let mut answer = message.get_body()?.init_as::<rpc_capnp::message::Builder<'_>>().init_return();
+        answer.set_answer_id(question);
+        answer.set_release_param_caps(true);
+        let mut exception = answer.init_exception();
+        exception.set_reason(self.load.too_many_held().extra);
+        exception.set_type(rpc_capnp::exception::Type::Overloaded);
+        // It is written as all others are, without being waited for.
+        drop(message.send());
+        Ok(())
     }
 
     /// Whether it is an answer.
@@ -120,25 +147,28 @@ impl<N: VatNetwork<Side>> VatNetwork<Side> for Network<N> {
 
 impl Connection<Side> for WatchedConnection {
     fn get_peer_vat_id(&self) -> Side {
-        self.inner.get_peer_vat_id()
+        self.inner.borrow().get_peer_vat_id()
     }
 
     fn new_outgoing_message(&mut self, first_segment_word_size: u32) -> Box<dyn OutgoingMessage> {
-        let inner = self.inner.new_outgoing_message(first_segment_word_size);
+        let inner = self.inner.borrow_mut().new_outgoing_message(first_segment_word_size);
         Box::new(WatchedMessage { inner, watch: self.watch.clone() })
     }
 
     fn receive_incoming_message(&mut self) -> Promise<Option<Box<dyn IncomingMessage>>, Error> {
-        let watch = self.watch.clone();
-        let receiving = self.inner.receive_incoming_message();
+        let (watch, inner) = (self.watch.clone(), Rc::clone(&self.inner));
         Promise::from_future(async move {
             let next = async {
-                watch.load.has_room().await;
-                let received = receiving.await?;
-                if let Some(message) = &received {
-                    watch.received(&**message)?;
+                loop {
+                    watch.load.has_room().await;
+                    let receiving = inner.borrow_mut().receive_incoming_message();
+                    let received = receiving.await?;
+                    let refused = received.as_ref().map(|message| watch.received(&**message)).transpose()?;
+                    match refused.flatten() {
+                        None => return Ok(received),
+                        Some(question) => watch.refuse(&inner, question)?,
+                    }
                 }
-                Ok(received)
             };
             let received = tokio::select! {
                 biased;
@@ -153,7 +183,7 @@ impl Connection<Side> for WatchedConnection {
     }
 
     fn shutdown(&mut self, result: capnp::Result<()>) -> Promise<(), Error> {
-        self.inner.shutdown(result)
+        self.inner.borrow_mut().shutdown(result)
     }
 }
 

@@ -5,13 +5,14 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
+use capnp::{ErrorKind, capability::Response};
 use tokio::sync::{Notify, mpsc};
 use ww_core::{Name, events::Event, exit::Reason};
 use ww_executor::{Owner, Process, Streams};
 use ww_schema::{
     admin_capnp::{event, listener},
     cell_capnp::{exchange::outcome, observer, status},
-    peer_capnp::process,
+    peer_capnp::{host, process},
 };
 
 use super::*;
@@ -254,27 +255,61 @@ impl observer::Server for Observer {
     }
 }
 
+/// Calls as many as a peer may have under way, and how that ended.
+async fn many(client: &Local) -> Vec<Result<Response<host::executor_results::Owned>, Error>> {
+    let some: Vec<_> = (0..1_024).map(|_| client.host.executor_request().send().promise).collect();
+    soon(futures::future::join_all(some)).await
+}
+
 #[test]
-fn what_is_never_released_ends_its_client_and_nobody_else() {
+fn calls_that_are_never_finished_end_their_client_and_nobody_else() {
     local(async {
         let (_connection, other) = connect();
-        // Capabilities that are never released, and answers that are never done with.
-        for (finish, why) in [(true, "capabilities are held: at most 4096"), (false, "calls that were answered")] {
-            let (_hoarding, client) = peer();
-            let (mut held, mut unfinished) = (Vec::new(), Vec::new());
-            let error = loop {
-                let some: Vec<_> = (0..1_024).map(|_| client.host.executor_request().send().promise).collect();
-                match soon(futures::future::try_join_all(some)).await {
-                    Ok(some) if finish => {
-                        held.extend(some.iter().map(|answer| answer.get().and_then(|answer| answer.get_executor())));
-                    }
-                    Ok(some) => unfinished.extend(some),
-                    Err(error) => break error,
-                }
-            };
-            assert!(error.extra.contains(why), "{error}");
-        }
+        let (_hoarding, client) = peer();
+        let mut unfinished = Vec::new();
+        let error = loop {
+            match many(&client).await.into_iter().collect::<Result<Vec<_>, _>>() {
+                Ok(some) => unfinished.extend(some),
+                Err(error) => break error,
+            }
+        };
+        assert!(error.extra.contains("calls that were answered"), "{error}");
         soon(other.admin.list_request().send().promise).await.expect("the other one goes on");
+    });
+}
+
+#[test]
+fn who_holds_too_many_capabilities_is_refused_until_some_are_released() {
+    local(async {
+        let (_hoarding, client) = peer();
+        let mut held = Vec::new();
+        let error = loop {
+            let mut refused = None;
+            for outcome in many(&client).await {
+                match outcome {
+                    Ok(answer) => {
+                        held.push(answer.get().and_then(|answer| answer.get_executor()).expect("an executor"))
+                    }
+                    Err(error) => refused = Some(error),
+                }
+            }
+            if let Some(error) = refused {
+                break error;
+            }
+        };
+        assert!(error.kind == ErrorKind::Overloaded && error.extra.contains("4096 capabilities are held"), "{error}");
+        // What is held still exists, and calls on what was refused are refused as well.
+        for pipelined in [false, true] {
+            let executor = match pipelined {
+                false => held[0].clone(),
+                true => client.host.executor_request().send().pipeline.get_executor(),
+            };
+            let error = soon(executor.echo_request().send().promise).await.map(drop).expect_err("it holds too many");
+            assert_eq!(error.kind, ErrorKind::Overloaded, "{error}");
+        }
+        held.truncate(held.len() / 2);
+        soon(async { while client.host.executor_request().send().promise.await.is_err() {} }).await;
+        soon(held[0].echo_request().send().promise).await.expect("it is served again");
     });
 }
 
