@@ -7,7 +7,7 @@
 //! A client of the control socket, or a peer, has a vat as well. It owns what it starts, as a cell does, and that ends
 //! with its connection.
 
-use std::{rc::Rc, sync::Arc};
+use std::{io, rc::Rc, sync::Arc};
 
 use actix::ArbiterHandle;
 use capnp::message::ReaderOptions;
@@ -49,14 +49,20 @@ impl Vats {
 
     /// Serves a client until it closes its connection. What it starts ends with the connection. One for whom there is no
     /// place among `clients` is sent away.
-    pub fn serve_client(
+    ///
+    /// `open` gives the two directions of the connection, and is called on the thread of the vats: the runtime that a socket
+    /// is made in waits for it, and if that were another one, each message would wake a thread that only wakes this one.
+    pub fn serve_client<R, W>(
         &self,
         executor: &Executor,
         clients: &Clients,
         entitlement: Entitlement,
         stop: StopNode,
-        (reader, writer): (impl AsyncRead + Send + Unpin + 'static, impl AsyncWrite + Send + Unpin + 'static),
-    ) {
+        open: impl FnOnce() -> io::Result<(R, W)> + Send + 'static,
+    ) where
+        R: AsyncRead + Unpin + 'static,
+        W: AsyncWrite + Unpin + 'static,
+    {
         let (network, executor, clients) = (Arc::clone(&self.network), executor.clone(), clients.clone());
         let vats = self.arbiter.clone();
         let served = self.arbiter.spawn_fn(move || {
@@ -65,6 +71,10 @@ impl Vats {
                 let Some(place) = clients.admit(load.heard()) else {
                     tracing::warn!("a client was sent away: there are as many as there may be");
                     return;
+                };
+                let (reader, writer) = match open() {
+                    Ok(ends) => ends,
+                    Err(error) => return tracing::warn!(%error, "a client was sent away"),
                 };
                 let Ok(session) = executor.open_session(entitlement.limits.clone()).await else { return };
                 let guest = Guest { id: session.id(), grants: entitlement.grants.clone(), files: None, handed: None };
