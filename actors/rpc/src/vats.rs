@@ -12,9 +12,9 @@ use std::{io, rc::Rc, sync::Arc};
 use actix::ArbiterHandle;
 use capnp::message::ReaderOptions;
 use capnp_rpc::{RpcSystem, rpc_twoparty_capnp::Side, twoparty};
-use futures::io::{BufReader, BufWriter};
+use futures::io::BufReader;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::compat::{TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
+use tokio_util::compat::{Compat, TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
 use ww_core::task;
 use ww_executor::{Executor, Guest, GuestVat};
 use ww_schema::peer_capnp;
@@ -28,6 +28,7 @@ use crate::{
     load::{Load, Metered},
     local,
     network::Network,
+    vat::{Delayed, Vat},
     watched,
 };
 
@@ -142,20 +143,20 @@ pub(crate) async fn drive(
 }
 
 /// One end of a connection, on behalf of a cell or a client, within the bounds of its load.
-pub(crate) fn system(
-    (reader, writer): (impl AsyncRead + Unpin + 'static, impl AsyncWrite + Unpin + 'static),
+pub(crate) fn system<W: AsyncWrite + Unpin + 'static>(
+    (reader, writer): (impl AsyncRead + Unpin + 'static, W),
     side: Side,
     bootstrap: Option<capnp::capability::Client>,
     cell: u64,
     load: Rc<Load>,
-) -> RpcSystem<Side> {
+) -> Vat<Compat<W>> {
     let mut options = ReaderOptions::new();
     options.traversal_limit_in_words(Some(load.bounds.message_words)).nesting_limit(MAX_NESTING);
     // Outside the buffer, so that what is read is what belongs to a message.
     let reader = Metered { stream: BufReader::new(reader.compat()), load: Rc::clone(&load) };
-    let writer = Metered { stream: BufWriter::new(writer.compat_write()), load: Rc::clone(&load) };
-    let network = twoparty::VatNetwork::new(reader, writer, side, options);
-    RpcSystem::new(Box::new(watched::Network::new(network, cell, load)), bootstrap)
+    let writer = Delayed::new(writer.compat_write(), Rc::clone(&load));
+    let network = twoparty::VatNetwork::new(reader, writer.clone(), side, options);
+    Vat::new(RpcSystem::new(Box::new(watched::Network::new(network, cell, load)), bootstrap), writer)
 }
 
 #[cfg(test)]
