@@ -147,3 +147,45 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Delayed<W> {
         Pin::new(&mut self.inner.borrow_mut().writer).poll_close(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use tokio_util::compat::TokioAsyncWriteCompatExt;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_leaves_with_a_flush_of_the_vat_and_waits_for_a_slow_reader() {
+        let (near, mut far) = tokio::io::duplex(4);
+        let load = Rc::<Load>::default();
+        let mut writer = Delayed::new(near.compat_write(), Rc::clone(&load));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(load.has_left());
+        assert!(matches!(Pin::new(&mut writer).poll_write(&mut cx, b"answer"), Poll::Ready(Ok(6))));
+        assert!(matches!(Pin::new(&mut writer).poll_flush(&mut cx), Poll::Ready(Ok(()))));
+        let mut read = [0; 4];
+        assert!(tokio::io::AsyncReadExt::read(&mut far, &mut read).now_or_never().is_none(), "nothing has left");
+        assert!(writer.poll_leave(&mut cx, false).is_pending(), "there is room for four bytes");
+        assert!(!load.has_left());
+        let read = tokio::io::AsyncReadExt::read(&mut far, &mut read).now_or_never();
+        assert!(matches!(read, Some(Ok(4))));
+        assert!(writer.poll_leave(&mut cx, false).is_ready());
+        assert!(load.has_left());
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_ends_the_connection() {
+        let (near, far) = tokio::io::duplex(4);
+        drop(far);
+        let load = Rc::<Load>::default();
+        let told = Rc::new(std::cell::Cell::new(false));
+        let tell = Rc::clone(&told);
+        load.when_over(move || tell.set(true));
+        let mut writer = Delayed::new(near.compat_write(), Rc::clone(&load));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(matches!(Pin::new(&mut writer).poll_write(&mut cx, b"answer"), Poll::Ready(Ok(6))));
+        assert!(writer.poll_leave(&mut cx, false).is_ready());
+        assert!(told.get() && load.has_left());
+    }
+}
