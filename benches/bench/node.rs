@@ -1,4 +1,4 @@
-//! The node's side: programs and cells.
+//! The node's side: programs, cells, and peers.
 
 use std::{
     path::{Path, PathBuf},
@@ -10,11 +10,12 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 pub(crate) use ww::cell::Spec;
 use ww::{
-    CellId, Config, Executor, Grants, Limits, Node, Serving,
+    CellId, Config, Executor, Grants, Limits, Node, PeerId, Serving,
     cell::{self, Cell, Cells, Class, Duplex, Mode, Program, Runtime, SMALL_MEMORY, Stderr, Stop, tail},
     executor::{self, ChildSpec, GuestVat},
 };
 use ww_core::Platform;
+use ww_net::{Identity, Net, OpenError, Protocol, Stream};
 
 use crate::floor::{self, Settings};
 
@@ -23,6 +24,9 @@ const CELLS: Cells = Cells { standard: 1_024, small: 2_048 };
 
 /// On loopback, wherever there is room.
 pub(crate) const LISTEN: [&str; 2] = ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"];
+
+/// What the table calls the transports, and what tells their addresses.
+pub(crate) const TRANSPORTS: [(&str, &str); 2] = [("tcp", "/tcp/"), ("quic", "/quic-v1")];
 
 /// A sandbox, and the settings that its engines were made with.
 pub(crate) struct Sandbox {
@@ -78,6 +82,35 @@ pub(crate) async fn node(change: impl FnOnce(&mut Config)) -> Result<(Node, Sett
     config.engine = Some(settings.watch());
     change(&mut config);
     Ok((Node::start(config, Handle::current()).await?, settings))
+}
+
+/// A peer of a node, connected to it.
+#[derive(Clone)]
+pub(crate) struct Peer {
+    net: Net,
+    node: PeerId,
+}
+
+impl Peer {
+    /// With this identity, over the transport whose addresses contain `marker`.
+    pub(crate) async fn connect(platform: &Platform, identity: Identity, node: &Node, marker: &str) -> Result<Self> {
+        let addrs = node.net().addrs().await;
+        let addr = addrs.into_iter().find(|addr| addr.to_string().contains(marker)).context("it listens")?;
+        let net = Net::start(ww_net::Config::default(), identity, &platform.arbiter()).await?;
+        let node = node.net().peer_id();
+        net.connect(node, vec![addr]).await?;
+        Ok(Self { net, node })
+    }
+
+    /// A new stream to the node.
+    pub(crate) async fn open(&self, protocol: Protocol) -> Result<Stream, OpenError> {
+        self.net.open(self.node, Vec::new(), protocol).await
+    }
+
+    /// Takes leave.
+    pub(crate) async fn stop(&self) {
+        self.net.stop().await;
+    }
 }
 
 /// A cell in this mode, with the defaults of everything else.

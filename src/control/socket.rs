@@ -13,7 +13,8 @@ use std::{
 
 use thiserror::Error;
 use tokio::{
-    net::{TcpListener, UnixListener, UnixStream},
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     runtime::Handle,
     time::sleep,
 };
@@ -64,6 +65,17 @@ pub(crate) struct Listening {
     address: Address,
     clients: Clients,
     accepting: Task<()>,
+}
+
+impl Service {
+    fn serve<R, W>(&self, clients: &Clients, open: impl FnOnce() -> io::Result<(R, W)> + Send + 'static)
+    where
+        R: AsyncRead + Unpin + 'static,
+        W: AsyncWrite + Unpin + 'static,
+    {
+        let Self { vats, executor, limits, stop } = self;
+        vats.serve_client(executor, clients, Entitlement::everything(limits.clone()), stop.clone(), open);
+    }
 }
 
 enum Listener {
@@ -170,35 +182,25 @@ async fn tcp(addr: SocketAddr) -> Result<(Listener, Address), OpenError> {
     Ok((Listener::Tcp(listener), Address::Tcp(bound)))
 }
 
-async fn accept(listener: Listener, clients: Clients, Service { vats, executor, limits, stop }: Service) {
+async fn accept(listener: Listener, clients: Clients, service: Service) {
     loop {
         let accepted = match &listener {
             Listener::Unix(listener) => match listener.accept().await {
-                Ok((stream, _)) if is_own(&stream) => {
-                    vats.serve_client(
-                        &executor,
-                        &clients,
-                        Entitlement::everything(limits.clone()),
-                        stop.clone(),
-                        stream.into_split(),
-                    );
-                    Ok(())
-                }
+                Ok((stream, _)) if is_own(&stream) => stream.into_std().map(|stream| {
+                    service.serve(&clients, || Ok(UnixStream::from_std(stream)?.into_split()));
+                }),
                 Ok(_) => {
                     tracing::warn!("a client of another user was sent away");
                     Ok(())
                 }
                 Err(error) => Err(error),
             },
-            Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
-                vats.serve_client(
-                    &executor,
-                    &clients,
-                    Entitlement::everything(limits.clone()),
-                    stop.clone(),
-                    stream.into_split(),
-                );
-            }),
+            Listener::Tcp(listener) => match listener.accept().await {
+                Ok((stream, _)) => stream.into_std().map(|stream| {
+                    service.serve(&clients, || Ok(TcpStream::from_std(stream)?.into_split()));
+                }),
+                Err(error) => Err(error),
+            },
         };
         if let Err(error) = accepted {
             tracing::warn!(%error, "a client cannot be accepted");

@@ -6,7 +6,7 @@ use std::{future::Future, rc::Rc};
 
 use capnp::{Error, capability::FromClientHook, message::ReaderOptions};
 use capnp_rpc::{RpcSystem, rpc_twoparty_capnp::Side, twoparty};
-use futures::io::{BufReader, BufWriter};
+use futures::io::BufReader;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::mpsc,
@@ -18,7 +18,10 @@ use ww_schema::{
     peer_capnp::{byte_stream, host},
 };
 
-use crate::load::Bounds;
+use crate::{
+    load::Bounds,
+    vat::{Delayed, Vat},
+};
 
 /// Levels of pointers in one answer: as deep as a tree of cells is shown.
 const MAX_NESTING: i32 = 64;
@@ -53,12 +56,12 @@ pub fn connect(
 ) -> (Connection, Local) {
     let mut options = ReaderOptions::new();
     options.traversal_limit_in_words(Some(Bounds::OWN.message_words)).nesting_limit(MAX_NESTING);
-    let (reader, writer) = (BufReader::new(reader.compat()), BufWriter::new(writer.compat_write()));
-    let network = twoparty::VatNetwork::new(reader, writer, Side::Client, options);
-    let mut system = RpcSystem::new(Box::new(network), None);
-    let host: host::Client = system.bootstrap(Side::Server);
+    let (reader, writer) = (BufReader::new(reader.compat()), Delayed::new(writer.compat_write(), Rc::default()));
+    let network = twoparty::VatNetwork::new(reader, writer.clone(), Side::Client, options);
+    let mut vat = Vat::new(RpcSystem::new(Box::new(network), None), writer);
+    let host: host::Client = vat.bootstrap(Side::Server);
     let local = Local { admin: host.clone().cast_to(), host };
-    (Connection(task::spawn_local(task::Kind::owned("client", "a node"), system)), local)
+    (Connection(task::spawn_local(task::Kind::owned("client", "a node"), vat)), local)
 }
 
 impl Connection {

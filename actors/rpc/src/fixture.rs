@@ -169,7 +169,7 @@ impl Network for FakeNetwork {
                     let granted = self.friend.clone();
                     let entitlement = Entitlement::of_peer(peer_id, granted, Default::default(), Limits::default());
                     let clients = Clients::default();
-                    Vats::new(vats, network).serve_client(executor, &clients, entitlement, Arc::new(|| {}), theirs);
+                    Vats::new(vats, network).serve_client(executor, &clients, entitlement, Arc::new(|| {}), || Ok(theirs));
                 }
                 b"older" => {
                     let id = executor.directory().next_id();
@@ -292,7 +292,8 @@ pub(crate) fn visitor(entitlement: Entitlement, stop: crate::StopNode) -> (Conne
     let (ours, theirs) = tokio::io::duplex(1 << 16);
     let (network, ..) = network();
     let vats = Vats::new(house().vats.clone(), Arc::new(network));
-    vats.serve_client(&house().executor, &Clients::default(), entitlement, stop, tokio::io::split(theirs));
+    let theirs = || Ok(tokio::io::split(theirs));
+    vats.serve_client(&house().executor, &Clients::default(), entitlement, stop, theirs);
     let (reader, writer) = tokio::io::split(ours);
     crate::client::connect(reader, writer)
 }

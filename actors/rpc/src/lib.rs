@@ -13,6 +13,7 @@
 //! | `spec`, `exit_reason` | specs of cells and supervisors as they are read, exit reasons as they are written |
 //! | `shelf` | what belongs to the thread of the vats: capabilities that cells were handed |
 //! | `network` | what a `Host` needs to know of the network, implemented elsewhere |
+//! | `vat` | one end of a connection, and when what it writes leaves |
 //! | `watched`, `load`, `traced` | what passes through a vat: kept within bounds, and logged at level trace |
 //!
 //! Capabilities are `!Send`: they never leave the arbiter. Everything that they reach beyond it is a handle.
@@ -45,6 +46,7 @@ mod supervisor;
 #[cfg(test)]
 mod table;
 mod traced;
+mod vat;
 mod vats;
 mod watched;
 mod watching;

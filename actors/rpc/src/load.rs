@@ -19,7 +19,7 @@ use std::{
 };
 
 use capnp::{Error, message};
-use futures::{AsyncRead, AsyncWrite};
+use futures::AsyncRead;
 use tokio::{sync::Notify, time::sleep};
 
 /// How much one client may have under way.
@@ -77,6 +77,8 @@ pub(crate) struct Load {
     pub(crate) bounds: Bounds,
     state: RefCell<State>,
     received: Cell<usize>,
+    /// Whether something was written that may not have left.
+    buffered: Cell<bool>,
     /// Whether a whole message has come.
     heard: Arc<AtomicBool>,
     /// Bytes were written, so that answers may have left.
@@ -110,7 +112,7 @@ struct Queued {
     bytes: usize,
 }
 
-/// Tells a [`Load`] which bytes of a stream are read and written.
+/// Tells a [`Load`] which bytes of a stream are read.
 pub(crate) struct Metered<S> {
     pub(crate) stream: S,
     pub(crate) load: Rc<Load>,
@@ -129,6 +131,7 @@ impl Load {
             bounds,
             state: RefCell::default(),
             received: Cell::default(),
+            buffered: Cell::default(),
             heard: Arc::default(),
             progress: Notify::new(),
             overrun: Notify::new(),
@@ -155,8 +158,26 @@ impl Load {
         sleep(GOODBYE).await;
     }
 
-    /// An attempt to write was made.
-    fn wrote<T>(&self, outcome: &Poll<std::io::Result<T>>) {
+    /// An attempt to write was made. What is written leaves with the next flush.
+    pub(crate) fn wrote(&self, outcome: &Poll<std::io::Result<usize>>) {
+        if let Poll::Ready(Ok(_)) = outcome {
+            self.buffered.set(true);
+        }
+        self.tried(outcome);
+    }
+
+    /// An attempt to flush was made.
+    pub(crate) fn flushed(&self, outcome: &Poll<std::io::Result<()>>) {
+        self.buffered.set(outcome.is_pending());
+        self.tried(outcome);
+    }
+
+    /// Whether everything that was written has left.
+    pub(crate) fn has_left(&self) -> bool {
+        !self.buffered.get()
+    }
+
+    fn tried<T>(&self, outcome: &Poll<std::io::Result<T>>) {
         match outcome {
             Poll::Ready(Ok(_)) => self.progress.notify_one(),
             Poll::Ready(Err(_)) => self.over(),
@@ -262,7 +283,7 @@ impl Load {
             {
                 let mut state = self.state.borrow_mut();
                 state.drop_written();
-                if state.open == 0 && state.queue.is_empty() {
+                if state.open == 0 && state.queue.is_empty() && self.has_left() {
                     return;
                 }
             }
@@ -310,24 +331,6 @@ impl<R: AsyncRead + Unpin> AsyncRead for Metered<R> {
             Poll::Pending => {}
         }
         read
-    }
-}
-
-impl<W: AsyncWrite + Unpin> AsyncWrite for Metered<W> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.load.wrote(&written);
-        written
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
-        self.load.wrote(&flushed);
-        flushed
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_close(cx)
     }
 }
 

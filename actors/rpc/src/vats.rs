@@ -7,14 +7,14 @@
 //! A client of the control socket, or a peer, has a vat as well. It owns what it starts, as a cell does, and that ends
 //! with its connection.
 
-use std::{rc::Rc, sync::Arc};
+use std::{io, rc::Rc, sync::Arc};
 
 use actix::ArbiterHandle;
 use capnp::message::ReaderOptions;
 use capnp_rpc::{RpcSystem, rpc_twoparty_capnp::Side, twoparty};
-use futures::io::{BufReader, BufWriter};
+use futures::io::BufReader;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::compat::{TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
+use tokio_util::compat::{Compat, TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
 use ww_core::task;
 use ww_executor::{Executor, Guest, GuestVat};
 use ww_schema::peer_capnp;
@@ -28,6 +28,7 @@ use crate::{
     load::{Load, Metered},
     local,
     network::Network,
+    vat::{Delayed, Vat},
     watched,
 };
 
@@ -49,14 +50,20 @@ impl Vats {
 
     /// Serves a client until it closes its connection. What it starts ends with the connection. One for whom there is no
     /// place among `clients` is sent away.
-    pub fn serve_client(
+    ///
+    /// `open` gives the two directions of the connection, and is called on the thread of the vats: the runtime that a socket
+    /// is made in waits for it, and if that were another one, each message would wake a thread that only wakes this one.
+    pub fn serve_client<R, W>(
         &self,
         executor: &Executor,
         clients: &Clients,
         entitlement: Entitlement,
         stop: StopNode,
-        (reader, writer): (impl AsyncRead + Send + Unpin + 'static, impl AsyncWrite + Send + Unpin + 'static),
-    ) {
+        open: impl FnOnce() -> io::Result<(R, W)> + Send + 'static,
+    ) where
+        R: AsyncRead + Unpin + 'static,
+        W: AsyncWrite + Unpin + 'static,
+    {
         let (network, executor, clients) = (Arc::clone(&self.network), executor.clone(), clients.clone());
         let vats = self.arbiter.clone();
         let served = self.arbiter.spawn_fn(move || {
@@ -65,6 +72,10 @@ impl Vats {
                 let Some(place) = clients.admit(load.heard()) else {
                     tracing::warn!("a client was sent away: there are as many as there may be");
                     return;
+                };
+                let (reader, writer) = match open() {
+                    Ok(ends) => ends,
+                    Err(error) => return tracing::warn!(%error, "a client was sent away"),
                 };
                 let Ok(session) = executor.open_session(entitlement.limits.clone()).await else { return };
                 let guest = Guest { id: session.id(), grants: entitlement.grants.clone(), files: None, handed: None };
@@ -132,20 +143,20 @@ pub(crate) async fn drive(
 }
 
 /// One end of a connection, on behalf of a cell or a client, within the bounds of its load.
-pub(crate) fn system(
-    (reader, writer): (impl AsyncRead + Unpin + 'static, impl AsyncWrite + Unpin + 'static),
+pub(crate) fn system<W: AsyncWrite + Unpin + 'static>(
+    (reader, writer): (impl AsyncRead + Unpin + 'static, W),
     side: Side,
     bootstrap: Option<capnp::capability::Client>,
     cell: u64,
     load: Rc<Load>,
-) -> RpcSystem<Side> {
+) -> Vat<Compat<W>> {
     let mut options = ReaderOptions::new();
     options.traversal_limit_in_words(Some(load.bounds.message_words)).nesting_limit(MAX_NESTING);
     // Outside the buffer, so that what is read is what belongs to a message.
     let reader = Metered { stream: BufReader::new(reader.compat()), load: Rc::clone(&load) };
-    let writer = Metered { stream: BufWriter::new(writer.compat_write()), load: Rc::clone(&load) };
-    let network = twoparty::VatNetwork::new(reader, writer, side, options);
-    RpcSystem::new(Box::new(watched::Network::new(network, cell, load)), bootstrap)
+    let writer = Delayed::new(writer.compat_write(), Rc::clone(&load));
+    let network = twoparty::VatNetwork::new(reader, writer.clone(), side, options);
+    Vat::new(RpcSystem::new(Box::new(watched::Network::new(network, cell, load)), bootstrap), writer)
 }
 
 #[cfg(test)]

@@ -1,17 +1,34 @@
-//! A program outside calls the node over its control socket: it sends a message to a cell, and runs known bytes.
+//! A program outside calls the node: it sends a message to a cell, over the control socket and as a peer on
+//! `/ww/0.1.0/rpc`, and runs known bytes.
 //!
-//! The floor is a bare capnp-rpc server behind a Unix socket, with the same interface. For `runBytes` it takes the same
-//! bytes, hashes them, runs a bare instance, and echoes the bytes.
+//! The floor is a bare capnp-rpc server with the same interface at the other end of the same transport: a Unix socket, or a
+//! stream between the same two swarms. For `runBytes` it takes the same bytes, hashes them, runs a bare instance, and echoes
+//! the bytes.
+
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
 
 use anyhow::{Context as _, Result};
-use tokio::net::{UnixListener, UnixStream};
+use bytes::Bytes;
+use futures::future::LocalBoxFuture;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{UnixListener, UnixStream},
+    runtime::Handle,
+};
 use ww::{
-    Owner, Serving,
+    Grants, Node, Owner, PeerId, Serving,
     cell::{Mode, SMALL_MEMORY},
+    config::peers::PeerGrants,
     control::{Address, Control},
     executor::Spec,
+    grants::AdminMethod,
 };
-use ww_core::{Limits, task};
+use ww_core::{Limits, Name, Platform, task};
+use ww_net::{Identity, Protocol};
 use ww_rpc::client;
 use ww_schema::peer_capnp::process;
 
@@ -21,11 +38,11 @@ use crate::{
         self,
         capnp::{self, Echo},
     },
-    harness::{Plan, Record, Target, compare, local::Local, threads},
-    node::{guest, node},
+    harness::{Plan, Record, Side, Target, compare, local::Local, threads},
+    node::{Peer, TRANSPORTS, guest, node},
 };
 
-pub(crate) const ROW: Row = Row { name: "rpc", about: "a client of the control socket", run };
+pub(crate) const ROW: Row = Row { name: "rpc", about: "a client and a peer hold capabilities of the node", run };
 
 /// Answers messages.
 const CELL: &str = "mite";
@@ -34,12 +51,22 @@ const CELL: &str = "mite";
 const PROGRAM: &str = "exits";
 const ARGS: [&str; 1] = ["args"];
 
+/// The two directions of a connection.
+type Ends = (Box<dyn AsyncRead + Unpin>, Box<dyn AsyncWrite + Unpin>);
+
+/// Opens a connection, on the thread that is to use it.
+type Open = Box<dyn FnOnce() -> LocalBoxFuture<'static, Result<Ends>> + Send>;
+
 fn run(plan: &Plan) -> Result<Vec<Record>> {
     threads()?.block_on(async {
         let directory = tempfile::tempdir()?;
         let [ours, bare] = ["ours", "bare"].map(|name| directory.path().join(name));
-        let control = Control::At(Address::Unix(ours.clone()));
-        let (node, settings) = node(|config| config.control = control).await?;
+        let keys = TRANSPORTS.map(|_| Identity::ephemeral());
+        let (node, settings) = node(|config| {
+            config.control = Control::At(Address::Unix(ours.clone()));
+            config.peers = keys.iter().map(|key| granted(key.peer_id())).collect();
+        })
+        .await?;
         let limits = Limits { memory: SMALL_MEMORY, ..Limits::default() };
         let spec = Spec { limits: Some(limits), ..Spec::new(guest(CELL)?) };
         let cell = node.executor().spawn(Owner::Node, spec, Serving::new(Mode::Async)).await?;
@@ -49,99 +76,165 @@ fn run(plan: &Plan) -> Result<Vec<Record>> {
         node.executor().load(wasm.clone(), &Limits::default()).await?;
         let program = floor::Program::new(&settings.engine()?, &wasm)?;
 
-        let server = Local::start()?;
-        let path = bare.clone();
-        let serve = move || async move {
-            let listener = UnixListener::bind(path)?;
-            drop(task::spawn_local(task::Kind::detached("listener", "floor"), async move {
-                // The first connection is for messages, the second for programs.
-                let args = ARGS.to_vec();
-                for echo in [Echo(None), Echo(Some((program, args)))] {
-                    let Ok((stream, _)) = listener.accept().await else { return };
-                    let (reader, writer) = stream.into_split();
-                    capnp::serve(echo, reader, writer);
-                }
-            }));
-            Ok(())
-        };
-        server.run(serve).await?;
+        let [client, server] = [Local::start()?, Local::start()?];
+        listen(&server, bare.clone(), program).await?;
+        let mut records = sends(plan, "unix", &client, id, unix(&ours), unix(&bare)).await?;
+        records.push(run_bytes(plan, &client, wasm, unix(&ours), unix(&bare)).await?);
 
-        let local = Local::start()?;
-        let message = message(16);
-        let path = bare.clone();
-        let make = move || async move {
-            let (reader, writer) = UnixStream::connect(path).await?.into_split();
-            let object = capnp::connect(reader, writer);
-            capnp::send(&object, message).await?;
-            Ok(move || {
-                let object = object.clone();
-                async move { capnp::send(&object, message).await }
-            })
-        };
-        let floor = local.side(make).await?;
-        let path = ours.clone();
-        let make = move || async move {
-            let (reader, writer) = UnixStream::connect(path).await?.into_split();
-            let (connection, node) = client::connect(reader, writer);
-            let mut request = node.admin.process_request();
-            request.get().set_cell(id);
-            let object: process::Client = request.send().promise.await?.get()?.get_process()?;
-            let connection = std::rc::Rc::new(connection);
-            Ok(move || {
-                let (object, connection) = (object.clone(), connection.clone());
-                async move {
-                    let sent = capnp::send(&object, message).await;
-                    drop(connection);
-                    sent
-                }
-            })
-        };
-        let value = local.side(make).await?;
-        let mut records = Vec::new();
-        for (in_flight, target) in IN_FLIGHT.into_iter().zip([2.0, 1.5]) {
-            let both = compare(plan, &value.in_flight(in_flight), &floor.in_flight(in_flight)).await?;
-            let name = format!("rpc/unix/send/{in_flight}");
-            let record = if in_flight == 1 { Record::time(name, &both) } else { Record::rate(name, &both) };
-            records.push(record.target(Target::Ratio(target)));
+        let platform = Platform::start(Handle::current())?;
+        let echo = accept(&server, &node).await?;
+        for ((transport, marker), key) in TRANSPORTS.into_iter().zip(keys) {
+            let peer = Peer::connect(&platform, key, &node, marker).await?;
+            let [ours, bare] = [Protocol::Rpc, echo.clone()].map(|protocol| stream(&peer, protocol));
+            records.extend(sends(plan, transport, &client, id, ours, bare).await?);
+            peer.stop().await;
         }
 
-        let (bytes, path) = (wasm.clone(), bare);
-        let make = move || async move {
-            let (reader, writer) = UnixStream::connect(path).await?.into_split();
-            let object = capnp::connect(reader, writer);
-            Ok(move || {
-                let (object, bytes) = (object.clone(), bytes.clone());
-                async move { capnp::send(&object, &bytes).await }
-            })
-        };
-        let floor = local.side(make).await?;
-        let (bytes, path) = (wasm, ours);
-        let make = move || async move {
-            let (reader, writer) = UnixStream::connect(path).await?.into_split();
-            let (connection, node) = client::connect(reader, writer);
-            let executor = node.host.executor_request().send().promise.await?.get()?.get_executor()?;
-            let connection = std::rc::Rc::new(connection);
-            Ok(move || {
-                let (executor, bytes, connection) = (executor.clone(), bytes.clone(), connection.clone());
-                async move {
-                    let mut request = executor.run_bytes_request();
-                    request.get().set_wasm(&bytes);
-                    let mut args = request.get().init_args(ARGS.len() as u32);
-                    (0..).zip(ARGS).for_each(|(place, arg)| args.set(place, arg));
-                    // The call for the end goes out with the first one.
-                    let process = request.send().pipeline.get_process();
-                    let code = process.wait_request().send().promise.await?.get()?.get_exit_code();
-                    anyhow::ensure!(code == 0, "it ended with {code}");
-                    drop(connection);
-                    Ok(())
-                }
-            })
-        };
-        let value = local.side(make).await.context("the node")?;
-        let both = compare(plan, &value, &floor).await?;
-        records.push(Record::time("rpc/unix/run-bytes", &both).target(Target::Ratio(1.5)));
         drop(cell);
         node.stop().await;
+        platform.stop();
         Ok(records)
     })
+}
+
+/// A peer that may do with any cell what a client of the control socket may.
+fn granted(id: PeerId) -> PeerGrants {
+    let admin = [AdminMethod::Process].into();
+    PeerGrants { id, grants: Grants::none(), admin, limits: Limits::default() }
+}
+
+/// Serves bare objects behind a Unix socket: the first connection is for messages, the second for programs.
+async fn listen(server: &Local, path: PathBuf, program: floor::Program) -> Result<()> {
+    let serve = move || async move {
+        let listener = UnixListener::bind(path)?;
+        drop(task::spawn_local(task::Kind::detached("listener", "floor"), async move {
+            for echo in [Echo(None), Echo(Some((program, ARGS.to_vec())))] {
+                let Ok((stream, _)) = listener.accept().await else { return };
+                let (reader, writer) = stream.into_split();
+                capnp::serve(echo, reader, writer);
+            }
+        }));
+        Ok(())
+    };
+    server.run(serve).await
+}
+
+/// Serves bare objects on streams that peers open.
+async fn accept(server: &Local, node: &Node) -> Result<Protocol> {
+    let protocol = Protocol::from(Name::new("bare")?);
+    let mut incoming = node.net().accept(protocol.clone())?;
+    let serve = move || async move {
+        drop(task::spawn_local(task::Kind::detached("acceptor", "floor"), async move {
+            while let Some(incoming) = incoming.next().await {
+                let (reader, writer) = incoming.stream.into_split();
+                capnp::serve(Echo(None), reader, writer);
+            }
+        }));
+        Ok(())
+    };
+    server.run(serve).await?;
+    Ok(protocol)
+}
+
+fn unix(path: &Path) -> Open {
+    let path = path.to_owned();
+    open(move || async move { Ok(UnixStream::connect(path).await?.into_split()) })
+}
+
+fn stream(peer: &Peer, protocol: Protocol) -> Open {
+    let peer = peer.clone();
+    open(move || async move { Ok(peer.open(protocol).await?.into_split()) })
+}
+
+fn open<F, R, W>(open: impl FnOnce() -> F + Send + 'static) -> Open
+where
+    F: Future<Output = Result<(R, W)>> + 'static,
+    R: AsyncRead + Unpin + 'static,
+    W: AsyncWrite + Unpin + 'static,
+{
+    Box::new(move || {
+        let opening = open();
+        Box::pin(async move {
+            let (reader, writer) = opening.await?;
+            let ends: Ends = (Box::new(reader), Box::new(writer));
+            Ok(ends)
+        })
+    })
+}
+
+/// Messages to a cell and to a bare object, one at a time and many.
+async fn sends(plan: &Plan, transport: &str, client: &Local, cell: u64, ours: Open, bare: Open) -> Result<Vec<Record>> {
+    let message = message(16);
+    let make = move || async move {
+        let (reader, writer) = bare().await?;
+        let object = capnp::connect(reader, writer);
+        Ok(move || {
+            let object = object.clone();
+            async move { capnp::send(&object, message).await }
+        })
+    };
+    let floor = client.side(make).await?;
+    let make = move || async move {
+        let (reader, writer) = ours().await?;
+        let (connection, node) = client::connect(reader, writer);
+        let mut request = node.admin.process_request();
+        request.get().set_cell(cell);
+        let object: process::Client = request.send().promise.await?.get()?.get_process()?;
+        let connection = Rc::new(connection);
+        Ok(move || {
+            let (object, connection) = (object.clone(), Rc::clone(&connection));
+            async move {
+                let sent = capnp::send(&object, message).await;
+                drop(connection);
+                sent
+            }
+        })
+    };
+    let value = client.side(make).await?;
+    let mut records = Vec::new();
+    for (in_flight, target) in IN_FLIGHT.into_iter().zip([2.0, 1.5]) {
+        let both = compare(plan, &value.in_flight(in_flight), &floor.in_flight(in_flight)).await?;
+        let name = format!("rpc/{transport}/send/{in_flight}");
+        let record = if in_flight == 1 { Record::time(name, &both) } else { Record::rate(name, &both) };
+        records.push(record.target(Target::Ratio(target)));
+    }
+    Ok(records)
+}
+
+/// A program that is sent as bytes, and runs.
+async fn run_bytes(plan: &Plan, client: &Local, wasm: Bytes, ours: Open, bare: Open) -> Result<Record> {
+    let bytes = wasm.clone();
+    let make = move || async move {
+        let (reader, writer) = bare().await?;
+        let object = capnp::connect(reader, writer);
+        Ok(move || {
+            let (object, bytes) = (object.clone(), bytes.clone());
+            async move { capnp::send(&object, &bytes).await }
+        })
+    };
+    let floor: Side = client.side(make).await?;
+    let make = move || async move {
+        let (reader, writer) = ours().await?;
+        let (connection, node) = client::connect(reader, writer);
+        let executor = node.host.executor_request().send().promise.await?.get()?.get_executor()?;
+        let connection = Rc::new(connection);
+        Ok(move || {
+            let (executor, bytes, connection) = (executor.clone(), wasm.clone(), Rc::clone(&connection));
+            async move {
+                let mut request = executor.run_bytes_request();
+                request.get().set_wasm(&bytes);
+                let mut args = request.get().init_args(ARGS.len() as u32);
+                (0..).zip(ARGS).for_each(|(place, arg)| args.set(place, arg));
+                // The call for the end goes out with the first one.
+                let process = request.send().pipeline.get_process();
+                let code = process.wait_request().send().promise.await?.get()?.get_exit_code();
+                anyhow::ensure!(code == 0, "it ended with {code}");
+                drop(connection);
+                Ok(())
+            }
+        })
+    };
+    let value = client.side(make).await.context("the node")?;
+    let both = compare(plan, &value, &floor).await?;
+    Ok(Record::time("rpc/unix/run-bytes", &both).target(Target::Ratio(1.5)))
 }

@@ -3,22 +3,22 @@
 //!
 //! The floor is the same stream behaviour of the same node with an echo in Rust behind it.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     runtime::Handle,
 };
-use ww::{Audience, Node, Owner, PeerId, Serving, cell::Mode, executor::Spec};
+use ww::{Audience, Node, Owner, Serving, cell::Mode, executor::Spec};
 use ww_core::{Name, Platform, task};
 use ww_net::{
-    Config, Identity, Multiaddr, Net, Protocol, Stream,
+    Identity, Protocol, Stream,
     call::{self, Accepted, Asked, Ending, Header, Part, Status, Target as To},
 };
 
 use super::{IN_FLIGHT, Row, SIZES, message};
 use crate::{
     harness::{Plan, Record, Side, Target, compare, threads},
-    node::{guest, node},
+    node::{Peer, TRANSPORTS, guest, node},
 };
 
 pub(crate) const ROW: Row = Row { name: "stream", about: "a peer sends messages to a cell", run };
@@ -28,13 +28,6 @@ const GUEST: &str = "mirror";
 /// The cell, and the echoes in Rust.
 const NAMES: [&str; 3] = ["cell", "raw", "framed"];
 
-/// A peer of the node.
-#[derive(Clone)]
-struct Peer {
-    net: Net,
-    node: PeerId,
-}
-
 fn run(plan: &Plan) -> Result<Vec<Record>> {
     threads()?.block_on(async {
         let (node, _) = node(|_| {}).await?;
@@ -43,18 +36,16 @@ fn run(plan: &Plan) -> Result<Vec<Record>> {
         let published = node.publish(name(0), cell.cell(), Audience::All)?;
         echo(&node)?;
         let platform = Platform::start(Handle::current())?;
-        let addrs = node.net().addrs().await;
         let mut records = Vec::new();
-        for (transport, marker) in [("tcp", "/tcp/"), ("quic", "/quic-v1")] {
-            let addr = addrs.iter().find(|addr| addr.to_string().contains(marker)).context("it listens")?;
-            let peer = Peer::connect(&platform, &node, addr).await?;
+        for (transport, marker) in TRANSPORTS {
+            let peer = Peer::connect(&platform, Identity::ephemeral(), &node, marker).await?;
             for (kind, framed) in [("raw", false), ("framed", true)] {
                 for (bytes, size) in SIZES {
                     // The sizes of the table: the smallest is that of a line.
                     let (bytes, size) = if bytes == 16 { (64, "64B") } else { (bytes, size) };
                     for in_flight in IN_FLIGHT {
-                        let floor = peer.side(if framed { 2 } else { 1 }, framed, framed, bytes);
-                        let value = peer.side(0, framed, false, bytes);
+                        let floor = side(&peer, if framed { 2 } else { 1 }, framed, framed, bytes);
+                        let value = side(&peer, 0, framed, false, bytes);
                         let both = compare(plan, &value.in_flight(in_flight), &floor.in_flight(in_flight)).await?;
                         let name = format!("stream/{transport}/{kind}/{size}/{in_flight}");
                         let record = if in_flight == 1 { Record::time(name, &both) } else { Record::rate(name, &both) };
@@ -62,7 +53,7 @@ fn run(plan: &Plan) -> Result<Vec<Record>> {
                     }
                 }
             }
-            peer.net.stop().await;
+            peer.stop().await;
         }
         drop(published);
         drop(cell);
@@ -109,23 +100,14 @@ async fn echo_framed(stream: Stream) -> Result<()> {
     Ok(reply.finish(Status::Ok).await?)
 }
 
-impl Peer {
-    async fn connect(platform: &Platform, node: &Node, addr: &Multiaddr) -> Result<Self> {
-        let net = Net::start(Config::default(), Identity::ephemeral(), &platform.arbiter()).await?;
-        let peer = node.net().peer_id();
-        net.connect(peer, vec![addr.clone()]).await?;
-        Ok(Self { net, node: peer })
-    }
-
-    /// Messages of so many bytes to whoever has this name. Calls go by the header, those of the floor by the protocol.
-    fn side(&self, to: usize, framed: bool, bare: bool, bytes: usize) -> Side {
-        let message = message(bytes);
-        Side::new((self.clone(), name(to)), move |(peer, to)| async move {
-            let protocol = if framed && !bare { Protocol::Call } else { to.clone().into() };
-            let stream = peer.net.open(peer.node, Vec::new(), protocol).await?;
-            if framed { send_framed(stream, to, message).await } else { send_raw(stream, message).await }
-        })
-    }
+/// Messages of so many bytes to whoever has this name. Calls go by the header, those of the floor by the protocol.
+fn side(peer: &Peer, to: usize, framed: bool, bare: bool, bytes: usize) -> Side {
+    let message = message(bytes);
+    Side::new((peer.clone(), name(to)), move |(peer, to)| async move {
+        let protocol = if framed && !bare { Protocol::Call } else { to.clone().into() };
+        let stream = peer.open(protocol).await?;
+        if framed { send_framed(stream, to, message).await } else { send_raw(stream, message).await }
+    })
 }
 
 async fn send_raw(stream: Stream, message: &[u8]) -> Result<()> {
