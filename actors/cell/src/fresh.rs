@@ -1,6 +1,6 @@
 //! Sync mode: every message gets a fresh instance, whose `main` runs once.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
@@ -80,7 +80,8 @@ impl Servers {
     async fn serve(self: &Arc<Self>, kind: &task::Kind) {
         let mailbox = self.own.cell.slot().messages();
         let lanes = Lanes { stop: &self.stop, signals: None, mailbox };
-        while let Ok(Next::Message(message)) = lanes.next().await {
+        let mut stopping = pin!(self.stop.requested());
+        while let Ok(Next::Message(message)) = lanes.next(stopping.as_mut()).await {
             if mailbox.readers() == 0 {
                 self.add();
             }

@@ -3,7 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     mem,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -139,13 +139,14 @@ impl Runtime {
             Ok(store) => store,
             Err(error) => return Reason::host_fault(format_args!("{error:#}")),
         };
-        let out_of_time = async {
-            match patience {
-                Some(patience) => patience.exhausted(deadline).await,
-                None => expired(deadline).await,
-            }
+        let out_of_time = async || match patience {
+            Some(patience) => patience.exhausted(deadline).await,
+            None => expired(deadline).await,
         };
-        let ended = self.turns(&own.cell, stop, out_of_time, call_main(program, &mut store)).await;
+        let ended = {
+            let running = pin!(call_main(program, &mut store));
+            self.turns(&own.cell, stop, out_of_time, running).await
+        };
         // The guest's streams are closed with its store, before its end is news.
         stop.set_ending();
         drop(store);
@@ -166,10 +167,9 @@ impl Runtime {
         &self,
         cell: &Cell,
         stop: &Stop,
-        out_of_time: impl Future<Output = ()>,
-        guest: impl Future<Output = T>,
+        out_of_time: impl AsyncFnOnce(),
+        mut guest: Pin<&mut impl Future<Output = T>>,
     ) -> Result<T, Reason> {
-        let mut guest = pin!(guest);
         let mut turn =
             |cx: &mut Context<'_>| turn::run(|| cell.meters().turn(self.ticks(), || guest.as_mut().poll(cx)));
         if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(turn(cx))).await {
@@ -181,7 +181,7 @@ impl Runtime {
         tokio::select! {
             biased;
             reason = stop.requested() => Err(reason),
-            () = out_of_time => Err(Reason::Limit(Limit::Deadline)),
+            () = out_of_time() => Err(Reason::Limit(Limit::Deadline)),
             done = guest => Ok(done),
         }
     }

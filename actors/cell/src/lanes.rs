@@ -6,7 +6,8 @@
 
 use std::{
     collections::VecDeque,
-    future::poll_fn,
+    future::{Future, poll_fn},
+    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -92,7 +93,9 @@ impl Signals {
                 Poll::Ready(signal)
             }
             None => {
-                lane.1 = Some(cx.waker().clone());
+                if !lane.1.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    lane.1 = Some(cx.waker().clone());
+                }
                 Poll::Pending
             }
         }
@@ -107,26 +110,22 @@ impl Signals {
 impl Lanes<'_> {
     /// What comes next, or the reason why nothing is begun any more. Messages that expired before their turn are
     /// refused. Cancel safe.
-    pub(crate) async fn next(&self) -> Result<Next, Reason> {
+    ///
+    /// `stopping` is [`Stop::requested`] of this stop, the same one at every call: it would cost a good part of a message to
+    /// begin anew each time.
+    pub(crate) async fn next(&self, mut stopping: Pin<&mut impl Future<Output = Reason>>) -> Result<Next, Reason> {
         loop {
-            match self.ready()? {
-                Some(next) => return Ok(next),
-                None => {
-                    let arrived = poll_fn(|cx| {
-                        if let Some(Poll::Ready(signal)) = self.signals.map(|signals| signals.poll_next(cx)) {
-                            return Poll::Ready(Next::Signal(signal));
-                        }
-                        self.mailbox.poll_receive(cx).map(Next::Message)
-                    });
-                    let next = tokio::select! {
-                        biased;
-                        reason = self.stop.requested() => return Err(reason),
-                        next = arrived => next,
-                    };
-                    if let Some(next) = unexpired(next) {
-                        return Ok(next);
-                    }
+            let next = poll_fn(|cx| {
+                if let Poll::Ready(reason) = stopping.as_mut().poll(cx) {
+                    return Poll::Ready(Err(reason));
                 }
+                if let Some(Poll::Ready(signal)) = self.signals.map(|signals| signals.poll_next(cx)) {
+                    return Poll::Ready(Ok(Next::Signal(signal)));
+                }
+                self.mailbox.poll_receive(cx).map(|message| Ok(Next::Message(message)))
+            });
+            if let Some(next) = unexpired(next.await?) {
+                return Ok(next);
             }
         }
     }
@@ -161,7 +160,7 @@ fn unexpired(next: Next) -> Option<Next> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{pin::pin, time::Duration};
 
     use futures::FutureExt;
     use ww_core::{CellId, mailbox::Overflow};
@@ -181,27 +180,30 @@ mod tests {
     async fn a_stop_comes_before_signals_and_those_before_messages() {
         let (stop, signals, mailbox) = (Stop::default(), Signals::default(), Mailbox::new(4, Overflow::Wait));
         let lanes = Lanes { stop: &stop, signals: Some(&signals), mailbox: &mailbox };
-        assert!(lanes.next().now_or_never().is_none(), "there is nothing to do");
+        let mut stopping = pin!(stop.requested());
+        assert!(lanes.next(stopping.as_mut()).now_or_never().is_none(), "there is nothing to do");
         mailbox.send(message(Some(Duration::ZERO))).await.expect("there is room");
         mailbox.send(message(None)).await.expect("there is room");
         signals.push(signal(1));
         signals.push(signal(2));
         for number in [1, 2] {
-            assert!(matches!(lanes.next().await, Ok(Next::Signal(found)) if found == signal(number)));
+            let next = lanes.next(stopping.as_mut()).await;
+            assert!(matches!(next, Ok(Next::Signal(found)) if found == signal(number)));
         }
-        let Ok(Next::Message(found)) = lanes.next().await else { panic!("a message is next") };
+        let Ok(Next::Message(found)) = lanes.next(stopping.as_mut()).await else { panic!("a message is next") };
         assert!(!found.envelope.has_expired(), "the expired one was refused");
         mailbox.send(message(None)).await.expect("there is room");
         signals.push(signal(3));
         stop.request(Reason::Shutdown);
-        assert!(matches!(lanes.next().await, Err(Reason::Shutdown)));
+        assert!(matches!(lanes.next(stopping).await, Err(Reason::Shutdown)));
     }
 
     #[tokio::test]
     async fn a_signal_wakes_who_waits_for_a_message() {
         let (stop, signals, mailbox) = (Stop::default(), Signals::default(), Mailbox::new(4, Overflow::Wait));
         let lanes = Lanes { stop: &stop, signals: Some(&signals), mailbox: &mailbox };
-        let (next, ()) = futures::join!(lanes.next(), async { signals.push(signal(1)) });
+        let stopping = pin!(stop.requested());
+        let (next, ()) = futures::join!(lanes.next(stopping), async { signals.push(signal(1)) });
         assert!(matches!(next, Ok(Next::Signal(_))));
         assert!(signals.has_room());
     }

@@ -4,7 +4,7 @@
 //! input and output, and calls `handle` or `poll`. A guest that returns an error fails that message; one that
 //! traps, exits or reaches a limit ends the cell, because an instance that was left half-way is dead.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use wasmtime::{AsContextMut, Store, component};
@@ -47,12 +47,12 @@ struct Streams {
 
 /// How a message gets into the instance.
 enum Entry {
-    Component { poll: Option<Poll>, handle: Option<Handle> },
+    Component { poll: Option<Poll>, handle: Option<component::Func> },
     Module(core_module::Poll, Option<&'static str>),
 }
 
-/// `handle` of a component.
-type Handle = component::TypedFunc<(Vec<u8>,), (Result<Vec<u8>, String>,)>;
+/// `handle` of a component, which reads the message where it lies.
+type Handle<'a> = component::TypedFunc<(&'a [u8],), (Result<Vec<u8>, String>,)>;
 
 /// The forms in which a component exports `poll`.
 enum Poll {
@@ -104,12 +104,13 @@ impl Live {
     async fn serve_all(&mut self, runtime: &Runtime, cell: &Cell, patience: &Patience) -> Reason {
         let stop = cell.stopping();
         let lanes = Lanes { stop, signals: Some(cell.signals()), mailbox: cell.serve() };
+        let mut stopping = pin!(stop.requested());
         let deadline = cell.limits().deadline;
         loop {
             let next = match lanes.ready() {
                 Ok(Some(next)) => Ok(next),
                 Ok(None) => {
-                    let next = lanes.next().await;
+                    let next = lanes.next(stopping.as_mut()).await;
                     // A new slice after a pause. One that is never idle keeps its slice, and yields at its end.
                     self.store.set_epoch_deadline(SLICE_TICKS);
                     next
@@ -126,7 +127,10 @@ impl Live {
             };
             let message = current.envelope.id;
             self.store.data_mut().begin_message(current);
-            let served = runtime.turns(cell, stop, patience.exhausted(deadline), self.serve(body)).await;
+            let served = {
+                let serving = pin!(self.serve(body));
+                runtime.turns(cell, stop, || patience.exhausted(deadline), serving).await
+            };
             self.store.data_mut().end_message();
             match served.flatten() {
                 Ok(answer) => {
@@ -163,10 +167,10 @@ impl Live {
                         Err(_) => Poll::Plain(instance.get_typed_func(&mut store, poll)?),
                     }),
                 };
-                let handle = match &entries.handle {
-                    None => None,
-                    Some(handle) => Some(instance.get_typed_func(&mut store, handle)?),
-                };
+                let handle = entries.handle.as_ref().and_then(|handle| instance.get_func(&mut store, handle));
+                if let Some(handle) = &handle {
+                    let _: Handle<'_> = handle.typed(&store)?;
+                }
                 Entry::Component { poll, handle }
             }
             Code::Module(pre) => {
@@ -228,7 +232,10 @@ impl Live {
         let Entry::Component { handle: Some(handle), .. } = &self.entry else {
             return Err(Reason::host_fault("`handle` is called only where it is exported"));
         };
-        let called = handle.call_async(self.store.as_context_mut(), (body.into(),)).await;
+        let called = match handle.typed(&self.store) {
+            Ok(handle) => Handle::call_async(&handle, self.store.as_context_mut(), (&body,)).await,
+            Err(error) => Err(error),
+        };
         let (answer,) = called.map_err(|error| fault::reason(&error))?;
         Ok(answer.map(Bytes::from).map_err(guest_failure))
     }
@@ -285,7 +292,7 @@ impl Streams {
 fn of_signal(cell: &Cell, signal: Signal) -> (Current, Body, Done) {
     let body = Body::Whole(signal.reason().to_string().into());
     let envelope = Envelope { sender: Sender::Cell(signal.cell()), ..cell.envelope(None) };
-    (Current { envelope, signal: Some(signal) }, body, Done::nobody())
+    (Current { envelope, signal: Some(Box::new(signal)) }, body, Done::nobody())
 }
 
 fn guest_failure(error: String) -> Failure {

@@ -63,8 +63,8 @@ struct Waiting {
 #[derive(Clone, Debug)]
 pub(crate) struct Current {
     pub(crate) envelope: Envelope,
-    /// The signal, if it is one and no message.
-    pub(crate) signal: Option<Signal>,
+    /// The signal, if it is one and no message: elsewhere, because there is hardly ever one.
+    pub(crate) signal: Option<Box<Signal>>,
 }
 
 /// How the bytes of a message travel.

@@ -11,7 +11,7 @@ use crate::{
     directory::Directory,
     message::{Chain, Current, Envelope, Failure, Sender},
     meters::Meters,
-    slot::Slot,
+    slot::{Asked, Slot, Waits, WaitsFor},
     tail::Rate,
 };
 
@@ -46,6 +46,35 @@ pub(crate) enum Undelivered {
     Failed(Failure),
 }
 
+/// A message for a mailbox without room.
+pub(crate) struct Full {
+    waits: Waits,
+    until: Option<Instant>,
+}
+
+/// A message whose reply is waited for.
+pub(crate) struct Requested {
+    asked: Asked,
+    _waits_for: Option<WaitsFor>,
+}
+
+impl Full {
+    /// Waits for room, no longer than the sender can.
+    pub(crate) async fn room(self) -> Result<(), Undelivered> {
+        match self.waits.until(self.until).await {
+            Err(Failure::Timeout) => Err(Failure::Refused(Refused::Full).into()),
+            sent => Ok(sent?),
+        }
+    }
+}
+
+impl Requested {
+    /// Waits for the reply.
+    pub(crate) async fn reply(self) -> Result<Bytes, Undelivered> {
+        Ok(self.asked.answer().await?)
+    }
+}
+
 impl From<Failure> for Undelivered {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
@@ -69,32 +98,30 @@ impl Own {
         self.cell.slot().id()
     }
 
-    /// Sends a message to another cell.
+    /// Sends a message to another cell: what is left to wait for where its mailbox is full.
     ///
     /// # Errors
     ///
     /// Where it may not be sent, or is not taken.
-    pub(crate) async fn send(&self, current: Option<&Current>, to: &To, body: Bytes) -> Result<(), Undelivered> {
+    pub(crate) fn send(&self, current: Option<&Current>, to: &To, body: Bytes) -> Result<Option<Full>, Undelivered> {
         let slot = self.reach(current, to)?;
         let envelope = self.envelope(&slot, current, None, Chain::default());
-        match slot.send_until(envelope, body, || self.patience(current)).await {
-            Err(Failure::Timeout) => Err(Failure::Refused(Refused::Full).into()),
-            sent => Ok(sent?),
-        }
+        let waits = slot.sent(envelope, body)?;
+        Ok(waits.map(|waits| Full { waits, until: self.patience(current) }))
     }
 
-    /// Sends a message to another cell and waits for the reply.
+    /// Sends a message to another cell, whose reply is to be waited for.
     ///
     /// # Errors
     ///
-    /// Where it may not be sent, or is not answered.
-    pub(crate) async fn request(
+    /// Where it may not be sent, or could never be answered.
+    pub(crate) fn request(
         &self,
         current: Option<&Current>,
         to: &To,
         body: Bytes,
         timeout: Option<Duration>,
-    ) -> Result<Bytes, Undelivered> {
+    ) -> Result<Requested, Undelivered> {
         let slot = self.reach(current, to)?;
         let wanted = timeout.map_or_else(|| self.patience(current), |timeout| Some(Instant::now() + timeout));
         let deadline = earlier(current.and_then(|current| current.envelope.deadline), wanted);
@@ -104,14 +131,14 @@ impl Own {
         }
         let envelope = self.envelope(&slot, current, deadline, chain);
         if self.cell.mode() != Some(Mode::Async) {
-            return Ok(slot.ask(envelope, body).await?);
+            return Ok(Requested { asked: slot.asked(envelope, body)?, _waits_for: None });
         }
         // Said before it is looked at: of two cells that begin to wait for each other, at least one sees it.
-        let _waiting = self.cell.slot().waits_for(&slot);
+        let waits_for = self.cell.slot().waits_for(&slot);
         if self.is_waited_for_by(&slot) {
             return Err(Failure::Deadlock.into());
         }
-        Ok(slot.ask(envelope, body).await?)
+        Ok(Requested { asked: slot.asked(envelope, body)?, _waits_for: Some(waits_for) })
     }
 
     /// Whether a slot waits for this cell, itself or through others that wait.

@@ -9,7 +9,6 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
-    task::Poll,
     time::Duration,
 };
 
@@ -18,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use ww_core::{
     CellId, SlotId,
     exit::{self, Reason},
-    mailbox::{Mailbox, Overflow, Refused},
+    mailbox::{Mailbox, Offered, Overflow, Refused, Waiting},
 };
 
 use crate::{
@@ -46,7 +45,17 @@ struct Inner {
 }
 
 /// The live instance of a slot waits for another cell, until this is dropped.
-pub(crate) struct WaitsFor<'a>(&'a Inner);
+pub(crate) struct WaitsFor(Slot);
+
+/// A message that is answered: in the mailbox, or on its way into it.
+pub(crate) struct Asked {
+    waits: Option<Waits>,
+    answer: Answer,
+    deadline: Option<Instant>,
+}
+
+/// A message that waits for room in the mailbox.
+pub(crate) struct Waits(Waiting<Message>);
 
 impl Slot {
     /// A slot whose mailbox holds `mailbox` messages of at most `message_size` bytes each.
@@ -105,9 +114,16 @@ impl Slot {
     ///
     /// Where the message is not answered, for any of the reasons of [`Failure`].
     pub async fn ask(&self, envelope: Envelope, body: impl Into<Bytes>) -> Result<Bytes, Failure> {
-        let deadline = envelope.deadline;
-        let answer = self.post(envelope, self.whole(body.into())?).await?;
-        answer.wait(deadline).await
+        self.asked(envelope, body.into())?.answer().await
+    }
+
+    /// Begins to [ask](Self::ask).
+    ///
+    /// # Errors
+    ///
+    /// Where the mailbox does not take the message, or it is too large.
+    pub(crate) fn asked(&self, envelope: Envelope, body: Bytes) -> Result<Asked, Failure> {
+        self.post(envelope, self.whole(body)?)
     }
 
     /// Sends a message and waits until the mailbox has taken it. Nobody is told what becomes of it.
@@ -117,18 +133,19 @@ impl Slot {
     /// Where the mailbox does not take it, or the message is too large.
     pub async fn send(&self, envelope: Envelope, body: impl Into<Bytes>) -> Result<(), Failure> {
         let until = envelope.deadline;
-        self.send_until(envelope, body, || until).await
+        match self.sent(envelope, body.into())? {
+            Some(waiting) => waiting.until(until).await,
+            None => Ok(()),
+        }
     }
 
-    /// [`Slot::send`] of a message that does not expire, with a bound on how long a full mailbox is waited for.
-    pub(crate) async fn send_until(
-        &self,
-        envelope: Envelope,
-        body: impl Into<Bytes>,
-        until: impl FnOnce() -> Option<Instant>,
-    ) -> Result<(), Failure> {
-        let body = self.whole(body.into())?;
-        self.put(Message::untold(envelope, body), until).await
+    /// Begins to [send](Self::send): what is left to do where there is no room.
+    ///
+    /// # Errors
+    ///
+    /// Where the mailbox does not take the message, or it is too large.
+    pub(crate) fn sent(&self, envelope: Envelope, body: Bytes) -> Result<Option<Waits>, Failure> {
+        self.put(Message::untold(envelope, self.whole(body)?))
     }
 
     /// Serves one message whose body and reply are streams, in either mode. Returns when the cell has answered, or
@@ -144,9 +161,7 @@ impl Slot {
         request: pipe::Reader,
         reply: pipe::Writer,
     ) -> Result<(), Failure> {
-        let deadline = envelope.deadline;
-        let answer = self.post(envelope, Body::Stream { request, reply }).await?;
-        answer.wait(deadline).await.map(drop)
+        self.post(envelope, Body::Stream { request, reply })?.answer().await.map(drop)
     }
 
     /// Learns of the end of the slot itself: nobody is going to live here any more.
@@ -192,9 +207,9 @@ impl Slot {
     }
 
     /// Notes that the live instance waits for the answer of another slot.
-    pub(crate) fn waits_for(&self, other: &Self) -> WaitsFor<'_> {
+    pub(crate) fn waits_for(&self, other: &Self) -> WaitsFor {
         self.0.waits_for.store(other.id().get(), Ordering::SeqCst);
-        WaitsFor(&self.0)
+        WaitsFor(self.clone())
     }
 
     /// The slot whose answer its live instance waits for.
@@ -214,33 +229,45 @@ impl Slot {
         Ok(Body::Whole(body))
     }
 
-    /// Puts a message into the mailbox, at most until its deadline.
-    async fn post(&self, envelope: Envelope, body: Body) -> Result<Answer, Failure> {
-        let until = envelope.deadline;
+    fn post(&self, envelope: Envelope, body: Body) -> Result<Asked, Failure> {
+        let deadline = envelope.deadline;
         let (message, answer) = Message::new(envelope, body);
-        self.put(message, || until).await?;
-        Ok(answer)
+        Ok(Asked { waits: self.put(message)?, answer, deadline })
     }
 
-    /// Puts a message into the mailbox, at most until a moment. As a rule there is room, and nobody asks when that is.
-    async fn put(&self, message: Message, until: impl FnOnce() -> Option<Instant>) -> Result<(), Failure> {
-        let mut sending = std::pin::pin!(self.0.mailbox.send(message));
-        let sent = match futures::poll!(sending.as_mut()) {
-            Poll::Ready(sent) => sent,
-            Poll::Pending => match until() {
-                None => sending.await,
-                Some(until) => timeout_at(until, sending).await.map_err(|_| Failure::Timeout)?,
-            },
-        };
-        if let Some(oldest) = sent? {
-            oldest.refuse(Failure::Refused(Refused::Dropped));
+    /// Puts a message into the mailbox. As a rule there is room, and nothing is left to wait for.
+    fn put(&self, message: Message) -> Result<Option<Waits>, Failure> {
+        match self.0.mailbox.offer(message)? {
+            Offered::Waits(waiting) => return Ok(Some(Waits(waiting))),
+            Offered::Taken(Some(oldest)) => oldest.refuse(Failure::Refused(Refused::Dropped)),
+            Offered::Taken(None) => {}
         }
-        Ok(())
+        Ok(None)
     }
 }
 
-impl Drop for WaitsFor<'_> {
+impl Asked {
+    /// Waits for the answer, at most until the deadline of the message.
+    pub(crate) async fn answer(self) -> Result<Bytes, Failure> {
+        if let Some(waits) = self.waits {
+            waits.until(self.deadline).await?;
+        }
+        self.answer.wait(self.deadline).await
+    }
+}
+
+impl Waits {
+    /// Waits until there was room for the message, at most until a moment.
+    pub(crate) async fn until(self, until: Option<Instant>) -> Result<(), Failure> {
+        match until {
+            None => Ok(self.0.await?),
+            Some(until) => Ok(timeout_at(until, self.0).await.map_err(|_| Failure::Timeout)??),
+        }
+    }
+}
+
+impl Drop for WaitsFor {
     fn drop(&mut self) {
-        self.0.waits_for.store(0, Ordering::SeqCst);
+        self.0.0.waits_for.store(0, Ordering::SeqCst);
     }
 }

@@ -109,13 +109,13 @@ struct Parked<T> {
     sender: Option<Waker>,
 }
 
-/// What became of a message at once.
-enum Offered<T> {
+/// What became of a message that the mailbox did not give back.
+#[derive(Debug)]
+pub enum Offered<T> {
     /// It is in the queue, in the place of this one if there was no room.
     Taken(Option<T>),
-    Returned(Returned<T>),
-    /// It waits for room, under this ticket.
-    Parked(u64),
+    /// It waits for room.
+    Waits(Waiting<T>),
 }
 
 impl<T> Mailbox<T> {
@@ -150,33 +150,38 @@ impl<T> Mailbox<T> {
     ///
     /// Gives the message back where the mailbox does not take it.
     pub async fn send(&self, message: T) -> Result<Option<T>, Returned<T>> {
-        match self.offer(message) {
+        match self.offer(message)? {
             Offered::Taken(oldest) => Ok(oldest),
-            Offered::Returned(returned) => Err(returned),
-            Offered::Parked(ticket) => Waiting { mailbox: self, ticket: Some(ticket) }.await.map(|()| None),
+            Offered::Waits(waiting) => waiting.await.map(|()| None),
         }
     }
 
-    fn offer(&self, message: T) -> Offered<T> {
+    /// [`Mailbox::send`] without the wait: where there is room, as there is as a rule, the message never becomes a part of a
+    /// future.
+    ///
+    /// # Errors
+    ///
+    /// Gives the message back where the mailbox does not take it.
+    pub fn offer(&self, message: T) -> Result<Offered<T>, Returned<T>> {
         let shared = &*self.0;
         let mut queue = self.lock();
         if let Some(why) = &queue.closed {
             let why = why.clone();
             drop(queue);
-            return Offered::Returned(Returned { message, why });
+            return Err(Returned { message, why });
         }
         let mut oldest = None;
         if queue.messages.len() >= shared.capacity || !queue.parked.is_empty() {
             match shared.overflow {
                 Overflow::Reject => {
                     drop(queue);
-                    return Offered::Returned(Returned { message, why: Refused::Full });
+                    return Err(Returned { message, why: Refused::Full });
                 }
                 Overflow::Wait => {
                     let ticket = queue.next_ticket;
                     queue.next_ticket += 1;
                     queue.parked.push_back(Parked { ticket, message, sender: None });
-                    return Offered::Parked(ticket);
+                    return Ok(Offered::Waits(Waiting { mailbox: self.clone(), ticket: Some(ticket) }));
                 }
                 Overflow::DropOldest => {
                     oldest = queue.messages.pop_front();
@@ -189,7 +194,7 @@ impl<T> Mailbox<T> {
         let reader = queue.readers.pop();
         drop(queue);
         turn::sent(reader);
-        Offered::Taken(oldest)
+        Ok(Offered::Taken(oldest))
     }
 
     /// The next message. Waits until there is one. Cancel safe: no message is lost.
@@ -305,14 +310,17 @@ impl<T> Queue<T> {
     }
 }
 
-/// A sender that waits for room: until its message was taken, or comes back.
-struct Waiting<'a, T> {
-    mailbox: &'a Mailbox<T>,
+/// A message that waits for room: a future that ends when it was taken, or comes back. Dropped before, the message is dropped
+/// and was not taken.
+#[derive(Debug)]
+#[must_use = "a message that nobody waits with is dropped"]
+pub struct Waiting<T> {
+    mailbox: Mailbox<T>,
     /// `None` once it is known what became of the message.
     ticket: Option<u64>,
 }
 
-impl<T> Future for Waiting<'_, T> {
+impl<T> Future for Waiting<T> {
     type Output = Result<(), Returned<T>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -334,7 +342,7 @@ impl<T> Future for Waiting<'_, T> {
     }
 }
 
-impl<T> Drop for Waiting<'_, T> {
+impl<T> Drop for Waiting<T> {
     fn drop(&mut self) {
         let Some(ticket) = self.ticket else { return };
         let mut queue = self.mailbox.lock();

@@ -121,7 +121,7 @@ impl Envelope {
             let remaining = deadline.saturating_duration_since(Instant::now()).as_millis();
             u64::try_from(remaining).unwrap_or(u64::MAX)
         });
-        let kind = match signal {
+        let kind = match signal.as_deref() {
             None => Kind::Message,
             Some(Signal::Down { monitor, cell, reason }) => {
                 Kind::Down(Down { monitor: monitor.get(), cell: cell.get(), reason: ExitReason::of(reason) })

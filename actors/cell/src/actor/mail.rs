@@ -1,6 +1,6 @@
 //! `wetware:cell/mail`: messages to other cells of the node.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::ready, time::Duration};
 
 use wasmtime::component::{ComponentType, Lift, Linker, Lower};
 use ww_core::{CellId, mailbox::Refused};
@@ -45,20 +45,23 @@ enum Error {
 
 pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     let mut instance = linker.instance("wetware:cell/mail@0.1.0")?;
+    // Whatever can be done at once is, so that the future is as small as what is left to wait for.
     instance.func_wrap_async("send", |store, (to, body): (Address, Vec<u8>)| {
         let guest = store.data();
-        let (own, current) = (Arc::clone(&guest.own), guest.current.clone());
-        Box::new(async move {
-            let sent = own.send(current.as_ref(), &to.into(), body.into()).await;
-            Ok((sent.map_err(Error::from),))
-        })
+        match guest.own.send(guest.current.as_ref(), &to.into(), body.into()) {
+            Ok(Some(full)) => Box::new(async move { Ok((full.room().await.map_err(Error::from),)) }),
+            sent => Box::new(ready(Ok((sent.map(drop).map_err(Error::from),)))),
+        }
     })?;
     instance.func_wrap_async("request", |store, (to, body, timeout): (Address, Vec<u8>, Option<u64>)| {
         let guest = store.data();
-        let (own, current) = (Arc::clone(&guest.own), guest.current.clone());
         let timeout = timeout.map(Duration::from_millis);
+        let requested = guest.own.request(guest.current.as_ref(), &to.into(), body.into(), timeout);
         Box::new(async move {
-            let reply = own.request(current.as_ref(), &to.into(), body.into(), timeout).await;
+            let reply = match requested {
+                Ok(requested) => requested.reply().await,
+                Err(undelivered) => Err(undelivered),
+            };
             Ok((reply.map(Vec::from).map_err(Error::from),))
         })
     })
