@@ -13,7 +13,8 @@ use std::{
 
 use thiserror::Error;
 use tokio::{
-    net::{TcpListener, UnixListener, UnixStream},
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
     runtime::Handle,
     time::sleep,
 };
@@ -170,40 +171,40 @@ async fn tcp(addr: SocketAddr) -> Result<(Listener, Address), OpenError> {
     Ok((Listener::Tcp(listener), Address::Tcp(bound)))
 }
 
-async fn accept(listener: Listener, clients: Clients, Service { vats, executor, limits, stop }: Service) {
+async fn accept(listener: Listener, clients: Clients, service: Service) {
     loop {
         let accepted = match &listener {
-            Listener::Unix(listener) => match listener.accept().await {
-                Ok((stream, _)) if is_own(&stream) => {
-                    vats.serve_client(
-                        &executor,
-                        &clients,
-                        Entitlement::everything(limits.clone()),
-                        stop.clone(),
-                        stream.into_split(),
-                    );
-                    Ok(())
-                }
-                Ok(_) => {
+            Listener::Unix(listener) => listener.accept().await.and_then(|(stream, _)| {
+                if !is_own(&stream) {
                     tracing::warn!("a client of another user was sent away");
-                    Ok(())
+                    return Ok(());
                 }
-                Err(error) => Err(error),
-            },
-            Listener::Tcp(listener) => listener.accept().await.map(|(stream, _)| {
-                vats.serve_client(
-                    &executor,
-                    &clients,
-                    Entitlement::everything(limits.clone()),
-                    stop.clone(),
-                    stream.into_split(),
-                );
+                let stream = stream.into_std()?;
+                service.serve(&clients, || Ok(UnixStream::from_std(stream)?.into_split()));
+                Ok(())
+            }),
+            Listener::Tcp(listener) => listener.accept().await.and_then(|(stream, _)| {
+                let stream = stream.into_std()?;
+                service.serve(&clients, || Ok(TcpStream::from_std(stream)?.into_split()));
+                Ok(())
             }),
         };
         if let Err(error) = accepted {
             tracing::warn!(%error, "a client cannot be accepted");
             sleep(PAUSE).await;
         }
+    }
+}
+
+impl Service {
+    /// Serves a client that has connected.
+    fn serve<R, W>(&self, clients: &Clients, connect: impl FnOnce() -> io::Result<(R, W)> + Send + 'static)
+    where
+        R: AsyncRead + Unpin + 'static,
+        W: AsyncWrite + Unpin + 'static,
+    {
+        let entitlement = Entitlement::everything(self.limits.clone());
+        self.vats.serve_client(&self.executor, clients, entitlement, self.stop.clone(), connect);
     }
 }
 

@@ -154,7 +154,7 @@ impl Network for FakeNetwork {
             let granted = self.friend.clone();
             let entitlement = Entitlement::of_peer(peer_id, granted, Default::default(), Limits::default());
             let theirs = tokio::io::split(theirs);
-            vats.serve_client(&house().executor, &Clients::default(), entitlement, Arc::new(|| {}), theirs);
+            vats.serve_client(&house().executor, &Clients::default(), entitlement, Arc::new(|| {}), || Ok(theirs));
             let (mut far, near) = tokio::io::duplex(1 << 16);
             let kind = task::Kind::owned("wire", "a test");
             let mut ours = ours;
@@ -259,7 +259,7 @@ fn visitor(entitlement: Entitlement, stop: crate::StopNode) -> (Connection, Loca
     let (ours, theirs) = tokio::io::duplex(1 << 16);
     let (network, ..) = network();
     let vats = Vats::new(house().vats.clone(), Arc::new(network));
-    vats.serve_client(&house().executor, &Clients::default(), entitlement, stop, tokio::io::split(theirs));
+    vats.serve_client(&house().executor, &Clients::default(), entitlement, stop, || Ok(tokio::io::split(theirs)));
     let (reader, writer) = tokio::io::split(ours);
     crate::client::connect(reader, writer)
 }

@@ -7,7 +7,7 @@
 //! A client of the control socket, or a peer, has a vat as well. It owns what it starts, as a cell does, and that ends
 //! with its connection.
 
-use std::{rc::Rc, sync::Arc};
+use std::{io, rc::Rc, sync::Arc};
 
 use actix::ArbiterHandle;
 use capnp::message::ReaderOptions;
@@ -49,18 +49,28 @@ impl Vats {
 
     /// Serves a client until it closes its connection. What it starts ends with the connection. One for whom there is no
     /// place among `clients` is sent away.
-    pub fn serve_client(
+    ///
+    /// `connect` gives the two ends of the connection. It is called on the arbiter of the vats: a socket that is registered
+    /// there is waited for there, and no other thread has to be woken for what it brings.
+    pub fn serve_client<R, W>(
         &self,
         executor: &Executor,
         clients: &Clients,
         entitlement: Entitlement,
         stop: StopNode,
-        (reader, writer): (impl AsyncRead + Send + Unpin + 'static, impl AsyncWrite + Send + Unpin + 'static),
-    ) {
+        connect: impl FnOnce() -> io::Result<(R, W)> + Send + 'static,
+    ) where
+        R: AsyncRead + Unpin + 'static,
+        W: AsyncWrite + Unpin + 'static,
+    {
         let (network, executor, clients) = (Arc::clone(&self.network), executor.clone(), clients.clone());
         let vats = self.arbiter.clone();
         let served = self.arbiter.spawn_fn(move || {
             let serving = async move {
+                let (reader, writer) = match connect() {
+                    Ok(ends) => ends,
+                    Err(error) => return tracing::warn!(%error, "a client cannot be served"),
+                };
                 let load = Rc::new(Load::new(entitlement.bounds()));
                 let Some(place) = clients.admit(load.heard()) else {
                     tracing::warn!("a client was sent away: there are as many as there may be");
