@@ -99,22 +99,10 @@ pub fn spawn(on: &runtime::Handle, kind: Kind, pace: &Pace, future: impl Future<
     ArcWake::wake(Arc::new(job));
 }
 
-/// Lends the calling thread, as long as it is polled there: a task of an arbiter.
-pub fn lender() -> impl Future<Output = ()> {
-    /// What waits is not forgotten.
-    struct Leave;
-
-    impl Drop for Leave {
-        fn drop(&mut self) {
-            if let Some(next) = LENDER.take().and_then(|lender| lender.next) {
-                next.carry();
-            }
-        }
-    }
-
-    let mut leave = None;
-    poll_fn(move |cx| {
-        leave.get_or_insert(Leave);
+/// Lends the calling thread, as long as it is polled there: a task of an arbiter, without an end.
+pub async fn lender() {
+    let _leave = Leave;
+    poll_fn(|cx| {
         let next = LENDER.with_borrow_mut(|lender| {
             let lender = lender.get_or_insert_with(|| Lender { waker: cx.waker().clone(), next: None, busy: false });
             let next = lender.next.take();
@@ -123,10 +111,22 @@ pub fn lender() -> impl Future<Output = ()> {
         });
         if let Some(job) = next {
             job.lent_turn();
-            LENDER.with_borrow_mut(|lender| lender.as_mut().map(|lender| lender.busy = false));
+            LENDER.with_borrow_mut(|lender| lender.iter_mut().for_each(|lender| lender.busy = false));
         }
         Poll::Pending
     })
+    .await
+}
+
+/// The end of a lender: what waits for its turn is not forgotten.
+struct Leave;
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        if let Some(next) = LENDER.take().and_then(|lender| lender.next) {
+            next.carry();
+        }
+    }
 }
 
 impl Pace {
@@ -145,7 +145,9 @@ impl Pace {
 
 impl ArcWake for Job {
     fn wake_by_ref(job: &Arc<Self>) {
-        let lent = LENDER.with_borrow_mut(|lender| {
+        // A thread that ends has no lender any more.
+        let lent = LENDER.try_with(|lender| {
+            let mut lender = lender.borrow_mut();
             let lender = lender.as_mut().filter(|lender| !lender.busy)?;
             match &lender.next {
                 // Its turn is to come.
@@ -156,7 +158,7 @@ impl ArcWake for Job {
             let before = lender.next.replace(Arc::clone(job));
             Some((before, Some(lender.waker.clone())))
         });
-        match lent {
+        match lent.ok().flatten() {
             None => job.carry(),
             Some((before, waker)) => {
                 if let Some(before) = before {
@@ -263,5 +265,213 @@ impl Drop for Carrier {
     fn drop(&mut self) {
         let future = self.0.future.try_lock().ok().and_then(|mut future| future.take());
         drop(future);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread};
+
+    use tokio::{
+        runtime::{Builder, Runtime},
+        sync::Notify,
+        task::{LocalSet, yield_now},
+    };
+
+    use super::*;
+
+    fn workers() -> Runtime {
+        Builder::new_multi_thread().worker_threads(1).build().expect("a runtime starts")
+    }
+
+    fn kind() -> Kind {
+        Kind::detached("turns", "a test")
+    }
+
+    /// Starts a task that says on which thread each of its turns is; it has one whenever it is told to.
+    fn turns(on: &Runtime, pace: &Pace) -> (Arc<Notify>, mpsc::Receiver<thread::ThreadId>) {
+        let (tx, rx) = mpsc::channel();
+        let next = Arc::new(Notify::new());
+        let told = Arc::clone(&next);
+        spawn(on.handle(), kind(), pace, async move {
+            while tx.send(thread::current().id()).is_ok() {
+                told.notified().await;
+            }
+        });
+        (next, rx)
+    }
+
+    /// Runs something on a thread that lends itself.
+    fn lent<F: Future>(what: F) -> F::Output {
+        let threads = Builder::new_current_thread().build().expect("a runtime starts");
+        LocalSet::new().block_on(&threads, async {
+            let lender = task::spawn_local(Kind::owned("lender", "a test"), lender());
+            yield_now().await;
+            let done = what.await;
+            lender.abort();
+            let _ = lender.await;
+            done
+        })
+    }
+
+    /// Lets the lender have its turn.
+    async fn lend() {
+        yield_now().await;
+    }
+
+    #[test]
+    fn a_task_has_its_turns_on_the_thread_that_starts_and_wakes_it() {
+        let (workers, here) = (workers(), thread::current().id());
+        lent(async {
+            let (next, turns) = turns(&workers, &Pace::default());
+            assert!(turns.try_recv().is_err(), "after what is at hand");
+            lend().await;
+            assert_eq!(turns.try_recv(), Ok(here));
+            next.notify_one();
+            // It is woken once for two.
+            next.notify_one();
+            lend().await;
+            assert_eq!(turns.try_recv(), Ok(here));
+        });
+    }
+
+    #[test]
+    fn without_a_lender_the_runtime_has_it() {
+        let (workers, here) = (workers(), thread::current().id());
+        let (next, turns) = turns(&workers, &Pace::default());
+        assert_ne!(turns.recv(), Ok(here));
+        next.notify_one();
+        assert_ne!(turns.recv(), Ok(here));
+    }
+
+    #[test]
+    fn of_two_that_are_woken_the_runtime_has_one() {
+        let (workers, here) = (workers(), thread::current().id());
+        lent(async {
+            let (_, first) = turns(&workers, &Pace::default());
+            let (_, second) = turns(&workers, &Pace::default());
+            assert_ne!(first.recv(), Ok(here));
+            lend().await;
+            assert_eq!(second.recv(), Ok(here));
+        });
+    }
+
+    #[test]
+    fn whom_a_lent_turn_wakes_the_runtime_has() {
+        let (workers, here) = (workers(), thread::current().id());
+        lent(async {
+            let (next, turns) = turns(&workers, &Pace::default());
+            lend().await;
+            assert_eq!(turns.recv(), Ok(here));
+            spawn(workers.handle(), kind(), &Pace::default(), async move { next.notify_one() });
+            lend().await;
+            assert_ne!(turns.recv(), Ok(here));
+        });
+    }
+
+    #[test]
+    fn a_long_turn_is_the_last_for_a_while() {
+        let (workers, here, pace) = (workers(), thread::current().id(), Pace::default());
+        let (tx, turns) = mpsc::channel();
+        let start = || {
+            let tx = tx.clone();
+            spawn(workers.handle(), kind(), &pace, async move {
+                tx.send(thread::current().id()).expect("the test waits");
+            });
+        };
+        lent(async {
+            spawn(workers.handle(), kind(), &pace, async {
+                let began = Instant::now();
+                while began.elapsed() <= SHORT {
+                    std::hint::spin_loop();
+                }
+            });
+            lend().await;
+            for _ in 0..AVOIDED {
+                start();
+                assert_ne!(turns.recv(), Ok(here));
+            }
+            start();
+            lend().await;
+            assert_eq!(turns.recv(), Ok(here), "it is tried again");
+        });
+    }
+
+    #[test]
+    fn a_task_that_did_not_finish_goes_on_in_the_runtime() {
+        let (workers, here) = (workers(), thread::current().id());
+        let (tx, rx) = mpsc::channel();
+        lent(async {
+            let mut turns = 2;
+            spawn(
+                workers.handle(),
+                kind(),
+                &Pace::default(),
+                poll_fn(move |cx| {
+                    tx.send(thread::current().id()).expect("the test waits");
+                    turns -= 1;
+                    cx.waker().wake_by_ref();
+                    if turns > 0 { Poll::Pending } else { Poll::Ready(()) }
+                }),
+            );
+            lend().await;
+            assert_eq!(rx.recv(), Ok(here));
+            assert_ne!(rx.recv(), Ok(here));
+        });
+    }
+
+    #[test]
+    fn what_waits_when_the_lender_ends_goes_to_the_runtime() {
+        let (workers, here) = (workers(), thread::current().id());
+        let turns = lent(async { turns(&workers, &Pace::default()).1 });
+        assert_ne!(turns.recv(), Ok(here));
+    }
+
+    #[test]
+    fn no_wake_up_is_lost_between_the_two() {
+        const ROUNDS: usize = 20_000;
+        let workers = workers();
+        let (tx, rx) = mpsc::channel();
+        lent(async {
+            let (here, there) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+            let (to_here, to_there) = (Arc::clone(&here), Arc::clone(&there));
+            spawn(workers.handle(), kind(), &Pace::default(), async move {
+                for round in 0..ROUNDS {
+                    futures::join!(here.notified(), there.notified());
+                    tx.send(round).expect("the test waits");
+                }
+            });
+            let wake = workers.handle().clone();
+            for round in 0..ROUNDS {
+                // Both at once, one from here and one from the runtime.
+                let to_there = Arc::clone(&to_there);
+                drop(task::spawn(&wake, kind(), async move { to_there.notify_one() }));
+                to_here.notify_one();
+                lend().await;
+                let done = rx.recv_timeout(Duration::from_secs(20));
+                assert_eq!(done, Ok(round), "a wake-up was lost");
+            }
+        });
+    }
+
+    #[test]
+    fn a_runtime_that_shuts_down_drops_what_has_not_ended() {
+        let workers = workers();
+        let (_, turns) = turns(&workers, &Pace::default());
+        turns.recv().expect("it runs");
+        workers.shutdown_background();
+        assert!(turns.recv().is_err());
+    }
+
+    #[test]
+    fn a_panic_ends_the_task_and_not_the_lender() {
+        let (workers, here) = (workers(), thread::current().id());
+        lent(async {
+            spawn(workers.handle(), kind(), &Pace::default(), async { panic!("on purpose") });
+            lend().await;
+            let (_, turns) = turns(&workers, &Pace::default());
+            lend().await;
+            assert_eq!(turns.recv(), Ok(here));
+        });
     }
 }
