@@ -4,7 +4,7 @@ use std::{pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
-use ww_core::{exit::Reason, task};
+use ww_core::{exit::Reason, lend, task};
 
 use crate::{
     cell::{Cell, Spec},
@@ -71,10 +71,10 @@ impl Servers {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
         let (servers, kind) = (Arc::clone(self), task::Kind::detached("instance", self.own.id()));
         // Ends with the cell's stop, or when there are others.
-        drop(task::spawn(&self.runtime.handle, kind.clone(), async move {
+        lend::spawn(&self.runtime.handle, kind.clone(), self.program.pace(), async move {
             servers.serve(&kind).await;
             drop(place);
-        }));
+        });
     }
 
     async fn serve(self: &Arc<Self>, kind: &task::Kind) {

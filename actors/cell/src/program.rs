@@ -7,6 +7,7 @@ use wasmtime::{
     Module,
     component::{Component, ComponentExportIndex},
 };
+use ww_core::lend::Pace;
 
 use crate::{engine::Class, guest::Guest};
 
@@ -28,6 +29,7 @@ struct Inner {
     class: Class,
     exports: Exports,
     remedy: Option<&'static str>,
+    pace: Pace,
     pub(crate) code: Code,
 }
 
@@ -70,7 +72,7 @@ impl Program {
         remedy: Option<&'static str>,
         code: Code,
     ) -> Self {
-        Self(Arc::new(Inner { hash, class, exports, remedy, code }))
+        Self(Arc::new(Inner { hash, class, exports, remedy, pace: Pace::default(), code }))
     }
 
     /// Identifies the bytes that it was compiled from.
@@ -91,6 +93,11 @@ impl Program {
     /// What to do about its `poll`, if that cannot work.
     pub(crate) fn remedy(&self) -> Option<&'static str> {
         self.0.remedy
+    }
+
+    /// How the turns of its cells have been.
+    pub(crate) fn pace(&self) -> &Pace {
+        &self.0.pace
     }
 
     pub(crate) fn code(&self) -> &Code {

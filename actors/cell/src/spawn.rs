@@ -6,7 +6,7 @@ use futures::FutureExt;
 use ww_core::{
     CellId,
     exit::{self, Reason},
-    task,
+    lend, task,
 };
 
 use crate::{
@@ -72,7 +72,9 @@ impl Runtime {
         let start = Start { own, stdio, current: None };
         let (runtime, stop) = (self.clone(), cell.stopping().clone());
         let running = async move { runtime.main(&program, start, &stop, None).await };
-        self.live(cell.clone(), owner, notifier, running);
+        let (kind, living) = self.living(cell.clone(), owner, notifier, running);
+        // Ends by its stop, its limits or by itself, so that nobody has to hold the task.
+        drop(task::spawn(&self.handle, kind, living));
         // There is nothing that it would have to be ready for.
         cell.serve();
         cell
@@ -124,14 +126,15 @@ impl Runtime {
         let mode = spec.mode;
         let (stderr, history) = Output::stderr(stderr);
         let (cell, notifier) = self.new_cell(id, Some(mode), &spec, slot, history, stop);
-        let (runtime, served) = (self.clone(), cell.clone());
+        let (runtime, served, pace) = (self.clone(), cell.clone(), program.pace().clone());
         let serving = async move {
             match mode {
                 Mode::Async => runtime.serve_live(&served, program, spec, stderr).await,
                 Mode::Sync => runtime.serve_fresh(&served, program, spec, stderr).await,
             }
         };
-        self.live(cell.clone(), owner, notifier, serving);
+        let (kind, living) = self.living(cell.clone(), owner, notifier, serving);
+        lend::spawn(&self.handle, kind, &pace, living);
         cell
     }
 
@@ -168,14 +171,14 @@ impl Runtime {
         Arc::new(Own::new(cell, spec, self.directory().clone()))
     }
 
-    /// Runs a cell to its end, as a task of its own, and tells of the end.
-    fn live(
+    /// The task of a cell: its life, and the news of its end.
+    fn living(
         &self,
         cell: Cell,
         owner: SlotOwner,
         notifier: exit::Notifier,
         living: impl Future<Output = Reason> + Send + 'static,
-    ) {
+    ) -> (task::Kind, impl Future<Output = ()> + Send + 'static) {
         let kind = task::Kind::detached("cell", cell.id());
         let living = task::catch(kind.clone(), living);
         let directory = self.directory().clone();
@@ -186,7 +189,6 @@ impl Runtime {
             directory.ended(&cell, &reason, owner == SlotOwner::Cell);
             notifier.notify(reason);
         });
-        // Ends by its stop, its limits or by itself, so that nobody has to hold the task.
-        drop(task::spawn(&self.handle, kind, living));
+        (kind, living)
     }
 }

@@ -7,6 +7,7 @@ pub mod events;
 pub mod exit;
 pub mod grants;
 pub mod id;
+pub mod lend;
 pub mod limits;
 pub mod links;
 pub mod mailbox;

@@ -17,6 +17,8 @@ use actix::{Arbiter, ArbiterHandle, System};
 use thiserror::Error;
 use tokio::runtime;
 
+use crate::lend;
+
 /// How long a new system thread may take to report that it runs: far longer than any machine needs.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -73,6 +75,8 @@ impl Platform {
         System::set_current(self.system.clone());
         let arbiter = Arbiter::new();
         let handle = arbiter.handle();
+        // A new arbiter takes it.
+        let _ = handle.spawn(lend::lender());
         self.arbiters.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(arbiter);
         handle
     }

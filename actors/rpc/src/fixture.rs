@@ -169,7 +169,8 @@ impl Network for FakeNetwork {
                     let granted = self.friend.clone();
                     let entitlement = Entitlement::of_peer(peer_id, granted, Default::default(), Limits::default());
                     let clients = Clients::default();
-                    Vats::new(vats, network).serve_client(executor, &clients, entitlement, Arc::new(|| {}), || Ok(theirs));
+                    Vats::new(vats, network)
+                        .serve_client(executor, &clients, entitlement, Arc::new(|| {}), || Ok(theirs));
                 }
                 b"older" => {
                     let id = executor.directory().next_id();

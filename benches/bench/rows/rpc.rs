@@ -29,7 +29,7 @@ use ww::{
 };
 use ww_core::{Limits, Name, Platform, task};
 use ww_net::{Identity, Protocol};
-use ww_rpc::client;
+use ww_rpc::{DEFAULT_PEER_MESSAGE, client};
 use ww_schema::peer_capnp::process;
 
 use super::{IN_FLIGHT, Row, message};
@@ -100,7 +100,8 @@ fn run(plan: &Plan) -> Result<Vec<Record>> {
 /// A peer that may do with any cell what a client of the control socket may.
 fn granted(id: PeerId) -> PeerGrants {
     let admin = [AdminMethod::Process].into();
-    PeerGrants { id, grants: Grants::none(), admin, limits: Limits::default() }
+    let (grants, limits) = (Grants::none(), Limits::default());
+    PeerGrants { id, grants, admin, limits, max_message: DEFAULT_PEER_MESSAGE }
 }
 
 /// Serves bare objects behind a Unix socket: the first connection is for messages, the second for programs.
