@@ -2,14 +2,14 @@
 //!
 //! Cells run on the threads of the multi-threaded runtime, and capabilities and supervisors on arbiters. An arbiter that
 //! sends a message to a cell would have to wake another thread for a microsecond of work, and be woken by it for the
-//! answer: two wake-ups of a core, at ten times the price of the turn. So a task that is woken by an arbiter that has a
+//! answer: two wake-ups of a core, at many times the price of the turn. So a task that is woken by an arbiter that has a
 //! [`lender`] gets its next turn there, after what the arbiter has at hand, on the core that has just written the message. A
 //! thread of the runtime goes on with the task wherever it is woken otherwise, or did not finish.
 //!
 //! An arbiter belongs to many, so it only lends itself for short turns, to one task at a time:
 //!
-//! - A turn that took longer than [`SHORT`] is the last that it takes for a while: [`Pace`] counts, for all tasks that have
-//!   it in common. At most a slice is lost in [`AVOIDED`] turns.
+//! - A turn that took longer than 100 µs is the last that it takes for a while: [`Pace`] counts, for all tasks that have
+//!   it in common. At most a slice is lost in 256 turns.
 //! - When a second task is woken before the first one's turn has come, the first goes to the threads of the runtime: there
 //!   is work for several cores.
 //! - Whoever is woken by a task that has its turn here goes to the threads as well: cells that talk with one another do not
