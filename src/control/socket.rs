@@ -195,12 +195,10 @@ async fn accept(listener: Listener, clients: Clients, service: Service) {
                 }
                 Err(error) => Err(error),
             },
-            Listener::Tcp(listener) => match listener.accept().await {
-                Ok((stream, _)) => stream.into_std().map(|stream| {
-                    service.serve(&clients, || Ok(TcpStream::from_std(stream)?.into_split()));
-                }),
-                Err(error) => Err(error),
-            },
+            Listener::Tcp(listener) => {
+                let accepted = listener.accept().await.and_then(|(stream, _)| stream.into_std());
+                accepted.map(|stream| service.serve(&clients, || Ok(TcpStream::from_std(stream)?.into_split())))
+            }
         };
         if let Err(error) = accepted {
             tracing::warn!(%error, "a client cannot be accepted");

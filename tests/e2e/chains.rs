@@ -109,6 +109,14 @@ fn actor(name: &str) -> impl FnOnce(spec::Builder<'_>) {
     }
 }
 
+/// The same that outlives who holds it.
+fn detached_actor(name: &str) -> impl FnOnce(spec::Builder<'_>) {
+    move |mut spec| {
+        spec.set_detached(true);
+        actor(name)(spec);
+    }
+}
+
 async fn send(process: &process::Client, message: &[u8]) -> Result<String, Error> {
     let mut request = process.send_request();
     request.get().set_message(message);
@@ -135,14 +143,25 @@ async fn load(executor: &executor::Client, wasm: &[u8]) -> Result<Client, Error>
     Ok(soon(request.send().promise).await?.get()?.get_program()?.cast_to())
 }
 
-#[tokio::test]
-async fn an_executor_of_another_node_is_narrowed_and_taken_back_by_either_node() {
+/// Runs a test between a node of a user and a server that grants it everything, with the `Host` of the one and, through it, that
+/// of the other.
+async fn between_two_nodes(test: impl AsyncFnOnce(host::Client, host::Client, &Server<'_>)) {
     let (user, key, image) = (User::new(), Key::new(), Image::of("echo"));
     let server = grants(&image, "echo", &everything(&key.id));
     let running = node(&user, &image, &key);
     let test = async {
         let (_connection, near) = client_of(&user).await;
         let far = connect(&near, first(&server)).await;
+        test(near, far, &server).await;
+    };
+    LocalSet::new().run_until(test).await;
+    drop(running);
+    server.stop().expect(143, "");
+}
+
+#[tokio::test]
+async fn an_executor_of_another_node_is_narrowed_and_taken_back_by_either_node() {
+    between_two_nodes(async |near, far, _| {
         let whole = executor_of(&far);
         for (by, name) in [(&near, "by-near"), (&far, "by-far")] {
             let (narrowed, revoker) = narrow(by, &whole, &[SPAWN], 0).await;
@@ -152,11 +171,7 @@ async fn an_executor_of_another_node_is_narrowed_and_taken_back_by_either_node()
             assert_eq!(send(&process, b"count\n").await.expect("an answer"), "1");
             let seen = whereis(&far, name).await;
             let detached = format!("{name}-detached");
-            let set = |mut spec: spec::Builder<'_>| {
-                spec.set_detached(true);
-                actor(&detached)(spec);
-            };
-            spawn(&narrowed, set).await.expect("a cell");
+            spawn(&narrowed, detached_actor(&detached)).await.expect("a cell");
             let detached = whereis(&far, &detached).await;
             revoke(&revoker).await;
             assert_eq!(code(&seen).await, 143, "{name}: what was started ends with `shutdown`");
@@ -194,26 +209,15 @@ async fn an_executor_of_another_node_is_narrowed_and_taken_back_by_either_node()
             }
         }
         load(&whole, &guest("actor")).await.expect("the whole one goes on");
-    };
-    LocalSet::new().run_until(test).await;
-    drop(running);
-    server.stop().expect(143, "");
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn what_is_taken_back_here_is_so_also_when_the_other_node_is_out_of_reach() {
-    let (user, key, image) = (User::new(), Key::new(), Image::of("echo"));
-    let server = grants(&image, "echo", &everything(&key.id));
-    let running = node(&user, &image, &key);
-    let test = async {
-        let (_connection, near) = client_of(&user).await;
-        let far = connect(&near, first(&server)).await;
+    between_two_nodes(async |near, far, server| {
         let (narrowed, revoker) = narrow(&near, &executor_of(&far), &[], 0).await;
-        let set = |mut spec: spec::Builder<'_>| {
-            spec.set_detached(true);
-            actor("detached")(spec);
-        };
-        let process = spawn(&narrowed, set).await.expect("a cell");
+        let process = spawn(&narrowed, detached_actor("detached")).await.expect("a cell");
         let seen = whereis(&far, "detached").await;
         server.running.signal(Signal::STOP);
         let waiting = process.wait_request().send().promise;
@@ -224,20 +228,13 @@ async fn what_is_taken_back_here_is_so_also_when_the_other_node_is_out_of_reach(
         }
         server.running.signal(Signal::CONT);
         assert_eq!(code(&seen).await, 143, "it ends when the other node is told");
-    };
-    LocalSet::new().run_until(test).await;
-    drop(running);
-    server.stop().expect(143, "");
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_cell_that_traps_exits_is_told_of_the_end_of_one_of_another_node() {
-    let (user, key, image) = (User::new(), Key::new(), Image::of("echo"));
-    let server = grants(&image, "echo", &everything(&key.id));
-    let running = node(&user, &image, &key);
-    let test = async {
-        let (_connection, near) = client_of(&user).await;
-        let far = connect(&near, first(&server)).await;
+    between_two_nodes(async |near, far, _| {
         let set = |mut spec: spec::Builder<'_>| {
             spec.reborrow().init_program().set_wasm(&guest("neighbour"));
             spec.set_async(true);
@@ -262,20 +259,13 @@ async fn a_cell_that_traps_exits_is_told_of_the_end_of_one_of_another_node() {
         });
         let heard = heard.await;
         assert!(heard.starts_with("exit ") && heard.ends_with("Killed killed"), "{heard}");
-    };
-    LocalSet::new().run_until(test).await;
-    drop(running);
-    server.stop().expect(143, "");
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn a_guest_is_handed_an_executor_of_another_node_until_it_is_taken_back() {
-    let (user, key, image) = (User::new(), Key::new(), Image::of("echo"));
-    let server = grants(&image, "echo", &everything(&key.id));
-    let running = node(&user, &image, &key);
-    let test = async {
-        let (_connection, near) = client_of(&user).await;
-        let far = connect(&near, first(&server)).await;
+    between_two_nodes(async |near, far, _| {
         let whole = executor_of(&far);
         let program = load(&whole, &guest("caller")).await.expect("a program");
         let (narrowed, revoker) = narrow(&far, &whole, &[LOAD, SPAWN], 0).await;
@@ -299,10 +289,8 @@ async fn a_guest_is_handed_an_executor_of_another_node_until_it_is_taken_back() 
         assert_eq!(code(&started).await, 143);
         let told = send(&starter, b"").await.expect("an answer");
         assert!(told.contains("revoked: the test says so"), "{told}");
-    };
-    LocalSet::new().run_until(test).await;
-    drop(running);
-    server.stop().expect(143, "");
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use std::{
     future::{Future, poll_fn},
     pin::Pin,
     sync::{
-        Arc, Mutex, OnceLock, TryLockError,
+        Arc, Mutex, MutexGuard, OnceLock, TryLockError,
         atomic::{AtomicBool, AtomicU32, Ordering, fence},
     },
     task::{Context, Poll, Waker},
@@ -204,19 +204,27 @@ impl Job {
         }
     }
 
+    /// Keeps others from giving it a turn; `None` if somebody else does.
+    fn hold(&self) -> Option<MutexGuard<'_, Option<BoxFuture<'static, ()>>>> {
+        match self.future.try_lock() {
+            Ok(future) => Some(future),
+            // Panics are caught within.
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
     /// A turn on this thread, unless it has one elsewhere.
     fn turn(self: &Arc<Self>) -> Turn {
-        let mut future = match self.future.try_lock() {
-            Ok(future) => future,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => {
+        let mut future = match self.hold() {
+            Some(future) => future,
+            None => {
                 self.again.store(true, Ordering::Relaxed);
                 // Whoever has it looks at that afterwards; one that has looked already has let go before.
                 fence(Ordering::SeqCst);
-                match self.future.try_lock() {
-                    Ok(future) => future,
-                    Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-                    Err(TryLockError::WouldBlock) => return Turn::Waits,
+                match self.hold() {
+                    Some(future) => future,
+                    None => return Turn::Waits,
                 }
             }
         };
@@ -263,7 +271,8 @@ impl Future for Carrier {
 impl Drop for Carrier {
     /// A runtime that shuts down drops what has not ended.
     fn drop(&mut self) {
-        let future = self.0.future.try_lock().ok().and_then(|mut future| future.take());
+        // Dropped when it is held no more.
+        let future = self.0.hold().and_then(|mut future| future.take());
         drop(future);
     }
 }

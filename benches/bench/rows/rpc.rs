@@ -163,18 +163,23 @@ where
     })
 }
 
-/// Messages to a cell and to a bare object, one at a time and many.
-async fn sends(plan: &Plan, transport: &str, client: &Local, cell: u64, ours: Open, bare: Open) -> Result<Vec<Record>> {
-    let message = message(16);
+/// The floor: a bare object is sent these bytes.
+async fn echoed(client: &Local, bare: Open, bytes: impl AsRef<[u8]> + Clone + Send + 'static) -> Result<Side> {
     let make = move || async move {
         let (reader, writer) = bare().await?;
         let object = capnp::connect(reader, writer);
         Ok(move || {
-            let object = object.clone();
-            async move { capnp::send(&object, message).await }
+            let (object, bytes) = (object.clone(), bytes.clone());
+            async move { capnp::send(&object, bytes.as_ref()).await }
         })
     };
-    let floor = client.side(make).await?;
+    client.side(make).await
+}
+
+/// Messages to a cell and to a bare object, one at a time and many.
+async fn sends(plan: &Plan, transport: &str, client: &Local, cell: u64, ours: Open, bare: Open) -> Result<Vec<Record>> {
+    let message = message(16);
+    let floor = echoed(client, bare, message).await?;
     let make = move || async move {
         let (reader, writer) = ours().await?;
         let (connection, node) = client::connect(reader, writer);
@@ -204,16 +209,7 @@ async fn sends(plan: &Plan, transport: &str, client: &Local, cell: u64, ours: Op
 
 /// A program that is sent as bytes, and runs.
 async fn run_bytes(plan: &Plan, client: &Local, wasm: Bytes, ours: Open, bare: Open) -> Result<Record> {
-    let bytes = wasm.clone();
-    let make = move || async move {
-        let (reader, writer) = bare().await?;
-        let object = capnp::connect(reader, writer);
-        Ok(move || {
-            let (object, bytes) = (object.clone(), bytes.clone());
-            async move { capnp::send(&object, &bytes).await }
-        })
-    };
-    let floor: Side = client.side(make).await?;
+    let floor = echoed(client, bare, wasm.clone()).await?;
     let make = move || async move {
         let (reader, writer) = ours().await?;
         let (connection, node) = client::connect(reader, writer);

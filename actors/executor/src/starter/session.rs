@@ -124,17 +124,15 @@ impl Starter {
 
     /// The sessions that something belongs to, from the nearest up: why each of them ends, if it does.
     fn up_from(&self, owner: Owner) -> impl Iterator<Item = Option<&Reason>> {
-        let session_of = |owner| match owner {
+        let session_of = move |owner| match owner {
             Some(Owner::Cell(id)) if self.sessions.contains(&id) || self.lost.contains(&id) => Some(id),
             Some(Owner::Cell(_) | Owner::Node) | None => None,
         };
-        std::iter::successors(session_of(Some(owner)), move |id| session_of(self.tree.owner(*id))).map(|id| match self
-            .running
-            .get(&id)
-        {
+        let ends = move |id| match self.running.get(&id) {
             Some(Running::Cell(stop)) => stop.reason(),
             _ => self.lost.contains(&id).then_some(&Reason::NoConnection),
-        })
+        };
+        std::iter::successors(session_of(Some(owner)), move |id| session_of(self.tree.owner(*id))).map(ends)
     }
 }
 
