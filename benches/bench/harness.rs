@@ -12,7 +12,7 @@ pub(crate) mod sample;
 pub(crate) mod versions;
 
 pub(crate) use compare::{Side, compare};
-pub(crate) use plan::Plan;
+pub(crate) use plan::{Only, Plan};
 pub(crate) use record::{Record, Target};
 
 /// The threads of the node's command: see `src/main.rs`. Every side of every row runs on such threads.

@@ -21,7 +21,7 @@ mod rows;
 
 use std::process::ExitCode;
 
-use harness::{Plan, process, report};
+use harness::{Only, Plan, process, report};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -60,7 +60,16 @@ fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     if flag("--docs") {
         return report::print_markdown();
     }
-    let plan = if test || flag("--smoke") { Plan::smoke() } else { Plan::full() };
+    if flag("--few-places") {
+        node::have_few();
+    }
+    let only = match (flag("--only-node"), flag("--only-floor")) {
+        (true, _) => Some(Only::Node),
+        (_, true) => Some(Only::Floor),
+        _ => None,
+    };
+    let plan = if test || flag("--smoke") { Plan::smoke() } else { Plan::full() }.only(only);
+    let plan = plan.cases(arguments.iter().find_map(|argument| argument.strip_prefix("--cases=")).map(str::to_owned));
     let is_wanted = |row: &&rows::Row| wanted.is_empty() || wanted.contains(&row.name);
     let chosen: Vec<&rows::Row> = rows::ALL.iter().filter(is_wanted).collect();
     // A test run that looks for other tests finds none here.
@@ -75,7 +84,7 @@ fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     for row in chosen {
         eprintln!("{}: {}", row.name, row.about);
         let measured = (row.run)(&plan).map_err(|error| error.context(row.name))?;
-        if !plan.is_smoke() {
+        if !plan.is_smoke() && only.is_none() {
             report::write(&measured)?;
         }
         records.extend(measured);

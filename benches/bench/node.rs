@@ -2,7 +2,10 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use anyhow::{Context as _, Result};
@@ -22,6 +25,20 @@ use crate::floor::{self, Settings};
 /// Cells of each class. Both sides make an engine of the same size, and mappings are shared: see `capacity` of `ww-cell`.
 const CELLS: Cells = Cells { standard: 1_024, small: 2_048 };
 
+/// Room for as many as a row has at once, where tools that simulate a machine cannot map the pools otherwise.
+const FEW: Cells = Cells { standard: 8, small: 64 };
+
+static HAS_FEW: AtomicBool = AtomicBool::new(false);
+
+/// Lets sandboxes have few places from now on: for rows with few cells, beneath a tool that counts instructions.
+pub(crate) fn have_few() {
+    HAS_FEW.store(true, Ordering::Relaxed);
+}
+
+fn cells() -> Cells {
+    if HAS_FEW.load(Ordering::Relaxed) { FEW } else { CELLS }
+}
+
 /// On loopback, wherever there is room.
 pub(crate) const LISTEN: [&str; 2] = ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"];
 
@@ -37,7 +54,7 @@ pub(crate) struct Sandbox {
 impl Sandbox {
     /// On the current threads.
     pub(crate) fn start() -> Result<Self> {
-        Self::with(CELLS, &Settings::default())
+        Self::with(cells(), &Settings::default())
     }
 
     /// With places for so many cells.
@@ -77,7 +94,7 @@ impl Sandbox {
 pub(crate) async fn node(change: impl FnOnce(&mut Config)) -> Result<(Node, Settings)> {
     let settings = Settings::default();
     let mut config = Config::default();
-    (config.identity, config.cache, config.cells) = (None, None, CELLS);
+    (config.identity, config.cache, config.cells) = (None, None, cells());
     config.listen = LISTEN.iter().map(|addr| addr.parse()).collect::<Result<_, _>>()?;
     config.engine = Some(settings.watch());
     change(&mut config);

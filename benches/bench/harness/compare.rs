@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result};
 use tokio::runtime::Handle;
 use ww_core::task;
 
-use super::{Plan, sample::Sorted};
+use super::{Only, Plan, sample::Sorted};
 
 /// Single operations that are timed of each side, at most.
 const LATENCIES: usize = 200_000;
@@ -165,6 +165,11 @@ impl Batch {
 
 /// Times both sides in turn.
 pub(crate) async fn compare(plan: &Plan, value: &Side, floor: &Side) -> Result<Comparison> {
+    let (value, floor) = match plan.only {
+        None => (value, floor),
+        Some(Only::Node) => (value, value),
+        Some(Only::Floor) => (floor, floor),
+    };
     let mut both = Comparison::default();
     let value_times = value.calibrate(plan).await.context("the node's side")?;
     let floor_times = floor.calibrate(plan).await.context("the floor")?;

@@ -35,7 +35,7 @@ const WHOLE: usize = 4 << 20;
 const PAIRS: usize = 8;
 
 fn run(plan: &Plan) -> Result<Vec<Record>> {
-    let plan = &plan.at_most(PAIRS);
+    let plan = &plan.clone().at_most(PAIRS);
     threads()?.block_on(async {
         let sandbox = Sandbox::start()?;
         let handling = sandbox.cell(&sandbox.load("mite", Class::Standard).await?, node::spec(Mode::Async))?;

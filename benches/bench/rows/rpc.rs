@@ -79,7 +79,9 @@ fn run(plan: &Plan) -> Result<Vec<Record>> {
         let [client, server] = [Local::start()?, Local::start()?];
         listen(&server, bare.clone(), program).await?;
         let mut records = sends(plan, "unix", &client, id, unix(&ours), unix(&bare)).await?;
-        records.push(run_bytes(plan, &client, wasm, unix(&ours), unix(&bare)).await?);
+        if plan.wants(RUN_BYTES) {
+            records.push(run_bytes(plan, &client, wasm, unix(&ours), unix(&bare)).await?);
+        }
 
         let platform = Platform::start(Handle::current())?;
         let echo = accept(&server, &node).await?;
@@ -96,6 +98,8 @@ fn run(plan: &Plan) -> Result<Vec<Record>> {
         Ok(records)
     })
 }
+
+const RUN_BYTES: &str = "rpc/unix/run-bytes";
 
 /// A peer that may do with any cell what a client of the control socket may.
 fn granted(id: PeerId) -> PeerGrants {
@@ -199,8 +203,11 @@ async fn sends(plan: &Plan, transport: &str, client: &Local, cell: u64, ours: Op
     let value = client.side(make).await?;
     let mut records = Vec::new();
     for (in_flight, target) in IN_FLIGHT.into_iter().zip([2.0, 1.5]) {
-        let both = compare(plan, &value.in_flight(in_flight), &floor.in_flight(in_flight)).await?;
         let name = format!("rpc/{transport}/send/{in_flight}");
+        if !plan.wants(&name) {
+            continue;
+        }
+        let both = compare(plan, &value.in_flight(in_flight), &floor.in_flight(in_flight)).await?;
         let record = if in_flight == 1 { Record::time(name, &both) } else { Record::rate(name, &both) };
         records.push(record.target(Target::Ratio(target)));
     }
@@ -233,5 +240,5 @@ async fn run_bytes(plan: &Plan, client: &Local, wasm: Bytes, ours: Open, bare: O
     };
     let value = client.side(make).await.context("the node")?;
     let both = compare(plan, &value, &floor).await?;
-    Ok(Record::time("rpc/unix/run-bytes", &both).target(Target::Ratio(1.5)))
+    Ok(Record::time(RUN_BYTES, &both).target(Target::Ratio(1.5)))
 }

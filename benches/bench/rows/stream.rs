@@ -44,10 +44,13 @@ fn run(plan: &Plan) -> Result<Vec<Record>> {
                     // The sizes of the table: the smallest is that of a line.
                     let (bytes, size) = if bytes == 16 { (64, "64B") } else { (bytes, size) };
                     for in_flight in IN_FLIGHT {
+                        let name = format!("stream/{transport}/{kind}/{size}/{in_flight}");
+                        if !plan.wants(&name) {
+                            continue;
+                        }
                         let floor = side(&peer, if framed { 2 } else { 1 }, framed, framed, bytes);
                         let value = side(&peer, 0, framed, false, bytes);
                         let both = compare(plan, &value.in_flight(in_flight), &floor.in_flight(in_flight)).await?;
-                        let name = format!("stream/{transport}/{kind}/{size}/{in_flight}");
                         let record = if in_flight == 1 { Record::time(name, &both) } else { Record::rate(name, &both) };
                         records.push(record.target(Target::Ratio(1.3)));
                     }
