@@ -150,7 +150,8 @@ fn config(class: Class, debug: bool, cells: usize) -> wasmtime::Config {
         .concurrency_support(false)
         .epoch_interruption(true)
         .wasm_backtrace_details(if debug { WasmBacktraceDetails::Enable } else { WasmBacktraceDetails::Disable })
-        .generate_address_map(true);
+        // Maps code to places in the source: without names of files to find there, each trap would search it for nothing.
+        .generate_address_map(debug);
 
     let mut pool = PoolingAllocationConfig::new();
     let cells = u32::try_from(cells).unwrap_or(u32::MAX);

@@ -70,31 +70,38 @@ fn kind(trap: Trap) -> String {
 fn frames(backtrace: &WasmBacktrace) -> String {
     let mut text = String::new();
     for frame in backtrace.frames() {
-        let name = frame.func_name().map_or_else(|| format!("function {}", frame.func_index()), demangle);
+        let push_function = |text: &mut String| match frame.func_name() {
+            Some(name) => push_name(text, name),
+            None => push(text, format_args!("function {}", frame.func_index())),
+        };
         if frame.symbols().is_empty() {
-            push_line(&mut text, format_args!("{name}"));
+            push_function(&mut text);
+            text.push('\n');
         }
         for symbol in frame.symbols() {
-            let name = symbol.name().map_or_else(|| name.clone(), demangle);
-            match (symbol.file(), symbol.line()) {
-                (Some(file), Some(line)) => {
-                    let column = symbol.column().unwrap_or_default();
-                    push_line(&mut text, format_args!("{name} at {file}:{line}:{column}"));
-                }
-                _ => push_line(&mut text, format_args!("{name}")),
+            match symbol.name() {
+                Some(name) => push_name(&mut text, name),
+                None => push_function(&mut text),
             }
+            if let (Some(file), Some(line)) = (symbol.file(), symbol.line()) {
+                push(&mut text, format_args!(" at {file}:{line}:{}", symbol.column().unwrap_or_default()));
+            }
+            text.push('\n');
         }
     }
     text
 }
 
-fn push_line(text: &mut String, line: std::fmt::Arguments<'_>) {
-    // Writing to a string cannot fail.
-    let _ = writeln!(text, "{line}");
+fn push_name(text: &mut String, name: &str) {
+    match rustc_demangle::try_demangle(name) {
+        Ok(name) => push(text, format_args!("{name:#}")),
+        Err(_) => text.push_str(name),
+    }
 }
 
-fn demangle(name: &str) -> String {
-    rustc_demangle::try_demangle(name).map_or_else(|_| name.to_owned(), |name| format!("{name:#}"))
+fn push(text: &mut String, what: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _ = text.write_fmt(what);
 }
 
 #[cfg(test)]
