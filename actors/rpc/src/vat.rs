@@ -22,8 +22,8 @@ use futures::{AsyncWrite, io::BufWriter, task::AtomicWaker};
 use crate::load::Load;
 
 /// Turns that what was written waits for while the vat is busy. A turn handles a message or two, so that an answer waits for
-/// as many as a call of the system is worth, some tens of microseconds.
-const MAX_TURNS: u32 = 32;
+/// as many as a call of the system is worth. With more, the other end has nothing to do meanwhile, and then this one.
+const MAX_TURNS: u32 = 8;
 
 /// One end of a connection. It ends with the connection, when everything that was written has left.
 pub(crate) struct Vat<W> {
