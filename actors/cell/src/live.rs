@@ -10,6 +10,7 @@ use bytes::Bytes;
 use wasmtime::{AsContextMut, Store, component};
 use ww_core::{
     exit::{Limit, Reason},
+    lend,
     links::Signal,
 };
 
@@ -108,7 +109,11 @@ impl Live {
         let deadline = cell.limits().deadline;
         loop {
             let next = match lanes.ready() {
-                Ok(Some(next)) => Ok(next),
+                Ok(Some(next)) => {
+                    // Whoever was woken by the last message need not wait for this one.
+                    lend::go_on();
+                    Ok(next)
+                }
                 Ok(None) => {
                     let next = lanes.next(stopping.as_mut()).await;
                     // A new slice after a pause. One that is never idle keeps its slice, and yields at its end.

@@ -76,6 +76,11 @@ impl Runtime {
         Ok(Self { handle, engines, requeue, programs, directory: Directory::default(), ticks })
     }
 
+    /// The threads on which guests run.
+    pub fn handle(&self) -> &runtime::Handle {
+        &self.handle
+    }
+
     /// The cells that live.
     pub fn directory(&self) -> &Directory {
         &self.directory

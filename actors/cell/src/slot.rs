@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use ww_core::{
     CellId, SlotId,
     exit::{self, Reason},
+    lend,
     mailbox::{Mailbox, Offered, Overflow, Refused, Waiting},
 };
 
@@ -114,7 +115,9 @@ impl Slot {
     ///
     /// Where the message is not answered, for any of the reasons of [`Failure`].
     pub async fn ask(&self, envelope: Envelope, body: impl Into<Bytes>) -> Result<Bytes, Failure> {
-        self.asked(envelope, body.into())?.answer().await
+        // Nothing else is to be done before the answer.
+        let asked = lend::at_once(|| self.asked(envelope, body.into())).await?;
+        asked.answer().await
     }
 
     /// Begins to [ask](Self::ask).
@@ -161,7 +164,9 @@ impl Slot {
         request: pipe::Reader,
         reply: pipe::Writer,
     ) -> Result<(), Failure> {
-        self.post(envelope, Body::Stream { request, reply })?.answer().await.map(drop)
+        // What is there of the request can be served before anything else is to be done.
+        let asked = lend::at_once(|| self.post(envelope, Body::Stream { request, reply })).await?;
+        asked.answer().await.map(drop)
     }
 
     /// Learns of the end of the slot itself: nobody is going to live here any more.

@@ -70,11 +70,11 @@ impl Runtime {
         let stdio = (Input::new(stdio.stdin), Output::new(stdio.stdout), stderr);
         let own = self.own(&cell, spec);
         let start = Start { own, stdio, current: None };
-        let (runtime, stop) = (self.clone(), cell.stopping().clone());
+        let (runtime, stop, pace) = (self.clone(), cell.stopping().clone(), program.pace().clone());
         let running = async move { runtime.main(&program, start, &stop, None).await };
         let (kind, living) = self.living(cell.clone(), owner, notifier, running);
         // Ends by its stop, its limits or by itself, so that nobody has to hold the task.
-        drop(task::spawn(&self.handle, kind, living));
+        lend::spawn_busy(&self.handle, kind, &pace, living);
         // There is nothing that it would have to be ready for.
         cell.serve();
         cell

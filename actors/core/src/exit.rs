@@ -5,11 +5,12 @@
 
 use std::{fmt, sync::Arc};
 
-use tokio::sync::watch;
-
 use crate::CellId;
 
+mod news;
 mod text;
+
+pub use news::{Notifier, Watch, channel};
 
 /// Exit code of a cell that computed or waited longer than it may.
 const CODE_TIME: u8 = 124;
@@ -159,52 +160,6 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Announces the end of one incarnation.
-#[derive(Debug)]
-pub struct Notifier(watch::Sender<Option<Reason>>);
-
-/// Learns of the end of one incarnation, now or later, any number of times.
-#[derive(Clone, Debug)]
-pub struct Watch(watch::Receiver<Option<Reason>>);
-
-/// Makes the two ends of the news of one incarnation's end.
-pub fn channel() -> (Notifier, Watch) {
-    let (tx, rx) = watch::channel(None);
-    (Notifier(tx), Watch(rx))
-}
-
-impl Notifier {
-    /// Announces the end.
-    pub fn notify(self, reason: Reason) {
-        self.0.send_replace(Some(reason));
-    }
-}
-
-impl Watch {
-    /// A watch of an incarnation that has ended already.
-    pub fn ended(reason: Reason) -> Self {
-        let (tx, rx) = channel();
-        tx.notify(reason);
-        rx
-    }
-
-    /// The reason, if it has ended.
-    pub fn reason(&self) -> Option<Reason> {
-        self.0.borrow().clone()
-    }
-
-    /// Waits for the end. Cancel safe.
-    ///
-    /// A notifier that is dropped without a word counts as a fault of the node.
-    pub async fn wait(&self) -> Reason {
-        let mut rx = self.0.clone();
-        match rx.wait_for(Option::is_some).await.map(|reason| reason.clone()) {
-            Ok(Some(reason)) => reason,
-            Ok(None) | Err(_) => Reason::host_fault("the cell was lost without an exit reason"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,24 +203,5 @@ mod tests {
         {
             assert_eq!(Reason::from_code(code), reason);
         }
-    }
-
-    #[tokio::test]
-    async fn the_end_is_news_to_any_number_of_waiters_at_any_time() {
-        let (tx, rx) = channel();
-        assert_eq!(rx.reason(), None);
-        let early = rx.clone();
-        let waiting = async move { early.wait().await };
-        let telling = async move { tx.notify(Reason::Exit(3)) };
-        assert_eq!(tokio::join!(waiting, telling).0, Reason::Exit(3));
-        assert_eq!(rx.wait().await, Reason::Exit(3));
-        assert_eq!(rx.clone().wait().await, Reason::Exit(3));
-    }
-
-    #[tokio::test]
-    async fn a_lost_notifier_is_a_host_fault() {
-        let (tx, rx) = channel();
-        drop(tx);
-        assert!(matches!(rx.wait().await, Reason::HostFault(_)));
     }
 }

@@ -1,19 +1,25 @@
-//! Tasks whose turns an arbiter may take itself.
+//! Who takes the next turn of a task that was woken.
 //!
-//! Cells run on the threads of the multi-threaded runtime, and capabilities and supervisors on arbiters. An arbiter that
-//! sends a message to a cell would have to wake another thread for a microsecond of work, and be woken by it for the
-//! answer: two wake-ups of a core, at many times the price of the turn. So a task that is woken by an arbiter that has a
-//! [`lender`] gets its next turn there, after what the arbiter has at hand, on the core that has just written the message. A
-//! thread of the runtime goes on with the task wherever it is woken otherwise, or did not finish.
+//! Cells and supervisors run on the threads of the multi-threaded runtime, and capabilities on an arbiter. To leave a turn of a
+//! microsecond to another thread costs many times as much: a core has to wake up, and the message is cold there. So the turn is
+//! taken by the thread that has just written the message, where that can be said to be done soon:
 //!
-//! An arbiter belongs to many, so it only lends itself for short turns, to one task at a time:
+//! - who asks, and is about to wait for the answer, gives the turn [at once](at_once), within its own, and goes on with the one
+//!   that was woken by it, for a while;
+//! - a cell's thread, once the cell waits, does the same;
+//! - an arbiter that has a [`lender`] does so after what it has at hand.
 //!
-//! - A turn that took longer than 100 µs is the last that it takes for a while: [`Pace`] counts, for all tasks that have
-//!   it in common. At most a slice is lost in 256 turns.
+//! A thread of the runtime goes on with a task wherever it is woken otherwise, or did not finish. What others have to wait for
+//! is bounded:
+//!
+//! - [`Pace`] knows how long turns have been, for all tasks that have it in common: only those that are expected to be
+//!   short are taken, and after a long one none for a while. So at most a slice is lost in 256 turns.
 //! - When a second task is woken before the first one's turn has come, the first goes to the threads of the runtime: there
 //!   is work for several cores.
-//! - Whoever is woken by a task that has its turn here goes to the threads as well: cells that talk with one another do not
-//!   move in.
+//! - Whoever is woken by a task that an arbiter has lent itself to goes to the threads as well: cells that talk with one
+//!   another do not move in.
+
+mod pace;
 
 use std::{
     cell::RefCell,
@@ -21,9 +27,10 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, TryLockError,
-        atomic::{AtomicBool, AtomicU32, Ordering, fence},
+        atomic::{AtomicBool, Ordering, fence},
     },
     task::{Context, Poll, Waker},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -32,19 +39,30 @@ use futures::{
     future::BoxFuture,
     task::{ArcWake, waker_ref},
 };
-use tokio::runtime;
+use tokio::{
+    runtime,
+    task::{coop, yield_now},
+};
+
+pub use pace::Pace;
 
 use crate::task::{self, Kind};
 
-/// A turn that an arbiter can spare: a few times what it costs to wake another thread, and be woken.
+/// A turn that is given within another one: no more than it costs to wake another thread, and be woken.
+const BRIEF: Duration = Duration::from_micros(20);
+
+/// A turn that an arbiter, or the thread of another cell, can spare.
 const SHORT: Duration = Duration::from_micros(100);
 
-/// Turns that are left to the threads of the runtime after one that was longer.
-const AVOIDED: u32 = 256;
+/// Turns that a thread takes one after the other, and the time after which it takes no other: whatever else waits for it has
+/// its turn in between, sockets as well.
+const IN_A_ROW: u32 = 32;
+const IN_A_ROW_TIME: Duration = Duration::from_micros(100);
 
-/// How the turns of some tasks have been. Clones are the same.
-#[derive(Clone, Debug, Default)]
-pub struct Pace(Arc<AtomicU32>);
+/// Time that an asker gives to those whom it asks before others have the thread: as little as this where there are others,
+/// as much as that where there were none of late. To find out costs about as much as to wake another thread.
+const GIVEN_LEAST: Duration = Duration::from_micros(5);
+const GIVEN_MOST: Duration = Duration::from_micros(200);
 
 /// A task.
 struct Job {
@@ -64,6 +82,7 @@ struct Job {
 struct Carrier(Arc<Job>);
 
 /// What became of a turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Turn {
     /// The task has ended.
     Done,
@@ -73,45 +92,106 @@ enum Turn {
     Again,
 }
 
-/// An arbiter that lends itself.
-struct Lender {
-    waker: Waker,
+/// Who on this thread is going to look whether a task was woken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Looks {
+    /// Its lender, if it has one.
+    Lender,
+    /// Whoever asks.
+    Asker,
+    /// A carrier.
+    Carrier,
+    /// Nobody: a turn is being given.
+    Nobody,
+}
+
+/// A thread.
+struct Here {
+    lender: Option<Waker>,
+    looks: Looks,
+    /// Whose turn is next.
     next: Option<Arc<Job>>,
-    /// It has lent itself at this moment.
-    busy: bool,
+    /// Time that askers gave to those whom they asked, since others had the thread.
+    given: Duration,
+    /// After how much of it they have to have it.
+    may_give: Duration,
+    /// Turns and questions so far.
+    moves: u64,
+}
+
+/// Who has to be told of a task that was woken.
+enum Told {
+    /// Nobody: its turn is to come.
+    Nobody,
+    /// The lender. The task before it is for the threads of the runtime.
+    Lender(Waker, Option<Arc<Job>>),
+    /// Nobody but the task before it.
+    Before(Arc<Job>),
+    /// The threads of the runtime.
+    Carrier,
 }
 
 thread_local! {
-    static LENDER: RefCell<Option<Lender>> = const { RefCell::new(None) };
+    static HERE: RefCell<Here> = const { RefCell::new(Here::NEW) };
 }
 
 /// Starts a task, which ends by itself. Its first turn is taken by the calling thread if that lends itself, later, and by the
 /// threads of the runtime otherwise.
 pub fn spawn(on: &runtime::Handle, kind: Kind, pace: &Pace, future: impl Future<Output = ()> + Send + 'static) {
-    let job = Job {
-        runtime: on.clone(),
-        pace: pace.clone(),
-        future: Mutex::new(Some(task::catch(kind, future).map(drop).boxed())),
-        again: AtomicBool::new(false),
-        carried: AtomicBool::new(false),
-        carrier: OnceLock::new(),
-    };
-    ArcWake::wake(Arc::new(job));
+    ArcWake::wake(Job::new(on, kind, pace, future));
+}
+
+/// The same for a task that has much to do at first: its first turn is left to the threads of the runtime.
+pub fn spawn_busy(on: &runtime::Handle, kind: Kind, pace: &Pace, future: impl Future<Output = ()> + Send + 'static) {
+    Job::new(on, kind, pace, future).carry();
+}
+
+/// Does something, and gives the task that was woken by it a turn, if that is expected to be brief, and then whoever that one
+/// has woken, for a while. For whoever has nothing else to do before: the last task that was woken has the turn, the others
+/// go to the threads of the runtime.
+///
+/// Whoever does so again and again waits in between, so that others have the thread. Cancel safe: then nothing was done.
+pub async fn at_once<T>(what: impl FnOnce() -> T) -> T {
+    if let Some(before) = HERE.with_borrow(Here::is_due) {
+        let thread = thread::current().id();
+        yield_now().await;
+        // A thread that had nothing to do has taken it over, or this one had.
+        let alone = thread != thread::current().id() || HERE.with_borrow(|here| here.moves == before);
+        HERE.with_borrow_mut(|here| here.paused(alone));
+    }
+    now(what)
+}
+
+fn now<T>(what: impl FnOnce() -> T) -> T {
+    let Some(looking) = Looking::begin(Looks::Asker) else { return what() };
+    let done = what();
+    let given = looking.turns(Job::given_turn);
+    HERE.with_borrow_mut(|here| here.given += given);
+    done
+}
+
+/// Leaves the task whose turn is next on this thread to others: the one that runs goes on.
+pub fn go_on() {
+    let next = HERE.try_with(|here| {
+        let mut here = here.borrow_mut();
+        if here.looks == Looks::Carrier { here.next.take() } else { None }
+    });
+    if let Some(next) = next.ok().flatten() {
+        next.carry();
+    }
 }
 
 /// Lends the calling thread, as long as it is polled there: a task of an arbiter, without an end.
 pub async fn lender() {
     let _leave = Leave;
     poll_fn(|cx| {
-        let next = LENDER.with_borrow_mut(|lender| {
-            let lender = lender.get_or_insert_with(|| Lender { waker: cx.waker().clone(), next: None, busy: false });
-            let next = lender.next.take();
-            lender.busy = next.is_some();
-            next
+        let next = HERE.with_borrow_mut(|here| {
+            here.lender.get_or_insert_with(|| cx.waker().clone());
+            here.next.take()
         });
         if let Some(job) = next {
-            job.lent_turn();
-            LENDER.with_borrow_mut(|lender| lender.iter_mut().for_each(|lender| lender.busy = false));
+            let _nobody = Looking::begin(Looks::Nobody);
+            let _ = job.given_turn();
         }
         Poll::Pending
     })
@@ -123,56 +203,138 @@ struct Leave;
 
 impl Drop for Leave {
     fn drop(&mut self) {
-        if let Some(next) = LENDER.take().and_then(|lender| lender.next) {
+        if let Some(next) = HERE.replace(Here::NEW).next {
             next.carry();
         }
     }
 }
 
-impl Pace {
-    /// Whether the next turn may be expected to be short.
-    fn is_short(&self) -> bool {
-        // Two at the same time may count as one.
-        match self.0.load(Ordering::Relaxed) {
-            0 => true,
-            avoided => {
-                self.0.store(avoided - 1, Ordering::Relaxed);
-                false
+/// Somebody looks, until this is dropped.
+struct Looking {
+    /// Whose turn was next before.
+    before: Option<Arc<Job>>,
+}
+
+impl Looking {
+    /// Begins to look, unless somebody does already or a turn is being given.
+    fn begin(looks: Looks) -> Option<Self> {
+        HERE.try_with(|here| {
+            let mut here = here.borrow_mut();
+            if here.looks != Looks::Lender {
+                return None;
             }
+            here.looks = looks;
+            here.moves += 1;
+            Some(Self { before: here.next.take() })
+        })
+        .ok()
+        .flatten()
+    }
+
+    /// Lets turns be given to whoever was woken, one after the other, for a while: how long all of them took.
+    fn turns(&self, mut give: impl FnMut(&Arc<Job>) -> Duration) -> Duration {
+        let mut taken = Duration::ZERO;
+        for _ in 0..IN_A_ROW {
+            let Some(next) = Self::next() else { break };
+            taken += give(&next);
+            if taken > IN_A_ROW_TIME || !coop::has_budget_remaining() {
+                break;
+            }
+        }
+        // Whoever is left goes to the threads of the runtime.
+        taken
+    }
+
+    /// Whose turn it is.
+    fn next() -> Option<Arc<Job>> {
+        HERE.with_borrow_mut(|here| here.next.take())
+    }
+}
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        let left = HERE.with_borrow_mut(|here| {
+            here.looks = Looks::Lender;
+            std::mem::replace(&mut here.next, self.before.take())
+        });
+        // Nobody took it.
+        if let Some(left) = left {
+            left.carry();
+        }
+    }
+}
+
+impl Here {
+    const NEW: Self =
+        Self { lender: None, looks: Looks::Lender, next: None, given: Duration::ZERO, may_give: GIVEN_LEAST, moves: 0 };
+
+    /// Whether askers have given enough, and what has moved so far. An arbiter sees to it itself that others have it.
+    fn is_due(&self) -> Option<u64> {
+        (self.lender.is_none() && self.given > self.may_give).then_some(self.moves)
+    }
+
+    /// An asker has let others have the thread, if there were any.
+    fn paused(&mut self, alone: bool) {
+        self.given = Duration::ZERO;
+        self.may_give = if alone { GIVEN_MOST.min(2 * self.may_give) } else { GIVEN_LEAST };
+    }
+
+    /// A task was woken on this thread.
+    fn woken(&mut self, job: &Arc<Job>) -> Told {
+        let most = match (self.looks, &self.lender) {
+            (Looks::Nobody, _) | (Looks::Lender, None) => return Told::Carrier,
+            (Looks::Asker, _) => BRIEF,
+            (Looks::Carrier, _) | (Looks::Lender, Some(_)) => SHORT,
+        };
+        if self.next.as_ref().is_some_and(|next| Arc::ptr_eq(next, job)) {
+            return Told::Nobody;
+        }
+        if !job.pace.is_within(most) {
+            return Told::Carrier;
+        }
+        let before = self.next.replace(Arc::clone(job));
+        match (self.looks, &self.lender, before) {
+            (Looks::Lender, Some(lender), before) => Told::Lender(lender.clone(), before),
+            (_, _, Some(before)) => Told::Before(before),
+            (_, _, None) => Told::Nobody,
         }
     }
 }
 
 impl ArcWake for Job {
     fn wake_by_ref(job: &Arc<Self>) {
-        // A thread that ends has no lender any more.
-        let lent = LENDER.try_with(|lender| {
-            let mut lender = lender.borrow_mut();
-            let lender = lender.as_mut().filter(|lender| !lender.busy)?;
-            match &lender.next {
-                // Its turn is to come.
-                Some(next) if Arc::ptr_eq(next, job) => return Some((None, None)),
-                _ if !job.pace.is_short() => return None,
-                _ => {}
-            }
-            let before = lender.next.replace(Arc::clone(job));
-            Some((before, Some(lender.waker.clone())))
-        });
-        match lent.ok().flatten() {
-            None => job.carry(),
-            Some((before, waker)) => {
+        // A thread that ends takes no turns any more.
+        match HERE.try_with(|here| here.borrow_mut().woken(job)).unwrap_or(Told::Carrier) {
+            Told::Nobody => {}
+            Told::Carrier => job.carry(),
+            Told::Before(before) => before.carry(),
+            Told::Lender(waker, before) => {
                 if let Some(before) = before {
                     before.carry();
                 }
-                if let Some(waker) = waker {
-                    waker.wake();
-                }
+                waker.wake();
             }
         }
     }
 }
 
 impl Job {
+    fn new(
+        on: &runtime::Handle,
+        kind: Kind,
+        pace: &Pace,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            runtime: on.clone(),
+            pace: pace.clone(),
+            future: Mutex::new(Some(task::catch(kind, future).map(drop).boxed())),
+            again: AtomicBool::new(false),
+            carried: AtomicBool::new(false),
+            carrier: OnceLock::new(),
+        })
+    }
+
     /// Leaves the next turn to the threads of the runtime.
     fn carry(self: &Arc<Self>) {
         if let Some(carrier) = self.carrier.get() {
@@ -188,14 +350,16 @@ impl Job {
         }
     }
 
-    /// A turn on a thread that is lent.
-    fn lent_turn(self: &Arc<Self>) {
+    /// A turn on a thread that is not its carrier's: how long it took.
+    fn given_turn(self: &Arc<Self>) -> Duration {
         let _runtime = self.runtime.enter();
-        let began = Instant::now();
-        let turn = self.turn();
-        if began.elapsed() > SHORT {
-            self.pace.0.store(AVOIDED, Ordering::Relaxed);
-        }
+        let (turn, took) = self.turn();
+        self.after(turn);
+        took
+    }
+
+    /// What comes of a turn that the carrier did not give.
+    fn after(self: &Arc<Self>, turn: Turn) {
         match turn {
             Turn::Waits => {}
             Turn::Again => self.carry(),
@@ -214,8 +378,8 @@ impl Job {
         }
     }
 
-    /// A turn on this thread, unless it has one elsewhere.
-    fn turn(self: &Arc<Self>) -> Turn {
+    /// A turn on this thread, unless it has one elsewhere; and how long it took.
+    fn turn(self: &Arc<Self>) -> (Turn, Duration) {
         let mut future = match self.hold() {
             Some(future) => future,
             None => {
@@ -224,25 +388,47 @@ impl Job {
                 fence(Ordering::SeqCst);
                 match self.hold() {
                     Some(future) => future,
-                    None => return Turn::Waits,
+                    None => return (Turn::Waits, Duration::ZERO),
                 }
             }
         };
-        let Some(running) = future.as_mut() else { return Turn::Done };
+        let Some(running) = future.as_mut() else { return (Turn::Done, Duration::ZERO) };
+        let began = Instant::now();
         let waker = waker_ref(self);
         let done = running.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
+        let took = began.elapsed();
+        self.pace.took(took);
         let ended = if done { future.take() } else { None };
         drop(future);
         drop(ended);
         if done {
-            return Turn::Done;
+            return (Turn::Done, took);
         }
         fence(Ordering::SeqCst);
         if self.again.load(Ordering::Relaxed) {
             self.again.store(false, Ordering::Relaxed);
-            return Turn::Again;
+            return (Turn::Again, took);
         }
-        Turn::Waits
+        (Turn::Waits, took)
+    }
+}
+
+impl Carrier {
+    /// Gives its task a turn, and then whoever it has woken, one after the other, for a while.
+    fn turns(&self) -> Turn {
+        let looking = Looking::begin(Looks::Carrier);
+        let (mut turn, _) = self.0.turn();
+        let Some(looking) = looking else { return turn };
+        looking.turns(|next| {
+            let (its, took) = next.turn();
+            if Arc::ptr_eq(next, &self.0) {
+                turn = its;
+            } else {
+                next.after(its);
+            }
+            took
+        });
+        turn
     }
 }
 
@@ -257,7 +443,7 @@ impl Future for Carrier {
             // Whoever comes after this finds the waker; what was before it is seen by this turn.
             job.carried.swap(true, Ordering::AcqRel);
         }
-        match job.turn() {
+        match self.turns() {
             Turn::Done => Poll::Ready(()),
             Turn::Waits => Poll::Pending,
             Turn::Again => {
@@ -278,209 +464,4 @@ impl Drop for Carrier {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{sync::mpsc, thread};
-
-    use tokio::{
-        runtime::{Builder, Runtime},
-        sync::Notify,
-        task::{LocalSet, yield_now},
-    };
-
-    use super::*;
-
-    fn workers() -> Runtime {
-        Builder::new_multi_thread().worker_threads(1).build().expect("a runtime starts")
-    }
-
-    fn kind() -> Kind {
-        Kind::detached("turns", "a test")
-    }
-
-    /// Starts a task that says on which thread each of its turns is; it has one whenever it is told to.
-    fn turns(on: &Runtime, pace: &Pace) -> (Arc<Notify>, mpsc::Receiver<thread::ThreadId>) {
-        let (tx, rx) = mpsc::channel();
-        let next = Arc::new(Notify::new());
-        let told = Arc::clone(&next);
-        spawn(on.handle(), kind(), pace, async move {
-            while tx.send(thread::current().id()).is_ok() {
-                told.notified().await;
-            }
-        });
-        (next, rx)
-    }
-
-    /// Runs something on a thread that lends itself.
-    fn lent<F: Future>(what: F) -> F::Output {
-        let threads = Builder::new_current_thread().build().expect("a runtime starts");
-        LocalSet::new().block_on(&threads, async {
-            let lender = task::spawn_local(Kind::owned("lender", "a test"), lender());
-            yield_now().await;
-            let done = what.await;
-            lender.abort();
-            let _ = lender.await;
-            done
-        })
-    }
-
-    /// Lets the lender have its turn.
-    async fn lend() {
-        yield_now().await;
-    }
-
-    #[test]
-    fn a_task_has_its_turns_on_the_thread_that_starts_and_wakes_it() {
-        let (workers, here) = (workers(), thread::current().id());
-        lent(async {
-            let (next, turns) = turns(&workers, &Pace::default());
-            assert!(turns.try_recv().is_err(), "after what is at hand");
-            lend().await;
-            assert_eq!(turns.try_recv(), Ok(here));
-            next.notify_one();
-            // It is woken once for two.
-            next.notify_one();
-            lend().await;
-            assert_eq!(turns.try_recv(), Ok(here));
-        });
-    }
-
-    #[test]
-    fn without_a_lender_the_runtime_has_it() {
-        let (workers, here) = (workers(), thread::current().id());
-        let (next, turns) = turns(&workers, &Pace::default());
-        assert_ne!(turns.recv(), Ok(here));
-        next.notify_one();
-        assert_ne!(turns.recv(), Ok(here));
-    }
-
-    #[test]
-    fn of_two_that_are_woken_the_runtime_has_one() {
-        let (workers, here) = (workers(), thread::current().id());
-        lent(async {
-            let (_, first) = turns(&workers, &Pace::default());
-            let (_, second) = turns(&workers, &Pace::default());
-            assert_ne!(first.recv(), Ok(here));
-            lend().await;
-            assert_eq!(second.recv(), Ok(here));
-        });
-    }
-
-    #[test]
-    fn whom_a_lent_turn_wakes_the_runtime_has() {
-        let (workers, here) = (workers(), thread::current().id());
-        lent(async {
-            let (next, turns) = turns(&workers, &Pace::default());
-            lend().await;
-            assert_eq!(turns.recv(), Ok(here));
-            spawn(workers.handle(), kind(), &Pace::default(), async move { next.notify_one() });
-            lend().await;
-            assert_ne!(turns.recv(), Ok(here));
-        });
-    }
-
-    #[test]
-    fn a_long_turn_is_the_last_for_a_while() {
-        let (workers, here, pace) = (workers(), thread::current().id(), Pace::default());
-        let (tx, turns) = mpsc::channel();
-        let start = || {
-            let tx = tx.clone();
-            spawn(workers.handle(), kind(), &pace, async move {
-                tx.send(thread::current().id()).expect("the test waits");
-            });
-        };
-        lent(async {
-            spawn(workers.handle(), kind(), &pace, async {
-                let began = Instant::now();
-                while began.elapsed() <= SHORT {
-                    std::hint::spin_loop();
-                }
-            });
-            lend().await;
-            for _ in 0..AVOIDED {
-                start();
-                assert_ne!(turns.recv(), Ok(here));
-            }
-            start();
-            lend().await;
-            assert_eq!(turns.recv(), Ok(here), "it is tried again");
-        });
-    }
-
-    #[test]
-    fn a_task_that_did_not_finish_goes_on_in_the_runtime() {
-        let (workers, here) = (workers(), thread::current().id());
-        let (tx, rx) = mpsc::channel();
-        lent(async {
-            let mut turns = 2;
-            spawn(
-                workers.handle(),
-                kind(),
-                &Pace::default(),
-                poll_fn(move |cx| {
-                    tx.send(thread::current().id()).expect("the test waits");
-                    turns -= 1;
-                    cx.waker().wake_by_ref();
-                    if turns > 0 { Poll::Pending } else { Poll::Ready(()) }
-                }),
-            );
-            lend().await;
-            assert_eq!(rx.recv(), Ok(here));
-            assert_ne!(rx.recv(), Ok(here));
-        });
-    }
-
-    #[test]
-    fn what_waits_when_the_lender_ends_goes_to_the_runtime() {
-        let (workers, here) = (workers(), thread::current().id());
-        let turns = lent(async { turns(&workers, &Pace::default()).1 });
-        assert_ne!(turns.recv(), Ok(here));
-    }
-
-    #[test]
-    fn no_wake_up_is_lost_between_the_two() {
-        const ROUNDS: usize = 20_000;
-        let workers = workers();
-        let (tx, rx) = mpsc::channel();
-        lent(async {
-            let (here, there) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-            let (to_here, to_there) = (Arc::clone(&here), Arc::clone(&there));
-            spawn(workers.handle(), kind(), &Pace::default(), async move {
-                for round in 0..ROUNDS {
-                    futures::join!(here.notified(), there.notified());
-                    tx.send(round).expect("the test waits");
-                }
-            });
-            let wake = workers.handle().clone();
-            for round in 0..ROUNDS {
-                // Both at once, one from here and one from the runtime.
-                let to_there = Arc::clone(&to_there);
-                drop(task::spawn(&wake, kind(), async move { to_there.notify_one() }));
-                to_here.notify_one();
-                lend().await;
-                let done = rx.recv_timeout(Duration::from_secs(20));
-                assert_eq!(done, Ok(round), "a wake-up was lost");
-            }
-        });
-    }
-
-    #[test]
-    fn a_runtime_that_shuts_down_drops_what_has_not_ended() {
-        let workers = workers();
-        let (_, turns) = turns(&workers, &Pace::default());
-        turns.recv().expect("it runs");
-        workers.shutdown_background();
-        assert!(turns.recv().is_err());
-    }
-
-    #[test]
-    fn a_panic_ends_the_task_and_not_the_lender() {
-        let (workers, here) = (workers(), thread::current().id());
-        lent(async {
-            spawn(workers.handle(), kind(), &Pace::default(), async { panic!("on purpose") });
-            lend().await;
-            let (_, turns) = turns(&workers, &Pace::default());
-            lend().await;
-            assert_eq!(turns.recv(), Ok(here));
-        });
-    }
-}
+mod tests;
