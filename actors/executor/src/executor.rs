@@ -1,31 +1,32 @@
 //! The executor: the handle through which cells and supervisors are started.
 //!
-//! Behind it is one actor, the [starter](crate::starter), which owns the tree of what runs.
+//! Behind it are the [tree](crate::ownership) of what runs, and an actor, the [starter](crate::starter), which loads what has
+//! to be compiled first.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use actix::{Actor, Addr, ArbiterHandle, Handler, Message};
 use bytes::Bytes;
 use thiserror::Error;
-use tokio::sync::oneshot;
 use ww_cell::{
-    Cell, Class, Connect, Directory, Exports, Files, LoadError, Mode, Program, Runtime, Slot, Stderr, Stdio, Stop,
-    cell::{self, Refusal},
-    pipe, tail,
+    Class, Directory, Exports, Files, LoadError, Mode, Program, Runtime, Stderr, Stdio, Stop, cell::Refusal, pipe, tail,
 };
 use ww_core::{
     CellId, Grants, Limits, Name,
     exit::Reason,
+    lend::Pace,
     mailbox::{DEFAULT_CAPACITY, Overflow},
     supervisor::Invalid,
 };
 
 use crate::{
     Clock, Process, Streams, Supervision, SupervisorHandle, SystemClock,
-    starter::{StartCell, Started, Starter, StopAll, WhenQuiet},
+    ownership::{Owned, Ownership},
+    start::{Begun, Request, Started},
+    starter::Starter,
     supervisor,
     tree::{Full, Owner},
-    vat::{Guest, GuestVat, Handed, Publish},
+    vat::{GuestVat, Handed, Publish},
 };
 
 /// Starts of one owner that may wait for their program to be compiled; the first of them is compiling.
@@ -120,9 +121,11 @@ pub struct Executor(pub(crate) Arc<Shared>);
 pub(crate) struct Shared {
     pub(crate) runtime: Runtime,
     pub(crate) vat: Arc<dyn GuestVat>,
+    pub(crate) ownership: Arc<Ownership>,
     pub(crate) actor: Addr<Starter>,
-    pub(crate) arbiter: ArbiterHandle,
     pub(crate) clock: Arc<dyn Clock>,
+    /// How long the turns of supervisors are.
+    pub(crate) supervisors: Pace,
 }
 
 impl Spec {
@@ -152,9 +155,10 @@ impl Executor {
         vat: Arc<dyn GuestVat>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let actor = Starter::start_in_arbiter(arbiter, |_| Starter::default());
-        let arbiter = arbiter.clone();
-        Self(Arc::new(Shared { runtime, vat, actor, arbiter, clock }))
+        let ownership = Arc::<Ownership>::default();
+        let starter = Starter::new(Arc::clone(&ownership));
+        let actor = Starter::start_in_arbiter(arbiter, |_| starter);
+        Self(Arc::new(Shared { runtime, vat, ownership, actor, clock, supervisors: Pace::default() }))
     }
 
     /// The program of these bytes, for cells with this much memory: compiled at the first time, known later. Cancel
@@ -240,92 +244,35 @@ impl Executor {
         self.0.runtime.directory()
     }
 
+    /// Everything that has a place in the tree, in the order in which it was taken.
+    pub fn owners(&self) -> Vec<Owned> {
+        self.0.ownership.owners()
+    }
+
     /// Ends every cell, in reverse order of start, and waits until nothing runs. Nothing starts from now on.
     pub async fn stop(&self) {
-        let (tx, rx) = oneshot::channel();
-        if self.send(StopAll(tx)).await.is_ok() {
-            // A lost answer means that the actor has ended, and with it everything.
-            let _ = rx.await;
-        }
+        // The answer is never lost: what gives it is held here.
+        let _ = self.0.ownership.stop().await;
     }
 
     /// Waits until nothing runs. Cancel safe.
     pub async fn quiet(&self) {
-        let (tx, rx) = oneshot::channel();
-        if self.send(WhenQuiet(tx)).await.is_ok() {
-            let _ = rx.await;
-        }
+        let _ = self.0.ownership.quiet().await;
     }
 
     fn process(&self, Started { cell, exit }: Started) -> Process {
-        Process { cell, exit, executor: Some(self.0.actor.downgrade().recipient()), kept: None }
+        Process { cell, exit, ownership: Some(Arc::downgrade(&self.0.ownership)), kept: None }
     }
 
     async fn start_cell(&self, owner: Owner, id: CellId, spec: Spec, task: Task) -> Result<Started, SpawnError> {
         let stop = Stop::default();
-        let executor: Weak<Shared> = Arc::downgrade(&self.0);
-        let request = StartCell { owner, id, spec, task, stop: stop.clone(), supervised: None, executor };
-        let mut guard = StopUnlessTaken(Some(stop));
-        let started = self.send(request).await??;
-        guard.0 = None;
-        Ok(started)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "what is known of a cell when its program has been loaded")]
-    pub(crate) fn start_task(
-        &self,
-        id: CellId,
-        spec: &Spec,
-        limits: Limits,
-        program: Program,
-        task: Task,
-        slot: Option<Slot>,
-        stop: Stop,
-    ) -> Result<Cell, SpawnError> {
-        let files = spec.files.clone().filter(|_| spec.grants.loader);
-        let publish = spec.publish.clone();
-        let guest = Guest { id, grants: spec.grants.clone(), files: files.clone(), handed: spec.handed.clone() };
-        let executor = self.clone();
-        let connect: Connect = Arc::new(move |connection| executor.0.vat.serve(&executor, guest.clone(), connection));
-        let spec = cell::Spec {
-            name: spec.name.clone(),
-            names: spec.names.clone(),
-            args: spec.args.clone(),
-            env: spec.env.clone(),
-            limits,
-            grants: spec.grants.clone(),
-            connect: Some(connect),
-            files,
-            ..cell::Spec::default()
-        };
-        match task {
-            Task::Main(stdio) => {
-                if !program.exports().run {
-                    return Err(SpawnError::NoMain(program.exports()));
-                }
-                match slot {
-                    Some(slot) => Ok(self.0.runtime.run_main_in(slot, id, program, spec, stdio, stop)),
-                    None => Ok(self.0.runtime.run_main(id, program, spec, stdio, stop)?),
-                }
-            }
-            Task::Serve(Serving { mode, mailbox, overflow }, stderr) => {
-                let spec = cell::Spec { mode, mailbox, overflow, ..spec };
-                match slot {
-                    Some(slot) => {
-                        let started = self.0.runtime.spawn_in(slot, id, program, spec, stderr, stop);
-                        Ok(started.map_err(Refusal::from)?)
-                    }
-                    None => {
-                        let cell = self.0.runtime.spawn(id, program, spec, stderr, stop)?;
-                        match publish.map_or(Ok(()), |publish| publish(cell.slot())) {
-                            Ok(()) => Ok(cell),
-                            Err(why) => {
-                                cell.stop(Reason::start_failed(&why));
-                                Err(SpawnError::NotPublished(why))
-                            }
-                        }
-                    }
-                }
+        match self.0.begin(Request { owner, id, spec, task, stop: stop.clone(), supervised: None })? {
+            Begun::Started(started) => Ok(started),
+            Begun::Loading(load) => {
+                let mut guard = StopUnlessTaken(Some(stop));
+                let started = self.send(*load).await??;
+                guard.0 = None;
+                Ok(started)
             }
         }
     }

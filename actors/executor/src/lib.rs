@@ -3,8 +3,11 @@
 //! | file | concept |
 //! |---|---|
 //! | `executor` | the handle through which cells and supervisors are started |
-//! | `starter` | the actor behind it, which owns all that runs; a client from outside as an owner |
+//! | `start` | the start of one cell, and what is done at its end |
+//! | `starter` | the actor that loads what has to be compiled first |
+//! | `ownership` | all that runs, how it is ended, and who is told of an end: the tree, behind a lock |
 //! | `tree` | who owns whom, within which limits, and in which order things end: pure, no threads |
+//! | `session` | a client from outside as an owner |
 //! | `process` | a started cell as its owner sees it |
 //! | `blueprint` | what a tree of supervisors and cells is built from |
 //! | `supervisor` | the actor that drives a supervisor, and its handle |
@@ -16,7 +19,10 @@ mod clock;
 mod executor;
 #[cfg(test)]
 mod fixture;
+mod ownership;
 mod process;
+mod session;
+mod start;
 mod starter;
 mod supervisor;
 mod tree;
@@ -25,8 +31,9 @@ mod vat;
 pub use blueprint::{Blueprint, CellBlueprint, ChildSpec, Supervision, Work, cell, supervisor};
 pub use clock::{Clock, SystemClock};
 pub use executor::{Executor, MAX_STARTING, Serving, SpawnError, Spec};
+pub use ownership::{Kind, Owned};
 pub use process::{Process, Streams};
-pub use starter::{Kind, Owned, Session};
+pub use session::Session;
 pub use supervisor::{CallError, Child, ChildInfo, ChildStatus, SupervisorHandle, Which};
 pub use tree::{Full, Owner};
 pub use vat::{Guest, GuestVat, Handed, Publish};

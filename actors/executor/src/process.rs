@@ -1,33 +1,26 @@
 //! A started cell as its owner sees it.
 
-use std::{any::Any, fmt};
+use std::{any::Any, fmt, sync::Weak};
 
-use actix::{Message, WeakRecipient};
 use ww_cell::{Cell, pipe, tail};
 use ww_core::{
     CellId,
     exit::{self, Reason},
 };
 
+use crate::ownership::Ownership;
+
 /// A started cell. Dropping it ends the cell with `shutdown`, unless it is detached or has a supervisor.
 pub struct Process {
     pub(crate) cell: Cell,
     pub(crate) exit: exit::Watch,
-    /// Who is told that nobody holds it any more; `None` if that does not matter to the cell.
-    pub(crate) executor: Option<WeakRecipient<Release>>,
+    /// What is told that nobody holds it any more; `None` if that does not matter to the cell.
+    pub(crate) ownership: Option<Weak<Ownership>>,
     pub(crate) kept: Kept,
 }
 
 /// What lives as long as the cell, whoever holds the process.
 pub(crate) type Kept = Option<Box<dyn Any + Send>>;
-
-/// Nobody holds the process any more.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Release {
-    pub(crate) id: CellId,
-    pub(crate) kept: Kept,
-}
 
 /// The owner's ends of a cell's standard streams.
 #[derive(Debug)]
@@ -54,7 +47,7 @@ impl Process {
     /// A process of a cell that belongs to somebody else: it does not keep it alive.
     pub fn of(cell: Cell) -> Self {
         let exit = cell.exit().clone();
-        Self { cell, exit, executor: None, kept: None }
+        Self { cell, exit, ownership: None, kept: None }
     }
 
     /// Keeps something until the cell has ended, also when the process is dropped before: its streams, so that it is
@@ -65,13 +58,13 @@ impl Process {
 
     /// Lets the cell outlive the process. It ends by itself, when it is stopped, or with its owner.
     pub fn detach(&mut self) {
-        self.executor = None;
+        self.ownership = None;
     }
 
     /// Another process of the same cell, which does not keep it alive.
     #[must_use]
     pub fn observer(&self) -> Self {
-        Self { cell: self.cell.clone(), exit: self.exit.clone(), executor: None, kept: None }
+        Self { cell: self.cell.clone(), exit: self.exit.clone(), ownership: None, kept: None }
     }
 
     /// Learns of its end, now or later, any number of times.
@@ -94,11 +87,10 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // The executor knows whether its owner is ending as well: then it has its place in the order of ends. At most
-        // one such message per process, so that they need no bound of their own.
-        let Some(executor) = &self.executor else { return };
-        match executor.upgrade() {
-            Some(executor) => executor.do_send(Release { id: self.id(), kept: self.kept.take() }),
+        // The tree knows whether its owner is ending as well: then it has its place in the order of ends.
+        let Some(ownership) = &self.ownership else { return };
+        match ownership.upgrade() {
+            Some(ownership) => ownership.release(self.id(), self.kept.take()),
             None => self.cell.stop(Reason::Shutdown),
         }
     }

@@ -1,17 +1,21 @@
-//! The supervisor actor: it drives the state machine of [`ww_core::supervisor`].
+//! A supervisor: an actor of its own kind, which drives the state machine of [`ww_core::supervisor`].
 //!
 //! It owns its children: cells in slots, and supervisors. In come the answers to starts, the ends of children, elapsed
 //! timers, calls, and the word of its own supervisor or owner; out go starts, stops, answers and events. Its own place
-//! is in the tree of the [starter](crate::starter), below its owner and above its children. It ends when its machine is
-//! done, after all its children. No handler waits, so that it answers while children start, stop or wait for their
+//! is in the [tree](crate::ownership), below its owner and above its children. It ends when its machine is
+//! done, after all its children. Nothing that it does waits, so that it answers while children start, stop or wait for their
 //! restart.
 //!
 //! Among the cells it has an id, which is its incarnation's, so that others can monitor it and link with it. It traps
 //! exits, and no exit signal but a kill moves it: who ends it is whoever it belongs to.
 //!
+//! It belongs to no thread: as with cells, its turn is taken where somebody asks it for something, or where a child has just
+//! ended ([`ww_core::lend`]), and the first turn of the cell that it starts comes next there.
+//!
 //! | file | what |
 //! |---|---|
 //! | `start` | how it comes to be |
+//! | `inbox` | what reaches it, and what it waits for |
 //! | `places` | the slots of its children |
 //! | `lives` | the incarnations in them |
 //! | `answers` | its calls |
@@ -22,6 +26,7 @@
 
 mod answers;
 mod handle;
+mod inbox;
 mod lives;
 mod places;
 mod start;
@@ -31,28 +36,29 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, Recipient, ResponseFuture, StreamHandler,
-    WrapFuture,
-};
+use futures::FutureExt;
 use tokio::sync::oneshot;
-use ww_cell::{Native, Notices, Slot};
+use ww_cell::{Native, Slot};
 use ww_core::{
     CellId, Limits, events,
     exit::{self, Reason},
-    links::Signal,
-    supervisor::{self as machine, CallId, ChildId, Effect, Event, Incarnation, Report, Supervisor},
+    supervisor::{self as machine, CallId, Effect, Event, Incarnation, Report, Supervisor},
 };
 
 pub use handle::{CallError, Child, ChildInfo, ChildStatus, SupervisorHandle, Which};
+pub(crate) use inbox::{ChildEnded, Inbox, Tell};
 pub(crate) use start::start;
 
-use self::{lives::Life, places::Place};
+use self::{
+    inbox::{Ask, Told, Waited, Waiting},
+    lives::Life,
+    places::Place,
+};
 use crate::{
     Clock,
     blueprint::Blueprint,
     executor::{MAX_STARTING, Shared},
-    starter::{ChildEnded, SupervisorEnded},
+    ownership::Ended,
 };
 
 /// Cells that one supervisor starts at the same time: a thousand that trap together come back in turn, and each start
@@ -68,8 +74,9 @@ pub(crate) struct Driver {
     own: Slot,
     /// Itself, as others see it; taken by its end.
     native: Option<Native>,
-    /// What others send it; taken when it begins.
-    notices: Option<Notices>,
+    /// How its children reach it.
+    inbox: Inbox,
+    waiting_for: Waiting,
     machine: Supervisor<Blueprint>,
     limits: Limits,
     executor: Weak<Shared>,
@@ -80,153 +87,72 @@ pub(crate) struct Driver {
     ids: HashMap<CellId, Incarnation>,
     /// Cells whose turn to be started has not come.
     waiting: VecDeque<Incarnation>,
+    /// Cells that are being loaded.
     starting: usize,
     calls: HashMap<CallId, oneshot::Sender<Result<Told, CallError>>>,
     next_call: u64,
     ready: Option<oneshot::Sender<()>>,
     /// Its first children have started.
     started: bool,
-    supervisor: Option<Recipient<ChildEnded>>,
+    supervisor: Option<Inbox>,
     waiters: Option<exit::Notifier>,
-}
-
-/// The answer to a call.
-pub(crate) enum Told {
-    Child(ChildInfo),
-    Done,
-    Children(Vec<ChildInfo>),
-    Counts(machine::Counts),
-}
-
-/// Starts the first children; the answer is dropped if that fails.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(crate) struct Begin {
-    pub(crate) limits: Limits,
-    pub(crate) ready: oneshot::Sender<()>,
-}
-
-/// What its supervisor or owner tells it.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) enum Tell {
-    Stop,
-    Kill,
-}
-
-/// What somebody asks of it.
-#[derive(Message)]
-#[rtype(result = "Result<Told, CallError>")]
-pub(crate) enum Ask {
-    Start(crate::ChildSpec),
-    StartInstance(Option<Blueprint>),
-    Terminate(Which),
-    Restart(ChildId),
-    Delete(ChildId),
-    Children,
-    Count,
-}
-
-impl Actor for Driver {
-    type Context = Context<Self>;
-}
-
-impl Handler<Begin> for Driver {
-    type Result = ();
-
-    fn handle(&mut self, Begin { limits, ready }: Begin, ctx: &mut Self::Context) {
-        self.limits = limits;
-        self.ready = Some(ready);
-        if let Some(notices) = self.notices.take() {
-            ctx.add_stream(notices);
-        }
-        self.drive(Event::Start, ctx);
-    }
-}
-
-impl Handler<Tell> for Driver {
-    type Result = ();
-
-    fn handle(&mut self, tell: Tell, ctx: &mut Self::Context) {
-        let event = match tell {
-            Tell::Stop => Event::Stop,
-            Tell::Kill => Event::Kill,
-        };
-        self.drive(event, ctx);
-    }
-}
-
-impl Handler<ChildEnded> for Driver {
-    type Result = ();
-
-    fn handle(&mut self, ChildEnded { id, reason, started }: ChildEnded, ctx: &mut Self::Context) {
-        let Some(incarnation) = self.ids.remove(&id) else { return };
-        if started {
-            self.has_started(incarnation, ctx);
-        }
-        self.lives.remove(&incarnation);
-        let event = if started { Event::Exited } else { Event::StartFailed };
-        self.drive(event(incarnation, reason), ctx);
-    }
-}
-
-impl StreamHandler<Signal> for Driver {
-    /// As in OTP: it traps exits, and those of strangers are nothing to it. Its children tell it of their ends otherwise.
-    fn handle(&mut self, _: Signal, _: &mut Self::Context) {}
-
-    /// Somebody has killed it, unless this is its own end.
-    fn finished(&mut self, ctx: &mut Self::Context) {
-        if self.native.is_some() {
-            self.drive(Event::Kill, ctx);
-        }
-    }
-}
-
-impl Handler<Ask> for Driver {
-    type Result = ResponseFuture<Result<Told, CallError>>;
-
-    fn handle(&mut self, ask: Ask, ctx: &mut Self::Context) -> Self::Result {
-        let call = match self.call(ask) {
-            Ok(call) => call,
-            Err(error) => return Box::pin(async { Err(error) }),
-        };
-        let (tx, rx) = oneshot::channel();
-        let id = CallId(self.next_call);
-        self.next_call += 1;
-        self.calls.insert(id, tx);
-        self.drive(Event::Called(id, call), ctx);
-        Box::pin(async { rx.await.unwrap_or(Err(CallError::Ended)) })
-    }
+    /// Its machine has ended.
+    done: bool,
 }
 
 impl Driver {
-    /// Tells the machine what happened, and does what it says.
-    fn drive(&mut self, event: Event<Blueprint>, ctx: &mut Context<Self>) {
-        let mut events = VecDeque::from([event]);
-        while let Some(event) = events.pop_front() {
-            for effect in self.machine.handle(self.clock.now(), event) {
-                self.carry_out(effect, &mut events, ctx);
-            }
+    fn child_ended(&mut self, ChildEnded { id, reason, started }: ChildEnded) {
+        let Some(incarnation) = self.ids.remove(&id) else { return };
+        if started {
+            self.has_started(incarnation);
         }
-        self.start_waiting(ctx);
+        self.lives.remove(&incarnation);
+        let event = if started { Event::Exited } else { Event::StartFailed };
+        self.drive(event(incarnation, reason));
     }
 
-    fn carry_out(
-        &mut self,
-        effect: Effect<Blueprint>,
-        events: &mut VecDeque<Event<Blueprint>>,
-        ctx: &mut Context<Self>,
-    ) {
+    fn asked(&mut self, ask: Ask, answer: oneshot::Sender<Result<Told, CallError>>) {
+        match self.call(ask) {
+            Ok(call) => {
+                let id = CallId(self.next_call);
+                self.next_call += 1;
+                self.calls.insert(id, answer);
+                self.drive(Event::Called(id, call));
+            }
+            // Whoever asked may have stopped waiting.
+            Err(error) => drop(answer.send(Err(error))),
+        }
+    }
+
+    /// Tells the machine what happened, and does what it says.
+    fn drive(&mut self, event: Event<Blueprint>) {
+        self.go_on(VecDeque::from([event]));
+    }
+
+    fn go_on(&mut self, mut events: VecDeque<Event<Blueprint>>) {
+        loop {
+            while let Some(event) = events.pop_front() {
+                for effect in self.machine.handle(self.clock.now(), event) {
+                    self.carry_out(effect, &mut events);
+                }
+            }
+            self.start_waiting(&mut events);
+            if events.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect<Blueprint>, events: &mut VecDeque<Event<Blueprint>>) {
         match effect {
             Effect::Start { slot, incarnation, from, .. } => {
-                if let Err(error) = self.start(slot, incarnation, from, ctx) {
+                if let Err(error) = self.start(slot, incarnation, from) {
                     events.push_back(self.not_started(slot, incarnation, &error));
                 }
             }
             Effect::Stop { incarnation, how } => events.extend(self.stop(incarnation, how)),
             Effect::SetTimer { timer, after } => {
-                let waiting = self.clock.sleep(after).into_actor(self);
-                ctx.spawn(waiting.map(move |(), actor, ctx| actor.drive(Event::Elapsed(timer), ctx)));
+                self.waiting_for.push(self.clock.sleep(after).map(move |()| Waited::Elapsed(timer)).boxed());
             }
             Effect::Reply { to, answer } => {
                 if let Some(call) = self.calls.remove(&to) {
@@ -249,7 +175,7 @@ impl Driver {
                     let _ = ready.send(());
                 }
             }
-            Effect::Done(reason) => self.done(&reason, ctx),
+            Effect::Done(reason) => self.done(&reason),
             // The machine of this version has no others.
             _ => {}
         }
@@ -277,7 +203,8 @@ impl Driver {
     }
 
     /// The machine has ended, after all its children: names, events, then the news.
-    fn done(&mut self, reason: &Reason, ctx: &mut Context<Self>) {
+    fn done(&mut self, reason: &Reason) {
+        self.done = true;
         self.give_up_all(reason);
         self.ready = None;
         if let Some(shared) = self.executor.upgrade() {
@@ -295,12 +222,10 @@ impl Driver {
                 reason: reason.clone(),
             });
             if let Some(waiters) = self.waiters.take() {
-                let supervisor = self.supervisor.take();
-                let (id, reason, started) = (self.id, reason.clone(), self.started);
-                shared.actor.do_send(SupervisorEnded { id, reason, started, supervisor, waiters });
+                let (supervisor, reason) = (self.supervisor.take(), reason.clone());
+                shared.ownership.ended(self.id, Ended { reason, started: self.started, supervisor, waiters });
             }
         }
-        actix::ActorContext::stop(ctx);
     }
 }
 

@@ -101,7 +101,7 @@ impl admin::Server for Admin {
 
     async fn tree(self: Rc<Self>, _: admin::TreeParams, mut results: admin::TreeResults) -> Result<(), Error> {
         self.context.require_admin(AdminMethod::Tree)?;
-        let owners = self.context.executor.owners().await.map_err(|error| Error::failed(error.to_string()))?;
+        let owners = self.context.executor.owners();
         tree::set(results.get().init_root(), self.context.executor.directory(), &owners);
         Ok(())
     }

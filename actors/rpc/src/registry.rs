@@ -66,7 +66,7 @@ impl Server {
         if self.0.is_local_client() && self.0.place().is_none() {
             return Ok(Below::Everybody);
         }
-        let owners = self.0.executor.owners().await.map_err(failed)?;
+        let owners = self.0.executor.owners();
         Ok(Below::Owner(self.0.known_owner(), owners.into_iter().map(|owned| (owned.id, owned.owner)).collect()))
     }
 

@@ -2,7 +2,12 @@
 
 use ww_core::supervisor::{self as machine, Answer, Call, Incarnation, Target};
 
-use super::{Ask, CallError, Child, ChildInfo, ChildStatus, Driver, Told, Which, lives::State, places::Place};
+use super::{
+    CallError, Child, ChildInfo, ChildStatus, Driver, Which,
+    inbox::{Ask, Told},
+    lives::State,
+    places::Place,
+};
 use crate::Blueprint;
 
 impl Driver {
@@ -58,7 +63,7 @@ impl Driver {
     fn child(&self, incarnation: Incarnation) -> Option<Child> {
         match &self.lives.get(&incarnation)?.state {
             State::Cell { process, .. } => Some(Child::Cell(process.observer())),
-            State::Joining(handle, _) | State::Supervisor { handle, .. } => Some(Child::Supervisor(handle.clone())),
+            State::Supervisor { handle, .. } => Some(Child::Supervisor(handle.clone())),
             State::Waiting(_) | State::Loading(_) => None,
         }
     }

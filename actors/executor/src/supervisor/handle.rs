@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use actix::Addr;
 use thiserror::Error;
 use ww_core::{
     CellId, SlotId,
@@ -10,7 +9,10 @@ use ww_core::{
     supervisor::{self, ChildId, Counts, Kind},
 };
 
-use super::{Ask, Driver, Tell, Told};
+use super::{
+    Inbox, Tell,
+    inbox::{Ask, Told},
+};
 use crate::{Blueprint, ChildSpec, Process};
 
 /// A supervisor. Cheap to clone; usable from any thread. Dropping it does not end the supervisor.
@@ -20,7 +22,7 @@ pub struct SupervisorHandle {
     slot: SlotId,
     simple: bool,
     exit: exit::Watch,
-    driver: Addr<Driver>,
+    inbox: Inbox,
 }
 
 /// Which child is meant.
@@ -91,12 +93,12 @@ impl From<supervisor::Error> for CallError {
 }
 
 impl SupervisorHandle {
-    pub(super) fn new(id: CellId, slot: SlotId, simple: bool, exit: exit::Watch, driver: Addr<Driver>) -> Self {
-        Self { id, slot, simple, exit, driver }
+    pub(super) fn new(id: CellId, slot: SlotId, simple: bool, exit: exit::Watch, inbox: Inbox) -> Self {
+        Self { id, slot, simple, exit, inbox }
     }
 
-    pub(super) fn driver(&self) -> &Addr<Driver> {
-        &self.driver
+    pub(super) fn inbox(&self) -> &Inbox {
+        &self.inbox
     }
 
     /// Identifies the supervisor among all that runs on the node.
@@ -191,8 +193,7 @@ impl SupervisorHandle {
     /// Ends its children in reverse order, then the supervisor, with `shutdown`, and waits for the end. Cancel safe:
     /// it ends all the same.
     pub async fn stop(&self) -> Reason {
-        // Lost only if it has ended.
-        self.driver.do_send(Tell::Stop);
+        self.inbox.tell(Tell::Stop);
         self.exit.wait().await
     }
 
@@ -204,7 +205,7 @@ impl SupervisorHandle {
     }
 
     async fn ask(&self, ask: Ask) -> Result<Told, CallError> {
-        self.driver.send(ask).await.map_err(|_| CallError::Ended)?
+        self.inbox.ask(ask).await
     }
 }
 

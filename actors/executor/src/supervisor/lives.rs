@@ -1,9 +1,8 @@
 //! The lives of children: how incarnations are started in their slots, and how they are told to stop.
 
-use std::sync::{Arc, Weak};
+use std::{collections::VecDeque, sync::Arc};
 
-use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
-use tokio::sync::oneshot;
+use futures::FutureExt;
 use ww_cell::{Slot, Stderr, Stop, tail};
 use ww_core::{
     CellId, events,
@@ -14,13 +13,14 @@ use ww_core::{
 
 use super::{
     Driver, STARTING_AT_ONCE, SupervisorHandle, Tell,
+    inbox::Waited,
     start::{create, join, started},
 };
 use crate::{
     Owner, Process, SpawnError, Spec, Supervision,
     blueprint::{Blueprint, CellBlueprint, Work},
     executor::Task,
-    starter::{StartCell, Started, Supervised},
+    start::{Begun, Request, Started, Supervised},
 };
 
 /// One life of a child.
@@ -36,8 +36,6 @@ pub(super) enum State {
     Loading(Stop),
     /// A cell; `ready` when its instance is there.
     Cell { process: Process, ready: bool },
-    /// A supervisor that has no place in the tree yet. It is told to stop when it has one.
-    Joining(SupervisorHandle, Option<machine::Stop>),
     /// A supervisor; `ready` when its first children have started.
     Supervisor { handle: SupervisorHandle, ready: bool },
 }
@@ -49,7 +47,6 @@ impl Driver {
         slot: machine::Slot,
         incarnation: Incarnation,
         from: Blueprint,
-        ctx: &mut Context<Self>,
     ) -> Result<(), SpawnError> {
         let place = self.place(slot, &from)?;
         match from {
@@ -59,23 +56,24 @@ impl Driver {
                 self.waiting.push_back(incarnation);
                 Ok(())
             }
-            Blueprint::Supervisor(supervision) => self.start_supervisor(slot, place, incarnation, supervision, ctx),
+            Blueprint::Supervisor(supervision) => self.start_supervisor(slot, place, incarnation, &supervision),
         }
     }
 
-    /// Starts as many of the cells that wait as may start at the same time.
-    pub(super) fn start_waiting(&mut self, ctx: &mut Context<Self>) {
-        while self.starting < STARTING_AT_ONCE {
+    /// Starts as many of the cells that wait as may start at the same time, or within one message.
+    pub(super) fn start_waiting(&mut self, events: &mut VecDeque<Event<Blueprint>>) {
+        let mut started_now = 0;
+        while self.starting + started_now < STARTING_AT_ONCE {
             let Some(incarnation) = self.waiting.pop_front() else { return };
             let Some(Life { slot, state: State::Waiting(cell) }) = self.lives.remove(&incarnation) else { continue };
             let place = self.places.get(&slot).map(|place| place.slot.clone());
             let (Some(shared), Some(place)) = (self.executor.upgrade(), place) else {
-                let event = self.not_started(slot, incarnation, &SpawnError::Stopped);
-                return self.drive(event, ctx);
+                events.push_back(self.not_started(slot, incarnation, &SpawnError::Stopped));
+                continue;
             };
             let (id, stop) = (shared.runtime.directory().next_id(), Stop::default());
             let limits = cell.spec.limits.clone().unwrap_or_else(|| self.limits.clone());
-            let request = StartCell {
+            let request = Request {
                 owner: Owner::Cell(self.id),
                 id,
                 spec: Spec { limits: Some(limits), ..cell.spec.clone() },
@@ -84,51 +82,54 @@ impl Driver {
                     Work::Main(stdio) => Task::Main(stdio.clone()),
                 },
                 stop: stop.clone(),
-                supervised: Some(Supervised { slot: place, supervisor: ctx.address().recipient() }),
-                executor: Weak::clone(&self.executor),
+                supervised: Some(Supervised { slot: place, supervisor: self.inbox.clone() }),
             };
-            self.starting += 1;
             self.ids.insert(id, incarnation);
             self.lives.insert(incarnation, Life { slot, state: State::Loading(stop) });
-            let starting = shared.actor.send(request);
-            let starting = async move { starting.await.map_err(|_| SpawnError::Stopped).flatten() };
-            ctx.spawn(starting.into_actor(self).map(move |started, actor, ctx| {
-                actor.starting -= 1;
-                actor.loaded(slot, incarnation, id, started, ctx);
-            }));
+            let started = match shared.begin(request) {
+                Ok(Begun::Loading(load)) => {
+                    self.starting += 1;
+                    let loading = shared.actor.send(*load);
+                    let loaded = async move {
+                        let started = loading.await.map_err(|_| SpawnError::Stopped).flatten();
+                        Waited::Loaded(slot, incarnation, id, started)
+                    };
+                    self.waiting_for.push(loaded.boxed());
+                    continue;
+                }
+                Ok(Begun::Started(started)) => Ok(started),
+                Err(error) => Err(error),
+            };
+            started_now += 1;
+            events.extend(self.loaded(slot, incarnation, id, started));
+        }
+        if started_now > 0 && !self.waiting.is_empty() {
+            // Others have their turn in between.
+            self.inbox.start_more();
         }
     }
 
-    /// A cell has been loaded, and its instance is on its way.
-    fn loaded(
+    /// A cell has been loaded, and its instance is on its way; or what became of it instead.
+    pub(super) fn loaded(
         &mut self,
         slot: machine::Slot,
         incarnation: Incarnation,
         id: CellId,
         started: Result<Started, SpawnError>,
-        ctx: &mut Context<Self>,
-    ) {
+    ) -> Option<Event<Blueprint>> {
         match started {
             Err(error) => {
                 self.ids.remove(&id);
                 self.lives.remove(&incarnation);
-                let event = self.not_started(slot, incarnation, &error);
-                self.drive(event, ctx);
+                Some(self.not_started(slot, incarnation, &error))
             }
-            // Its end may be known already.
             Ok(Started { cell, exit }) => {
-                if let Some(life) = self.lives.get_mut(&incarnation) {
-                    let process = Process { cell: cell.clone(), exit, executor: None, kept: None };
-                    life.state = State::Cell { process, ready: false };
-                    let serving = async move { cell.serving().await };
-                    ctx.spawn(serving.into_actor(self).map(move |serving, actor, ctx| {
-                        // If it has ended instead, its end is on its way.
-                        if serving.is_ok() {
-                            actor.has_started(incarnation, ctx);
-                        }
-                    }));
-                }
-                self.start_waiting(ctx);
+                // Its end may be known already.
+                let life = self.lives.get_mut(&incarnation)?;
+                let process = Process { cell: cell.clone(), exit, ownership: None, kept: None };
+                life.state = State::Cell { process, ready: false };
+                self.waiting_for.push(async move { Waited::Started(incarnation, cell.serving().await) }.boxed());
+                None
             }
         }
     }
@@ -138,60 +139,20 @@ impl Driver {
         slot: machine::Slot,
         place: Slot,
         incarnation: Incarnation,
-        supervision: Arc<Supervision>,
-        ctx: &mut Context<Self>,
+        supervision: &Supervision,
     ) -> Result<(), SpawnError> {
         let shared = self.executor.upgrade().ok_or(SpawnError::Stopped)?;
-        let handle = create(&shared, &supervision, place, Some(ctx.address().recipient()))?;
+        let (handle, driver) = create(&shared, supervision, place, Some(self.inbox.clone()))?;
+        let ready = join(&shared, Owner::Cell(self.id), supervision.limits.clone(), &handle, driver)?;
         self.ids.insert(handle.id(), incarnation);
-        self.lives.insert(incarnation, Life { slot, state: State::Joining(handle.clone(), None) });
-        let owner = Owner::Cell(self.id);
-        let limits = supervision.limits.clone();
-        let joining = async move {
-            let joined = join(&shared, owner, limits, &handle).await;
-            (handle, joined)
-        };
-        ctx.spawn(joining.into_actor(self).map(move |(handle, joined), actor, ctx| {
-            actor.joined(slot, incarnation, handle, joined, ctx);
-        }));
+        self.lives
+            .insert(incarnation, Life { slot, state: State::Supervisor { handle: handle.clone(), ready: false } });
+        self.waiting_for.push(async move { Waited::Started(incarnation, started(&handle, ready).await) }.boxed());
         Ok(())
     }
 
-    /// A supervisor has its place in the tree, or has none.
-    fn joined(
-        &mut self,
-        slot: machine::Slot,
-        incarnation: Incarnation,
-        handle: SupervisorHandle,
-        joined: Result<oneshot::Receiver<()>, SpawnError>,
-        ctx: &mut Context<Self>,
-    ) {
-        let ready = match joined {
-            Ok(ready) => ready,
-            Err(error) => {
-                self.ids.remove(&handle.id());
-                self.lives.remove(&incarnation);
-                let event = self.not_started(slot, incarnation, &error);
-                return self.drive(event, ctx);
-            }
-        };
-        let Some(life) = self.lives.get_mut(&incarnation) else { return };
-        let joining = State::Supervisor { handle: handle.clone(), ready: false };
-        if let State::Joining(_, Some(how)) = std::mem::replace(&mut life.state, joining) {
-            tell(&handle, how);
-            return;
-        }
-        let beginning = async move { started(&handle, ready).await };
-        ctx.spawn(beginning.into_actor(self).map(move |begun, actor, ctx| {
-            // If it has ended instead, its end is on its way.
-            if begun.is_ok() {
-                actor.has_started(incarnation, ctx);
-            }
-        }));
-    }
-
     /// An incarnation has started. Nothing if that is known.
-    pub(super) fn has_started(&mut self, incarnation: Incarnation, ctx: &mut Context<Self>) {
+    pub(super) fn has_started(&mut self, incarnation: Incarnation) {
         let Some(life) = self.lives.get_mut(&incarnation) else { return };
         match &mut life.state {
             State::Cell { ready, .. } | State::Supervisor { ready, .. } => {
@@ -200,13 +161,13 @@ impl Driver {
                 }
             }
             // Its end was faster than the news of its start.
-            State::Loading(_) | State::Joining(..) => {}
+            State::Loading(_) => {}
             State::Waiting(_) => return,
         }
         if let Some(place) = self.places.get_mut(&life.slot) {
             place.taken();
         }
-        self.drive(Event::Started(incarnation), ctx);
+        self.drive(Event::Started(incarnation));
     }
 
     /// A child could not be started.
@@ -250,7 +211,6 @@ impl Driver {
                     cell.stop(reason);
                 }
             }
-            State::Joining(_, told) => *told = Some(how),
             State::Supervisor { handle, .. } => tell(handle, how),
         }
         None
@@ -262,5 +222,5 @@ fn tell(handle: &SupervisorHandle, how: machine::Stop) {
         machine::Stop::Shutdown => Tell::Stop,
         machine::Stop::Kill => Tell::Kill,
     };
-    handle.driver().do_send(how);
+    handle.inbox().tell(how);
 }

@@ -1,25 +1,32 @@
-//! How a supervisor comes to be: its actor, then its place in the tree, then its first children.
+//! How a supervisor comes to be: itself, then its place in the tree, then its first children.
 
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
 };
 
-use actix::{Actor, Recipient};
 use tokio::sync::oneshot;
-use ww_cell::Slot;
+use ww_cell::{Notices, Slot};
 use ww_core::{
     Limits, Name,
     exit::{self, Reason},
+    lend,
     supervisor::Strategy,
+    task,
 };
 
-use super::{Driver, SupervisorHandle};
-use crate::{
-    Owner, SpawnError, Supervision,
-    executor::Shared,
-    starter::{Adopt, ChildEnded},
+use super::{
+    Driver, Inbox, SupervisorHandle,
+    inbox::{Arriving, Waiting},
 };
+use crate::{Owner, SpawnError, Supervision, executor::Shared};
+
+/// A supervisor that has no place in the tree yet.
+pub(super) struct Unborn {
+    driver: Driver,
+    arriving: Arriving,
+    notices: Notices,
+}
 
 /// Starts a supervisor and waits until its first children have started.
 pub(crate) async fn start(
@@ -28,12 +35,11 @@ pub(crate) async fn start(
     supervision: &Supervision,
 ) -> Result<SupervisorHandle, SpawnError> {
     let slot = new_slot(shared, supervision.name.as_ref())?;
-    let begun = async {
-        let handle = create(shared, supervision, slot.clone(), None)?;
-        let ready = join(shared, owner, supervision.limits.clone(), &handle).await?;
+    let begun = create(shared, supervision, slot.clone(), None).and_then(|(handle, unborn)| {
+        let ready = join(shared, owner, supervision.limits.clone(), &handle, unborn)?;
         Ok((handle, ready))
-    };
-    match begun.await {
+    });
+    match begun {
         Ok((handle, ready)) => {
             started(&handle, ready).await.map_err(SpawnError::NotStarted)?;
             Ok(handle)
@@ -58,14 +64,14 @@ pub(super) fn new_slot(shared: &Shared, name: Option<&Name>) -> Result<Slot, Spa
     Ok(slot)
 }
 
-/// Makes the actor of a supervisor, which has no place in the tree yet. With a supervisor above it, its slot is that
+/// Makes a supervisor, which has no place in the tree yet. With a supervisor above it, its slot is that
 /// one's.
 pub(super) fn create(
     shared: &Arc<Shared>,
     supervision: &Supervision,
     own: Slot,
-    supervisor: Option<Recipient<ChildEnded>>,
-) -> Result<SupervisorHandle, SpawnError> {
+    supervisor: Option<Inbox>,
+) -> Result<(SupervisorHandle, Unborn), SpawnError> {
     let (native, notices) = shared.runtime.directory().enter_slot(&own);
     let (id, slot) = (native.id(), own.id());
     let machine = match supervision.machine(id.get()) {
@@ -79,11 +85,13 @@ pub(super) fn create(
     native.trap_exits(true);
     let (waiters, exit) = exit::channel();
     let (executor, clock) = (Arc::downgrade(shared), Arc::clone(&shared.clock));
-    let driver = Driver::start_in_arbiter(&shared.arbiter, move |_| Driver {
+    let (inbox, arriving) = Inbox::new();
+    let driver = Driver {
         id,
         own,
         native: Some(native),
-        notices: Some(notices),
+        inbox: inbox.clone(),
+        waiting_for: Waiting::new(),
         machine,
         limits: Limits::default(),
         executor,
@@ -99,21 +107,34 @@ pub(super) fn create(
         started: false,
         supervisor,
         waiters: Some(waiters),
-    });
+        done: false,
+    };
     let simple = supervision.options.strategy == Strategy::SimpleOneForOne;
-    Ok(SupervisorHandle::new(id, slot, simple, exit, driver))
+    Ok((SupervisorHandle::new(id, slot, simple, exit, inbox), Unborn { driver, arriving, notices }))
 }
 
 /// Takes a place in the tree, and begins. What is returned resolves when the first children have started.
-pub(super) async fn join(
-    shared: &Arc<Shared>,
+pub(super) fn join(
+    shared: &Shared,
     owner: Owner,
     limits: Option<Limits>,
     handle: &SupervisorHandle,
+    unborn: Unborn,
 ) -> Result<oneshot::Receiver<()>, SpawnError> {
+    let Unborn { mut driver, arriving, notices } = unborn;
     let (ready, started) = oneshot::channel();
-    let adopt = Adopt { owner, id: handle.id(), limits, driver: handle.driver().clone(), ready };
-    shared.actor.send(adopt).await.map_err(|_| SpawnError::Stopped).flatten()?;
+    driver.limits = match shared.ownership.adopt(owner, handle.id(), limits, handle.inbox()) {
+        Ok(limits) => limits,
+        Err(error) => {
+            if let Some(native) = driver.native.take() {
+                native.end(&Reason::start_failed(&error));
+            }
+            return Err(error);
+        }
+    };
+    driver.ready = Some(ready);
+    let kind = task::Kind::detached("supervisor", handle.id());
+    lend::spawn(shared.runtime.handle(), kind, &shared.supervisors, driver.run(arriving, notices));
     Ok(started)
 }
 

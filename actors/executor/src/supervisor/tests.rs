@@ -13,6 +13,7 @@ use ww_cell::{Failure, Mode, Slot};
 use ww_core::{
     Limits, Name,
     events::{Event, Listener},
+    supervisor::ChildId,
 };
 
 use super::*;

@@ -2,13 +2,12 @@
 //!
 //! It has a place in the tree as a cell has, with an id and limits, but no program: nothing runs in it.
 
-use actix::{ActorFutureExt, AsyncContext, Handler, Message, WrapFuture};
 use ww_cell::Stop;
 use ww_core::{CellId, Limits, exit::Reason};
 
-use super::{Running, Starter};
 use crate::{
     executor::{Executor, SpawnError},
+    starter::OpenSession,
     tree::Owner,
 };
 
@@ -18,41 +17,6 @@ pub struct Session {
     id: CellId,
     stop: Stop,
 }
-
-/// What has a place in the tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A cell.
-    Cell,
-    /// A supervisor.
-    Supervisor,
-    /// A client.
-    Session,
-}
-
-/// Whom a cell belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Owned {
-    /// The cell, supervisor or session.
-    pub id: CellId,
-    /// Its owner.
-    pub owner: Owner,
-    /// Which of the three it is.
-    pub kind: Kind,
-}
-
-#[derive(Message)]
-#[rtype(result = "Result<(), SpawnError>")]
-struct OpenSession {
-    owner: Owner,
-    id: CellId,
-    limits: Limits,
-    stop: Stop,
-}
-
-#[derive(Message)]
-#[rtype(result = "Vec<Owned>")]
-struct Owners;
 
 impl Executor {
     /// Takes a place for a client, whose cells together get at most `limits`. Cancel safe: a place that nobody waits
@@ -75,15 +39,6 @@ impl Executor {
         let session = Session { id: self.directory().next_id(), stop: Stop::default() };
         self.send(OpenSession { owner, id: session.id, limits, stop: session.stop.clone() }).await??;
         Ok(session)
-    }
-
-    /// Everything that has a place in the tree, in the order in which it was taken.
-    ///
-    /// # Errors
-    ///
-    /// Where the node has stopped.
-    pub async fn owners(&self) -> Result<Vec<Owned>, SpawnError> {
-        self.send(Owners).await
     }
 }
 
@@ -111,76 +66,15 @@ impl Drop for Session {
     }
 }
 
-impl Starter {
-    /// Whether what a session owns is about to end, as the session is or one that it is a part of.
-    pub(super) fn session_ends(&self, session: CellId) -> bool {
-        self.up_from(Owner::Cell(session)).any(|reason| reason.is_some())
-    }
-
-    /// Whether the connection is lost of the client that owns something, or a part of it.
-    pub(super) fn is_lost(&self, owner: Owner) -> bool {
-        self.up_from(owner).any(|reason| reason == Some(&Reason::NoConnection))
-    }
-
-    /// The sessions that something belongs to, from the nearest up: why each of them ends, if it does.
-    fn up_from(&self, owner: Owner) -> impl Iterator<Item = Option<&Reason>> {
-        let session_of = move |owner| match owner {
-            Some(Owner::Cell(id)) if self.sessions.contains(&id) || self.lost.contains(&id) => Some(id),
-            Some(Owner::Cell(_) | Owner::Node) | None => None,
-        };
-        let ends = move |id| match self.running.get(&id) {
-            Some(Running::Cell(stop)) => stop.reason(),
-            _ => self.lost.contains(&id).then_some(&Reason::NoConnection),
-        };
-        std::iter::successors(session_of(Some(owner)), move |id| session_of(self.tree.owner(*id))).map(ends)
-    }
-}
-
-impl Handler<OpenSession> for Starter {
-    type Result = Result<(), SpawnError>;
-
-    fn handle(&mut self, open: OpenSession, ctx: &mut Self::Context) -> Self::Result {
-        let OpenSession { owner, id, limits, stop } = open;
-        if self.tree.is_stopping() {
-            return Err(SpawnError::Stopped);
-        }
-        // It has no memory of its own: what its cells have is counted.
-        self.tree.reserve(owner, id, limits, 0)?;
-        self.sessions.insert(id);
-        self.running.insert(id, Running::Cell(stop.clone()));
-        let closed = async move { stop.requested().await };
-        ctx.spawn(closed.into_actor(self).map(move |reason, actor, _| {
-            // A part of what a client started may be told of its end before the whole is.
-            if reason == Reason::NoConnection || actor.is_lost(owner) {
-                actor.lost.insert(id);
-            }
-            let effects = actor.leave(id);
-            actor.carry_out(effects);
-        }));
-        Ok(())
-    }
-}
-
-impl Handler<Owners> for Starter {
-    type Result = Vec<Owned>;
-
-    fn handle(&mut self, _: Owners, _: &mut Self::Context) -> Self::Result {
-        let owners = self.tree.owners().into_iter();
-        let kind = |id| match self.running.get(&id) {
-            _ if self.sessions.contains(&id) => Kind::Session,
-            Some(Running::Supervisor(_)) => Kind::Supervisor,
-            Some(Running::Cell(_)) | None => Kind::Cell,
-        };
-        owners.map(|(id, owner)| Owned { id, owner, kind: kind(id) }).collect()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::fixture::{House, SPIN, spec};
+    use crate::{
+        fixture::{House, SPIN, spec},
+        ownership::{Kind, Owned},
+    };
 
     /// Longer than anything here takes on a busy machine.
     const PATIENCE: Duration = Duration::from_secs(20);
@@ -200,7 +94,7 @@ mod tests {
         let owner = Owner::Cell(session.id());
         let (first, _streams) = executor.run(owner, spec(SPIN)).await.expect("started");
         let (second, _more) = executor.run(owner, spec(SPIN)).await.expect("started");
-        let owned = executor.owners().await.expect("running");
+        let owned = executor.owners();
         let [first_id, second_id] = [first.id(), second.id()].map(|id| Owned { id, owner, kind: Kind::Cell });
         let client = Owned { id: session.id(), owner: Owner::Node, kind: Kind::Session };
         assert_eq!(owned, [client, first_id, second_id]);
@@ -209,7 +103,7 @@ mod tests {
         assert_eq!(soon(first.exit().wait()).await, Reason::Shutdown);
         assert!(executor.run(owner, spec(SPIN)).await.is_err(), "the owner has ended");
         soon(executor.quiet()).await;
-        assert_eq!(executor.owners().await.expect("running"), []);
+        assert_eq!(executor.owners(), []);
     }
 
     #[tokio::test]
