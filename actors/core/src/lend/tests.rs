@@ -21,17 +21,24 @@ fn kind() -> Kind {
     Kind::detached("turns", "a test")
 }
 
-/// Starts a task that says on which thread each of its turns is; it has one whenever it is told to.
-fn turns(on: &Runtime, pace: &Pace) -> (Arc<Notify>, mpsc::Receiver<thread::ThreadId>) {
+/// What has a turn whenever it is told to, and says on which thread each of them is.
+fn telling() -> (Arc<Notify>, mpsc::Receiver<thread::ThreadId>, impl Future<Output = ()> + Send) {
     let (tx, rx) = mpsc::channel();
     let next = Arc::new(Notify::new());
     let told = Arc::clone(&next);
-    spawn(on.handle(), kind(), pace, async move {
+    let telling = async move {
         while tx.send(thread::current().id()).is_ok() {
             told.notified().await;
         }
-    });
-    (next, rx)
+    };
+    (next, rx, telling)
+}
+
+/// Starts that as a task.
+fn turns(on: &Runtime, pace: &Pace) -> (Arc<Notify>, mpsc::Receiver<thread::ThreadId>) {
+    let (next, turns, telling) = telling();
+    spawn(on.handle(), kind(), pace, telling);
+    (next, turns)
 }
 
 /// Runs something on a thread that lends itself.
@@ -72,17 +79,13 @@ fn a_task_has_its_turns_on_the_thread_that_starts_and_wakes_it() {
 fn a_busy_task_has_its_first_turn_elsewhere_and_the_next_one_here() {
     let (workers, here) = (workers(), thread::current().id());
     lent(async {
-        let (tx, turns) = mpsc::channel();
-        let next = Arc::new(Notify::new());
-        let told = Arc::clone(&next);
-        spawn_busy(workers.handle(), kind(), &Pace::default(), async move {
-            while tx.send(thread::current().id()).is_ok() {
-                told.notified().await;
-            }
-        });
+        let (next, turns, telling) = telling();
+        let pace = Pace::default();
+        spawn_busy(workers.handle(), kind(), &pace, telling);
         assert_ne!(turns.recv(), Ok(here));
         // It may still be about to wait, and is woken there then.
         loop {
+            pace.forget();
             next.notify_one();
             lend().await;
             if turns.recv() == Ok(here) {
@@ -94,17 +97,19 @@ fn a_busy_task_has_its_first_turn_elsewhere_and_the_next_one_here() {
 
 #[test]
 fn who_asks_gives_the_turn_at_once_and_without_a_lender() {
-    let (workers, here) = (workers(), thread::current().id());
-    let (next, turns) = turns(&workers, &Pace::default());
+    let (workers, here, pace) = (workers(), thread::current().id(), Pace::default());
+    let (next, turns) = turns(&workers, &pace);
     turns.recv().expect("it runs");
     loop {
         // It may still be about to wait, and is woken there then.
+        pace.forget();
         now(|| next.notify_one());
         if turns.recv() == Ok(here) {
             break;
         }
     }
     for _ in 0..10 {
+        pace.forget();
         now(|| next.notify_one());
         assert_eq!(turns.try_recv(), Ok(here));
     }
@@ -112,14 +117,15 @@ fn who_asks_gives_the_turn_at_once_and_without_a_lender() {
 
 #[test]
 fn who_asks_again_and_again_lets_others_have_the_thread() {
-    let workers = workers();
-    let (next, turns) = turns(&workers, &Pace::default());
+    let (workers, pace) = (workers(), Pace::default());
+    let (next, turns) = turns(&workers, &pace);
     turns.recv().expect("it runs");
     let threads = Builder::new_current_thread().build().expect("a runtime starts");
     LocalSet::new().block_on(&threads, async {
         let mut other = task::spawn_local(kind(), yield_now());
         // Otherwise this never ends.
         while (&mut other).now_or_never().is_none() {
+            pace.forget();
             at_once(|| next.notify_one()).await;
             turns.recv().expect("it runs");
         }
