@@ -60,7 +60,8 @@ fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     if flag("--docs") {
         return report::print_markdown();
     }
-    if flag("--few-places") {
+    let few = flag("--few-places");
+    if few {
         node::have_few();
     }
     let only = match (flag("--only-node"), flag("--only-floor")) {
@@ -84,7 +85,8 @@ fn run(arguments: &[String]) -> anyhow::Result<ExitCode> {
     for row in chosen {
         eprintln!("{}: {}", row.name, row.about);
         let measured = (row.run)(&plan).map_err(|error| error.context(row.name))?;
-        if !plan.is_smoke() && only.is_none() {
+        // What is measured for a profile is no figure.
+        if !plan.is_smoke() && only.is_none() && !few {
             report::write(&measured)?;
         }
         records.extend(measured);
