@@ -24,7 +24,7 @@ use crate::gate::{Gate, Pass};
 pub(crate) use self::framed::framed;
 use self::{
     pace::Pace,
-    request::{Bytes, Stage},
+    request::{Bytes, Progress, Stage},
 };
 
 /// Bytes of a reply that are held until the guest has returned, so that a fault gives an empty reply and no torn one.
@@ -80,8 +80,8 @@ pub async fn raw(
 ) -> Result<(), Failure> {
     let (request, guest_request) = pipe::pipe(pipe::CAPACITY);
     let pace = Pace::new(PEER_TIMEOUT, None);
-    let (stage, _) = request::stage();
-    let reading = request::read(&pace, Bytes::new(from), request, stage);
+    let progress = Progress::default();
+    let reading = request::read(&pace, Bytes::new(from), request, &progress);
     answer(slot, &pace, HELD, envelope, guest_request, reading, to).await
 }
 
@@ -110,9 +110,9 @@ pub(crate) async fn admitted(
 ) -> Result<(), NotServed> {
     let (request, guest_request) = pipe::pipe(pipe::CAPACITY);
     let pace = Pace::new(patience, Some(gate)).for_deadline(deadline);
-    let (stage, watch) = request::stage();
-    let mut reading = std::pin::pin!(request::read(&pace, Bytes::new(from), request, stage));
-    let _pass = admit(gate, peer, watch, reading.as_mut()).await?;
+    let progress = Progress::default();
+    let mut reading = std::pin::pin!(request::read(&pace, Bytes::new(from), request, &progress));
+    let _pass = admit(gate, peer, &progress, reading.as_mut()).await?;
     pace.begin();
     let served = answer(slot, &pace, held, envelope, guest_request, reading, to).await.map_err(NotServed::from);
     gate.judge(peer, &served);
@@ -123,25 +123,25 @@ pub(crate) async fn admitted(
 async fn admit(
     gate: &Gate,
     peer: PeerId,
-    mut stage: request::Watch,
+    progress: &Progress,
     reading: impl Future<Output = ()>,
 ) -> Result<Pass, NotServed> {
     if gate.refuses(&peer) {
         return Err(NotServed::Busy);
     }
     let entering = async {
-        let mut now = request::at_least(&mut stage, Stage::Begun).await;
+        let mut now = progress.at_least(Stage::Begun).await;
         if now == Stage::Begun {
             tokio::select! {
                 biased;
-                later = request::at_least(&mut stage, Stage::Full) => now = later,
+                later = progress.at_least(Stage::Full) => now = later,
                 pass = gate.enter_free(peer) => return Ok(pass),
             }
         }
         if now == Stage::Full {
             tokio::select! {
                 biased;
-                later = request::at_least(&mut stage, Stage::Whole) => now = later,
+                later = progress.at_least(Stage::Whole) => now = later,
                 pass = gate.enter_large(peer) => return pass.ok_or(NotServed::Busy),
             }
         }
@@ -152,8 +152,9 @@ async fn admit(
     };
     tokio::select! {
         biased;
-        entered = entering => entered,
+        // First, so that what it has read is known.
         () = reading => unreachable!("it pends after its end"),
+        entered = entering => entered,
     }
 }
 

@@ -1,5 +1,6 @@
 //! A message in frames, with a status at its end.
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use ww_cell::{Envelope, Failure, Slot, pipe};
 use ww_core::mailbox::Refused;
@@ -8,14 +9,14 @@ use ww_net::call::{Ending, Part, Reader, Reason, Status, Writer};
 use super::{
     Guarded, NotServed, admit,
     pace::{Pace, Spent},
-    request::{self, Source},
+    request::{self, Progress, Source},
 };
 
 /// Serves one framed message through the gate of a cell: the request up to its end, and at the same time the reply, which
 /// its status ends.
 ///
-/// What the peer does harms only its own message, as for [`raw`](super::raw). Nothing of the reply is held back: the
-/// status tells a torn one.
+/// What the peer does harms only its own message, as for [`raw`](super::raw). Nothing of the reply is held back, but for the
+/// last bytes, which travel with the status: that tells a torn one.
 ///
 /// # Errors
 ///
@@ -33,47 +34,48 @@ where
     to.set_stall_timeout(patience);
     let (request, guest_request) = pipe::pipe(pipe::CAPACITY);
     let pace = Pace::new(patience, Some(gate)).for_deadline(deadline);
-    let (stage, watch) = request::stage();
-    let mut reading = std::pin::pin!(request::read(&pace, from, request, stage));
+    let progress = Progress::default();
+    let mut reading = std::pin::pin!(request::read(&pace, from, request, &progress));
     // A node that stops waits until the status is written; the cell serves others meanwhile.
-    let (served, _telling) = match admit(gate, peer, watch, reading.as_mut()).await {
-        Err(error) => (Err(error), None),
+    let (served, last, _telling) = match admit(gate, peer, &progress, reading.as_mut()).await {
+        Err(error) => (Err(error), Bytes::new(), None),
         Ok(_pass) => {
             pace.begin();
             let telling = gate.telling();
-            let served = tokio::select! {
-                served = answer(slot, &pace, envelope, guest_request, &mut to) => served.map_err(NotServed::from),
+            let (served, last) = tokio::select! {
+                answered = answer(slot, &pace, envelope, guest_request, &mut to) => answered,
                 () = reading => unreachable!("it pends after its end"),
             };
-            (served, Some(telling))
+            (served.map_err(NotServed::from), last, Some(telling))
         }
     };
     gate.judge(peer, &served);
-    if let Err(error) = to.finish(status(&served)).await {
+    if let Err(error) = to.finish_with(&last, status(&served)).await {
         tracing::debug!(%error, "a caller does not learn what became of its message");
     }
     served
 }
 
+/// Serves it, and writes the reply but for its last bytes.
 async fn answer<W: AsyncWrite + Unpin>(
     slot: &Slot,
     pace: &Pace<'_>,
     envelope: Envelope,
     guest_request: pipe::Reader,
     to: &mut Writer<W, Status>,
-) -> Result<(), Failure> {
+) -> (Result<(), Failure>, Bytes) {
     let (guest_reply, reply) = pipe::pipe(pipe::CAPACITY);
     let mut serving = std::pin::pin!(slot.process_message(envelope, guest_request, guest_reply));
     let mut writing = std::pin::pin!(write_reply(pace, reply, to));
     tokio::select! {
+        biased;
+        // First, because then all of the reply is there.
         served = &mut serving => {
             // A guest that goes on without anybody waiting, after a deadline, is not waited for.
-            if !matches!(served, Err(Failure::Timeout)) {
-                writing.await;
-            }
-            served
+            let last = if matches!(served, Err(Failure::Timeout)) { Bytes::new() } else { writing.await };
+            (served, last)
         }
-        () = &mut writing => serving.await,
+        last = &mut writing => (serving.await, last),
     }
 }
 
@@ -88,15 +90,20 @@ impl<R: AsyncRead + Unpin + Send> Source for Reader<R, Ending> {
     }
 }
 
-/// Ends with the reply, or when the caller does not take it any more: then the rest is discarded.
-async fn write_reply<W: AsyncWrite + Unpin>(pace: &Pace<'_>, reply: pipe::Reader, to: &mut Writer<W, Status>) {
+/// Ends with the reply, of which the last bytes are left to be written with the status; or when the caller does not take it any
+/// more: then the rest is discarded.
+async fn write_reply<W: AsyncWrite + Unpin>(pace: &Pace<'_>, reply: pipe::Reader, to: &mut Writer<W, Status>) -> Bytes {
     let mut spent = Spent::default();
     while let Ok(bytes) = reply.read(usize::MAX).await {
-        let gone = bytes.is_empty() || spent.measure(to.write(&bytes)).await.is_err();
-        if gone || pace.went_on(&mut spent, bytes.len()).is_err() {
-            return;
+        if bytes.is_empty() || reply.is_at_end() {
+            return bytes;
+        }
+        let written = spent.measure(to.write(&bytes)).await;
+        if written.is_err() || pace.went_on(&mut spent, bytes.len()).is_err() {
+            break;
         }
     }
+    Bytes::new()
 }
 
 /// What the caller is told.

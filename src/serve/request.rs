@@ -1,9 +1,14 @@
 //! A request on its way to the guest.
 
+use std::{
+    future::poll_fn,
+    sync::atomic::{AtomicU8, Ordering},
+    task::Poll,
+};
+
 use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    sync::watch,
     time::Instant,
 };
 use ww_cell::pipe;
@@ -13,11 +18,16 @@ use super::{
     pace::{Pace, Spent, TooLong, TooSlow},
 };
 
-/// Bytes read from a peer at once.
+/// Bytes read from a peer at first, and most that are read at once: most messages are small.
+const FIRST_CHUNK: usize = 1024;
 const CHUNK: usize = 16 * 1024;
+
+/// By how much more is read at once, after a read of as much as there was room for.
+const GROWTH: usize = 4;
 
 /// How much of a request is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
 pub(super) enum Stage {
     /// Nothing.
     Silent,
@@ -31,8 +41,10 @@ pub(super) enum Stage {
     Failed,
 }
 
-/// Learns how much is there.
-pub(super) type Watch = watch::Receiver<Stage>;
+/// How much of a request is there, as far as it was read. Between two futures of one task, of which that which reads is
+/// polled first.
+#[derive(Debug, Default)]
+pub(super) struct Progress(AtomicU8);
 
 /// Where a request comes from.
 pub(super) trait Source: Send {
@@ -44,18 +56,22 @@ pub(super) trait Source: Send {
 pub(super) struct Bytes<R> {
     from: R,
     buffer: BytesMut,
+    chunk: usize,
 }
 
 impl<R> Bytes<R> {
     pub(super) fn new(from: R) -> Self {
-        Self { from, buffer: BytesMut::new() }
+        Self { from, buffer: BytesMut::new(), chunk: FIRST_CHUNK }
     }
 }
 
 impl<R: AsyncRead + Unpin + Send> Source for Bytes<R> {
     async fn next(&mut self) -> Result<Option<&[u8]>, String> {
+        if self.buffer.len() >= self.chunk {
+            self.chunk = CHUNK.min(GROWTH * self.chunk);
+        }
         self.buffer.clear();
-        self.buffer.reserve(CHUNK);
+        self.buffer.reserve(self.chunk);
         match self.from.read_buf(&mut self.buffer).await {
             Ok(0) => Ok(None),
             Ok(_) => Ok(Some(&self.buffer)),
@@ -64,28 +80,39 @@ impl<R: AsyncRead + Unpin + Send> Source for Bytes<R> {
     }
 }
 
-/// The news of a request's stage, and who spreads it.
-pub(super) fn stage() -> (watch::Sender<Stage>, Watch) {
-    watch::channel(Stage::Silent)
-}
+impl Progress {
+    /// How much is there.
+    fn stage(&self) -> Stage {
+        const STAGES: [Stage; 5] = [Stage::Silent, Stage::Begun, Stage::Full, Stage::Whole, Stage::Failed];
+        STAGES[usize::from(self.0.load(Ordering::Relaxed))]
+    }
 
-/// Waits for a stage, or a later one.
-pub(super) async fn at_least(watch: &mut Watch, least: Stage) -> Stage {
-    // Whoever spreads it lives as long as the request is read.
-    watch.wait_for(|stage| *stage >= least).await.map_or(Stage::Failed, |stage| *stage)
+    /// A request that was once whole for its reader stays so while it is read.
+    fn reach(&self, stage: Stage) {
+        self.0.fetch_max(stage as u8, Ordering::Relaxed);
+    }
+
+    /// Waits for a stage, or a later one, in the task that reads, and after it was polled to read.
+    pub(super) async fn at_least(&self, least: Stage) -> Stage {
+        poll_fn(|_| match self.stage() {
+            stage if stage >= least => Poll::Ready(stage),
+            _ => Poll::Pending,
+        })
+        .await
+    }
 }
 
 /// Reads a request into a pipe. Pends after its end.
-pub(super) async fn read(pace: &Pace<'_>, source: impl Source, request: pipe::Writer, stage: watch::Sender<Stage>) {
+pub(super) async fn read(pace: &Pace<'_>, source: impl Source, request: pipe::Writer, progress: &Progress) {
     for_ever(async {
-        match copy(pace, source, &request, &stage).await {
+        match copy(pace, source, &request, progress).await {
             Ok(()) => {
                 request.close();
-                reach(&stage, Stage::Whole);
+                progress.reach(Stage::Whole);
             }
             Err(why) => {
                 request.fail(why);
-                reach(&stage, Stage::Failed);
+                progress.reach(Stage::Failed);
             }
         }
     })
@@ -96,7 +123,7 @@ async fn copy(
     pace: &Pace<'_>,
     mut source: impl Source,
     request: &pipe::Writer,
-    stage: &watch::Sender<Stage>,
+    progress: &Progress,
 ) -> Result<(), String> {
     let mut spent = Spent::default();
     let patience = pace.patience();
@@ -107,7 +134,10 @@ async fn copy(
         pace.went_on(&mut spent, bytes.len()).map_err(slow)?;
         // A closed pipe says that the guest has finished without reading the rest.
         let Ok(written) = request.try_write(bytes) else { return Ok(()) };
-        reach(stage, if request.room() == Ok(0) { Stage::Full } else { Stage::Begun });
+        progress.reach(if request.room() == Ok(0) { Stage::Full } else { Stage::Begun });
+        if written == bytes.len() {
+            continue;
+        }
         let began = Instant::now();
         if request.write_all(&bytes[written..]).await.is_err() {
             return Ok(());
@@ -115,13 +145,4 @@ async fn copy(
         let endless = |TooLong| "the request is longer than the cell has time for".to_owned();
         pace.kept_busy(&mut spent, began).map_err(endless)?;
     }
-}
-
-/// A request that was once whole for its reader stays so while it is read.
-fn reach(stage: &watch::Sender<Stage>, reached: Stage) {
-    stage.send_if_modified(|stage| {
-        let later = reached > *stage;
-        *stage = reached.max(*stage);
-        later
-    });
 }

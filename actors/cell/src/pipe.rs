@@ -115,6 +115,12 @@ impl Reader {
         !state.buffer.is_empty() || state.closed.is_some()
     }
 
+    /// Whether all bytes were read, and the writer has closed the pipe without an error.
+    pub fn is_at_end(&self) -> bool {
+        let state = self.0.lock();
+        state.buffer.is_empty() && state.closed == Some(Closed::End)
+    }
+
     /// Waits until [`Reader::try_read`] has bytes or the end of the stream.
     pub async fn ready(&self) {
         poll_fn(|cx| self.poll_ready(cx)).await;
@@ -352,6 +358,7 @@ mod tests {
         drop(tx);
         assert_eq!(rx.try_read(9), Ok(Some(Bytes::from_static(b"ab"))));
         assert_eq!(rx.try_read(9), Err(Closed::Failed("reset by peer".into())));
+        assert!(!rx.is_at_end());
     }
 
     #[tokio::test]
@@ -383,5 +390,6 @@ mod tests {
             async { tx.close() }
         );
         assert_eq!(seen, Err(Closed::End));
+        assert!(rx.is_at_end());
     }
 }

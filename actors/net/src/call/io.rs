@@ -238,8 +238,24 @@ impl<W: AsyncWrite + Unpin, T: Trailer> Writer<W, T> {
     /// # Errors
     ///
     /// As for [`Writer::write`].
-    pub async fn finish(mut self, trailer: T) -> Result<(), WriteError> {
-        self.send(|buffer| frames::encode_end(&trailer, buffer)).await?;
+    pub async fn finish(self, trailer: T) -> Result<(), WriteError> {
+        self.finish_with(&[], trailer).await
+    }
+
+    /// Writes the last bytes of the body and the end as one, and shuts the direction down: for a short message that
+    /// is one packet instead of two.
+    ///
+    /// Not cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Writer::write`].
+    pub async fn finish_with(mut self, last: &[u8], trailer: T) -> Result<(), WriteError> {
+        self.send(|buffer| {
+            last.chunks(super::MAX_FRAME).for_each(|frame| frames::encode(frame, buffer));
+            frames::encode_end(&trailer, buffer);
+        })
+        .await?;
         Ok(timeout(self.stall, self.io.shutdown()).await.map_err(|_| WriteError::Timeout)??)
     }
 

@@ -178,11 +178,14 @@ async fn a_call_goes_there_and_back() {
     let serve = async {
         let Accepted { header, mut body, mut reply } = accept(node).await.unwrap();
         assert_eq!(header, echo());
+        let mut last = Vec::new();
         while let Part::Data(data) = body.read().await.unwrap() {
-            reply.write(data).await.unwrap();
+            reply.write(&last).await.unwrap();
+            data.clone_into(&mut last);
         }
         assert_eq!(body.read().await.unwrap(), Part::End(Ending::Whole));
-        reply.finish(Status::Ok).await.unwrap();
+        assert!(!last.is_empty());
+        reply.finish_with(&last, Status::Ok).await.unwrap();
     };
     let Asked { mut body, mut reply } = ask(caller, &echo());
     let send = async {
