@@ -134,16 +134,16 @@ where
 
 /// A bare actor: a task with a channel, and whatever `answer` does with each message.
 #[derive(Clone)]
-pub(crate) struct Actor(mpsc::Sender<(&'static [u8], Option<oneshot::Sender<Bytes>>)>);
+pub(crate) struct Actor<M = &'static [u8]>(mpsc::Sender<(M, Option<oneshot::Sender<Bytes>>)>);
 
 /// What a bare actor does with a message.
-pub(crate) trait Answer: Send + 'static {
-    fn answer(&mut self, message: &'static [u8]) -> impl Future<Output = Result<Bytes>> + Send;
+pub(crate) trait Answer<M>: Send + 'static {
+    fn answer(&mut self, message: M) -> impl Future<Output = Result<Bytes>> + Send;
 }
 
-impl Actor {
-    pub(crate) fn start(mut behaviour: impl Answer) -> Self {
-        let (tx, mut rx) = mpsc::channel::<(&'static [u8], Option<oneshot::Sender<Bytes>>)>(MAILBOX);
+impl<M: Send + 'static> Actor<M> {
+    pub(crate) fn start(mut behaviour: impl Answer<M>) -> Self {
+        let (tx, mut rx) = mpsc::channel::<(M, Option<oneshot::Sender<Bytes>>)>(MAILBOX);
         let kind = task::Kind::detached("actor", "floor");
         drop(task::spawn(&runtime::Handle::current(), kind, async move {
             while let Some((message, reply)) = rx.recv().await {
@@ -156,14 +156,14 @@ impl Actor {
         Self(tx)
     }
 
-    pub(crate) async fn ask(&self, message: &'static [u8]) -> Result<Bytes> {
+    pub(crate) async fn ask(&self, message: M) -> Result<Bytes> {
         let (tx, rx) = oneshot::channel();
         self.0.send((message, Some(tx))).await.ok().context("the bare actor ended")?;
         rx.await.context("the bare actor did not answer")
     }
 
     /// Sends a message that nobody answers.
-    pub(crate) async fn tell(&self, message: &'static [u8]) -> Result<()> {
+    pub(crate) async fn tell(&self, message: M) -> Result<()> {
         self.0.send((message, None)).await.ok().context("the bare actor ended")
     }
 }
@@ -186,7 +186,7 @@ impl Handling {
     }
 }
 
-impl Answer for Handling {
+impl Answer<&'static [u8]> for Handling {
     async fn answer(&mut self, message: &'static [u8]) -> Result<Bytes> {
         let (answer,) = self.handle.call_async(&mut self.store, (message,)).await?;
         Ok(answer.map_err(anyhow::Error::msg)?.into())
@@ -211,9 +211,15 @@ impl Polling {
     }
 }
 
-impl Answer for Polling {
+impl Answer<&'static [u8]> for Polling {
     async fn answer(&mut self, message: &'static [u8]) -> Result<Bytes> {
-        self.stdin.arm(Bytes::from_static(message));
+        self.answer(Bytes::from_static(message)).await
+    }
+}
+
+impl Answer<Bytes> for Polling {
+    async fn answer(&mut self, message: Bytes) -> Result<Bytes> {
+        self.stdin.arm(message);
         let (answer,) = self.poll.call_async(&mut self.store, ()).await?;
         answer.map_err(anyhow::Error::msg)?;
         Ok(self.stdout.take())

@@ -21,7 +21,7 @@ pub(crate) struct Record {
     pub(crate) spread: Option<(f64, f64)>,
     /// What is asked for, of the ratio or of the value.
     pub(crate) target: Option<f64>,
-    /// Of what the target is: `ratio` or `value`.
+    /// Of what the target is: `ratio` or `value`, or `aim` for a ratio that is out of reach.
     pub(crate) target_of: Option<Of>,
     /// Which values are better.
     pub(crate) better: Better,
@@ -56,6 +56,7 @@ const SHARES: [f64; 9] = [0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999];
 pub(crate) enum Of {
     Ratio,
     Value,
+    Aim,
 }
 
 /// Which values are better.
@@ -79,6 +80,8 @@ pub(crate) enum Verdict {
 pub(crate) enum Target {
     /// At most so many times the floor.
     Ratio(f64),
+    /// At most so many times the floor, which is known to be out of reach: it is shown, and fails no check.
+    Aim(f64),
     /// At least, or at most, so much of the value, whichever is better. Holds on a quiet machine only.
     Value(f64),
     /// Nothing: the figure shows how cost grows.
@@ -139,6 +142,7 @@ impl Record {
     pub(crate) fn target(mut self, target: Target) -> Self {
         let (of, limit, met) = match target {
             Target::Ratio(most) => (Of::Ratio, most, self.ratio.is_some_and(|ratio| ratio <= most)),
+            Target::Aim(most) => (Of::Aim, most, self.ratio.is_some_and(|ratio| ratio <= most)),
             Target::Value(limit) => match self.better {
                 Better::Lower => (Of::Value, limit, self.value <= limit),
                 Better::Higher => (Of::Value, limit, self.value >= limit),

@@ -88,6 +88,7 @@ fn line(record: &Record) -> [String; COLUMNS] {
 fn target(record: &Record, limit: f64, of: Of) -> String {
     match (of, record.better) {
         (Of::Ratio, _) => format!("ratio ≤ {limit}"),
+        (Of::Aim, _) => format!("aim: ratio ≤ {limit}"),
         (Of::Value, Better::Lower) => format!("≤ {}", number(limit)),
         (Of::Value, Better::Higher) => format!("≥ {}", number(limit)),
     }
