@@ -150,11 +150,11 @@ pub fn spawn_busy(on: &runtime::Handle, kind: Kind, pace: &Pace, future: impl Fu
 /// has woken, for a while. For whoever has nothing else to do before: the last task that was woken has the turn, the others
 /// go to the threads of the runtime.
 ///
-/// Whoever does so again and again waits in between, so that others have the thread. It is done before anything is waited for, so
-/// that what one task asks at the same time keeps its order.
+/// Whoever does so again and again waits afterwards, so that others have the thread. What is to be done is done before anything is
+/// waited for, so that what one task asks at the same time keeps its order.
 pub async fn at_once<T>(what: impl FnOnce() -> T) -> T {
-    let Some(before) = HERE.with_borrow(Here::is_due) else { return now(what) };
-    let done = what();
+    let done = now(what);
+    let Some(before) = HERE.with_borrow(Here::is_due) else { return done };
     let thread = thread::current().id();
     yield_now().await;
     // A thread that had nothing to do has taken it over, or this one had.
