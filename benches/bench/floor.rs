@@ -211,15 +211,9 @@ impl Polling {
     }
 }
 
-impl Answer<&'static [u8]> for Polling {
-    async fn answer(&mut self, message: &'static [u8]) -> Result<Bytes> {
-        self.answer(Bytes::from_static(message)).await
-    }
-}
-
-impl Answer<Bytes> for Polling {
-    async fn answer(&mut self, message: Bytes) -> Result<Bytes> {
-        self.stdin.arm(message);
+impl<M: Into<Bytes> + Send + 'static> Answer<M> for Polling {
+    async fn answer(&mut self, message: M) -> Result<Bytes> {
+        self.stdin.arm(message.into());
         let (answer,) = self.poll.call_async(&mut self.store, ()).await?;
         answer.map_err(anyhow::Error::msg)?;
         Ok(self.stdout.take())

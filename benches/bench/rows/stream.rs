@@ -29,52 +29,40 @@ pub(crate) const ROW: Row = Row { name: "stream", about: "a peer sends messages 
 
 const GUEST: &str = "mirror";
 
-/// The cell; the echoes in Rust; and those that have a bare guest answer.
-const NAMES: [&str; 5] = ["cell", "raw", "framed", "raw-guest", "framed-guest"];
+/// What the cell is published as.
+const CELL: &str = "cell";
 
-/// The place of the first echo with a guest.
-const GUESTS: usize = 3;
+/// How messages travel, and whether in frames.
+const KINDS: [(&str, bool); 2] = [("raw", false), ("framed", true)];
 
 /// Bytes of a small message, at most.
 const SMALL: usize = 1024;
+
+/// One record.
+struct Case {
+    name: String,
+    framed: bool,
+    bytes: usize,
+    in_flight: usize,
+    /// Who answers on the floor.
+    floor: Name,
+    target: Target,
+}
 
 fn run(plan: &Plan) -> Result<Vec<Record>> {
     threads()?.block_on(async {
         let (node, settings) = node(|_| {}).await?;
         let spec = Spec::new(guest(GUEST)?);
         let cell = node.executor().spawn(Owner::Node, spec, Serving::new(Mode::Async)).await?;
-        let published = node.publish(name(0), cell.cell(), Audience::All)?;
+        let published = node.publish(Name::new(CELL)?, cell.cell(), Audience::All)?;
         let bare = Program::new(&settings.engine()?, &guest(GUEST)?)?;
         echo(&node, &Actor::start(Polling::start(&bare).await?))?;
         let platform = Platform::start(Handle::current())?;
         let mut records = Vec::new();
         for (transport, marker) in TRANSPORTS {
             let peer = Peer::connect(&platform, Identity::ephemeral(), &node, marker).await?;
-            for (kind, framed) in [("raw", false), ("framed", true)] {
-                for (bytes, size) in SIZES {
-                    // The sizes of the table: the smallest is that of a line.
-                    let (bytes, size) = if bytes == 16 { (64, "64B") } else { (bytes, size) };
-                    for in_flight in IN_FLIGHT {
-                        let crowd = in_flight > 1 && bytes <= SMALL;
-                        let name = format!("stream/{transport}/{kind}/{size}/{in_flight}");
-                        let echo = 1 + usize::from(framed);
-                        // Out of reach for the reasons in `docs/performance.md`, which says how far it is.
-                        let target = if crowd && transport == "quic" { Target::Aim(1.3) } else { Target::Ratio(1.3) };
-                        let guest =
-                            crowd.then(|| (format!("{name}/guest"), GUESTS + usize::from(framed), Target::Ratio(1.3)));
-                        for (name, floor, target) in [(name, echo, target)].into_iter().chain(guest) {
-                            if !plan.wants(&name) {
-                                continue;
-                            }
-                            let floor = side(&peer, floor, framed, framed, bytes);
-                            let value = side(&peer, 0, framed, false, bytes);
-                            let both = compare(plan, &value.in_flight(in_flight), &floor.in_flight(in_flight)).await?;
-                            let record =
-                                if in_flight == 1 { Record::time(name, &both) } else { Record::rate(name, &both) };
-                            records.push(record.target(target));
-                        }
-                    }
-                }
+            for case in cases(transport)?.into_iter().filter(|case| plan.wants(&case.name)) {
+                records.push(measure(plan, &peer, case).await?);
             }
             peer.stop().await;
         }
@@ -86,16 +74,49 @@ fn run(plan: &Plan) -> Result<Vec<Record>> {
     })
 }
 
-fn name(place: usize) -> Name {
-    Name::new(NAMES[place]).expect("a name")
+/// Everything that is measured over a transport.
+fn cases(transport: &str) -> Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    for (kind, framed) in KINDS {
+        for (bytes, size) in SIZES {
+            // The sizes of the table: the smallest is that of a line.
+            let (bytes, size) = if bytes == 16 { (64, "64B") } else { (bytes, size) };
+            for in_flight in IN_FLIGHT {
+                let crowd = in_flight > 1 && bytes <= SMALL;
+                let name = format!("stream/{transport}/{kind}/{size}/{in_flight}");
+                // Out of reach for the reasons in `docs/performance.md`, which says how far it is.
+                let target = if crowd && transport == "quic" { Target::Aim(1.3) } else { Target::Ratio(1.3) };
+                let (plain, floor) = (name.clone(), echo_name(kind, false)?);
+                cases.push(Case { name: plain, framed, bytes, in_flight, floor, target });
+                if crowd {
+                    let (name, floor) = (format!("{name}/guest"), echo_name(kind, true)?);
+                    cases.push(Case { name, framed, bytes, in_flight, floor, target: Target::Ratio(1.3) });
+                }
+            }
+        }
+    }
+    Ok(cases)
+}
+
+async fn measure(plan: &Plan, peer: &Peer, case: Case) -> Result<Record> {
+    let Case { name, framed, bytes, in_flight, floor, target } = case;
+    let floor = side(peer, floor, framed, framed, bytes);
+    let value = side(peer, Name::new(CELL)?, framed, false, bytes);
+    let both = compare(plan, &value.in_flight(in_flight), &floor.in_flight(in_flight)).await?;
+    let record = if in_flight == 1 { Record::time(name, &both) } else { Record::rate(name, &both) };
+    Ok(record.target(target))
+}
+
+/// What an echo is reached by: one in Rust, or one that has a bare guest answer.
+fn echo_name(kind: &str, guest: bool) -> Result<Name> {
+    Ok(Name::new(if guest { format!("{kind}-guest") } else { kind.to_owned() })?)
 }
 
 /// Accepts streams of the floor.
 fn echo(node: &Node, guest: &Actor<Bytes>) -> Result<()> {
-    for (place, framed, guest) in
-        [(1, false, None), (2, true, None), (GUESTS, false, Some(guest)), (GUESTS + 1, true, Some(guest))]
-    {
-        let (mut incoming, guest) = (node.net().accept(name(place).into())?, guest.cloned());
+    for ((kind, framed), guest) in KINDS.into_iter().flat_map(|kind| [(kind, None), (kind, Some(guest))]) {
+        let name = echo_name(kind, guest.is_some())?;
+        let (mut incoming, guest) = (node.net().accept(name.into())?, guest.cloned());
         drop(task::spawn(&Handle::current(), task::Kind::detached("accept", "floor"), async move {
             while let Some(IncomingStream { stream, .. }) = incoming.next().await {
                 let guest = guest.clone();
@@ -133,9 +154,9 @@ async fn answer(message: Vec<u8>, guest: Option<Actor<Bytes>>) -> Result<Bytes> 
 }
 
 /// Messages of so many bytes to whoever has this name. Calls go by the header, those of the floor by the protocol.
-fn side(peer: &Peer, to: usize, framed: bool, bare: bool, bytes: usize) -> Side {
+fn side(peer: &Peer, to: Name, framed: bool, bare: bool, bytes: usize) -> Side {
     let message = message(bytes);
-    Side::new((peer.clone(), name(to)), move |(peer, to)| async move {
+    Side::new((peer.clone(), to), move |(peer, to)| async move {
         let protocol = if framed && !bare { Protocol::Call } else { to.clone().into() };
         let stream = peer.open(protocol).await?;
         if framed { send_framed(stream, to, message).await } else { send_raw(stream, message).await }
