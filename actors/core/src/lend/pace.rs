@@ -55,6 +55,12 @@ impl Pace {
         mean.store(before - before / SMOOTHING + time.subsec_nanos() / SMOOTHING, Ordering::Relaxed);
     }
 
+    /// Whether turns are still left to others, after a long one.
+    #[cfg(test)]
+    pub(super) fn avoids(&self) -> bool {
+        self.0.avoided.load(Ordering::Relaxed) > 0
+    }
+
     /// Nothing is known of them any more: how slow the machine was must not decide a test.
     #[cfg(test)]
     pub(super) fn forget(&self) {

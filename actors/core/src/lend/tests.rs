@@ -233,20 +233,28 @@ fn a_long_turn_is_the_last_for_a_while() {
         });
     };
     lent(async {
-        spawn(workers.handle(), kind(), &pace, async {
-            let began = Instant::now();
-            while began.elapsed() <= LONG {
-                std::hint::spin_loop();
+        // Where the machine made another turn long, it begins anew.
+        for _ in 0..10 {
+            pace.forget();
+            spawn(workers.handle(), kind(), &pace, async {
+                let began = Instant::now();
+                while began.elapsed() <= LONG {
+                    std::hint::spin_loop();
+                }
+            });
+            lend().await;
+            for _ in 0..AVOIDED {
+                start();
+                assert_ne!(turns.recv(), Ok(here));
             }
-        });
-        lend().await;
-        for _ in 0..AVOIDED {
             start();
-            assert_ne!(turns.recv(), Ok(here));
+            lend().await;
+            let last = turns.recv();
+            if last == Ok(here) || !pace.avoids() {
+                return assert_eq!(last, Ok(here), "it is tried again");
+            }
         }
-        start();
-        lend().await;
-        assert_eq!(turns.recv(), Ok(here), "it is tried again");
+        panic!("all turns are long");
     });
 }
 
