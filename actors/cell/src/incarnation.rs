@@ -175,15 +175,21 @@ impl Runtime {
         if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(turn(cx))).await {
             return Ok(done);
         }
-        // Whatever it waits for wakes this task: a guest that has yielded must not go on before its neighbours had theirs.
+        // Whatever it waits for wakes this task: a guest that has yielded must not go on before its neighbours had theirs. This is
+        // polled for the first time right after that turn. `select!` is not: it lets a task whose budget is used up wait before it
+        // polls anything, and what has woken the guest by then would be taken for that first time.
         let mut had_its_turn = true;
-        let guest = poll_fn(|cx| if mem::take(&mut had_its_turn) { Poll::Pending } else { turn(cx) });
-        tokio::select! {
-            biased;
-            reason = stop.requested() => Err(reason),
-            () = out_of_time() => Err(Reason::Limit(Limit::Deadline)),
-            done = guest => Ok(done),
-        }
+        let (mut stopping, mut late) = (pin!(stop.requested()), pin!(out_of_time()));
+        poll_fn(|cx| {
+            if let Poll::Ready(reason) = stopping.as_mut().poll(cx) {
+                return Poll::Ready(Err(reason));
+            }
+            if late.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(Reason::Limit(Limit::Deadline)));
+            }
+            if mem::take(&mut had_its_turn) { Poll::Pending } else { turn(cx).map(Ok) }
+        })
+        .await
     }
 }
 

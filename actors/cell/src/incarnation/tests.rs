@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use futures::future::join_all;
+use tokio::task::coop;
 use ww_core::Limits;
 
 use super::*;
@@ -68,6 +69,23 @@ async fn limits_end_a_program_with_their_name() {
     assert_eq!(end_of(&spin, limits).await, Reason::Limit(Limit::Deadline));
     let limits = Limits { cpu: Some(Duration::from_millis(20)), ..Limits::default() };
     assert_eq!(end_of(&spin, limits).await, Reason::Limit(Limit::Cpu));
+}
+
+#[tokio::test]
+async fn a_guest_that_is_woken_at_once_goes_on_also_in_a_task_without_budget() {
+    let started = start(&runtime(), ECHO, Limits::default()).await;
+    let mut turns = 0;
+    let guest = pin!(poll_fn(|cx| {
+        turns += 1;
+        cx.waker().wake_by_ref();
+        if turns == 1 { Poll::Pending } else { Poll::Ready(()) }
+    }));
+    while coop::has_budget_remaining() {
+        coop::consume_budget().await;
+    }
+    let late = async || tokio::time::sleep(Duration::from_secs(10)).await;
+    let done = runtime().turns(&started.cell, &Stop::default(), late, guest).await;
+    assert_eq!(done, Ok(()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
