@@ -120,9 +120,10 @@ interface Process {
   unlink @10 (other :Process) -> ();
   # Removes the link, if there is one.
 
-  lease @11 () -> (lease :Cell.Lease);
+  lease @11 (signal :Bool) -> (lease :Cell.Lease);
   # Ties the process to the returned capability: when that is dropped, or the connection that holds
-  # it breaks, the process ends with `noConnection`.
+  # it breaks, the process ends with `noConnection`; with `signal` it is sent an exit signal with that
+  # reason, as by a link.
 
   exit @12 (reason :Cell.ExitReason) -> ();
   # Sends the process an exit signal of the caller. If it traps exits, it is told of the reason; else it ends with that, unless

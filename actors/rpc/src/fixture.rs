@@ -18,7 +18,7 @@ use futures::future::BoxFuture;
 use tokio::{sync::oneshot, task::LocalSet};
 use tokio_util::compat::{TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
 use ww_cell::{Duplex, Runtime, pipe};
-use ww_core::{Grants, Limits, Platform, task};
+use ww_core::{Grants, Limits, Platform, grants::AdminMethod, task};
 use ww_executor::{Executor, Guest, GuestVat, Handed, Owner, Process, Spec, Streams};
 use ww_schema::peer_capnp::{byte_stream, executor, host, process};
 
@@ -156,7 +156,8 @@ impl Network for FakeNetwork {
         })
     }
 
-    /// The node of `friend` is another one with the same cells, whose `Host` does everything unless a test says less; that of
+    /// The node of `friend` is another one with the same cells, whose `Host` does everything unless a test says less; `overseer`
+    /// shows all of its cells besides; that of
     /// `older` has a `Host` that does everything, and nothing besides.
     fn open_rpc(&self, peer_id: Vec<u8>, _: Vec<Vec<u8>>) -> BoxFuture<'_, Result<Wire, String>> {
         Box::pin(async move {
@@ -165,9 +166,11 @@ impl Network for FakeNetwork {
             let (network, theirs) = (Arc::new(network), tokio::io::split(theirs));
             let (executor, vats) = (&house().executor, house().vats.clone());
             match &*peer_id {
-                b"friend" => {
+                b"friend" | b"overseer" => {
                     let granted = self.friend.clone();
-                    let entitlement = Entitlement::of_peer(peer_id, granted, Default::default(), Limits::default());
+                    let all_cells = peer_id == b"overseer";
+                    let admin = all_cells.then_some(AdminMethod::Process).into_iter().collect();
+                    let entitlement = Entitlement::of_peer(peer_id, granted, admin, Limits::default());
                     let clients = Clients::default();
                     Vats::new(vats, network)
                         .serve_client(executor, &clients, entitlement, Arc::new(|| {}), || Ok(theirs));

@@ -229,8 +229,13 @@ impl process::Server for Server {
         Err(Error::overloaded("too many signals wait for the cell already".into()))
     }
 
-    async fn lease(self: Rc<Self>, _: process::LeaseParams, mut results: process::LeaseResults) -> Result<(), Error> {
-        results.get().set_lease(watching::lease(Rc::clone(&self.process)));
+    async fn lease(
+        self: Rc<Self>,
+        params: process::LeaseParams,
+        mut results: process::LeaseResults,
+    ) -> Result<(), Error> {
+        let signal = params.get()?.get_signal();
+        results.get().set_lease(watching::lease(Rc::clone(&self.process), signal, &self.context));
         Ok(())
     }
 }

@@ -6,7 +6,13 @@ use std::{
 };
 
 use capnp::Error;
-use ww_core::{exit::Reason, links::MAX_MONITORS, task};
+use ww_core::{
+    CellId,
+    exit::Reason,
+    links::{Exit, MAX_MONITORS},
+    task,
+};
+use ww_cell::Directory;
 use ww_executor::Process;
 use ww_schema::cell_capnp::{lease, monitor, observer};
 
@@ -59,12 +65,15 @@ impl Drop for Monitor {
 /// Ends a process when it is dropped before it was released.
 struct Lease {
     process: Rc<Process>,
+    /// Whose signal it is sent instead.
+    signal: Option<(Directory, CellId)>,
     released: Cell<bool>,
 }
 
-/// A `Lease` of a cell.
-pub(crate) fn lease(process: Rc<Process>) -> lease::Client {
-    capnp_rpc::new_client(Lease { process, released: Cell::new(false) })
+/// A `Lease` of a cell, which ends it, or sends it a signal of whoever has the lease.
+pub(crate) fn lease(process: Rc<Process>, signal: bool, context: &Context) -> lease::Client {
+    let signal = signal.then(|| (context.executor.directory().clone(), context.guest.id));
+    capnp_rpc::new_client(Lease { process, signal, released: Cell::new(false) })
 }
 
 impl lease::Server for Lease {
@@ -76,8 +85,17 @@ impl lease::Server for Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if !self.released.get() {
-            self.process.cell().stop(Reason::NoConnection);
+        if self.released.get() {
+            return;
+        }
+        let (cell, reason) = (self.process.cell(), Reason::NoConnection);
+        match &self.signal {
+            None => cell.stop(reason),
+            Some((directory, from)) => {
+                if !directory.exit(*from, cell.id(), Exit::With(reason)) {
+                    tracing::warn!(cell = %cell.id(), "a cell has no room for the loss of one that it is linked to");
+                }
+            }
         }
     }
 }

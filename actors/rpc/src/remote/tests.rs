@@ -6,6 +6,7 @@ use capnp::{Error, ErrorKind, capability::FromClientHook};
 use tokio::sync::mpsc;
 use ww_core::{CellId, Grants, exit::Reason};
 use ww_schema::{
+    admin_capnp::admin,
     cell_capnp::{monitor, observer, program, status},
     peer_capnp::{executor, host, process},
 };
@@ -135,6 +136,37 @@ fn a_lost_connection_is_told_to_whoever_waits_watches_or_is_linked() {
         assert_eq!(end(&session, cell).await, Reason::NoConnection);
         let again = connect(&session, "friend").await.expect("a new connection");
         soon(again.id_request().send().promise).await.expect("an id");
+    });
+}
+
+/// A cell as another node shows it to whoever sees all of its cells.
+async fn of_any(far: &host::Client, cell: u64) -> process::Client {
+    let admin: admin::Client = far.clone().cast_to();
+    let mut request = admin.process_request();
+    request.get().set_cell(cell);
+    let answer = soon(request.send().promise).await.expect("a cell");
+    answer.get().and_then(|answer| answer.get_process()).expect("a process")
+}
+
+#[test]
+fn a_lost_connection_is_told_to_both_ends_of_a_link() {
+    local(async {
+        let session = session(Grants::all()).await;
+        let start = async || run(&session.executor(), &wasm(SPIN), &[], &[]).done().await.expect("a program");
+        // The other node has the same cells: these two do not end with the connection.
+        let (own, linked, unlinked) = (start().await, start().await, start().await);
+        let far = connect(&session, "overseer").await.expect("a node");
+        for cell in [&linked, &unlinked] {
+            link(&own, &of_any(&far, id(cell).await).await).await.expect("linked");
+        }
+        let mut request = own.unlink_request();
+        request.get().set_other(of_any(&far, id(&unlinked).await).await);
+        soon(request.send().promise).await.expect("unlinked");
+        session.cut();
+        assert_eq!((wait(&own).await, wait(&linked).await), (Ok(69), Ok(69)));
+        let status = soon(unlinked.status_request().send().promise).await.expect("an answer");
+        let status = status.get().and_then(|status| status.get_status()).expect("a status");
+        assert!(matches!(status.get_state().which(), Ok(status::state::Running(()))), "it is linked no more");
     });
 }
 
