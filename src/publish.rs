@@ -52,13 +52,13 @@ impl Published {
                 calls.remove(&name, &callee.gate);
             }
         };
-        let accepting = task::spawn(on, task::Kind::owned("publish", &name), accepting);
+        let accepting = task::spawn(on, task::Kind::owned("publish", name.clone()), accepting);
         Ok(Self { name, calls: calls.clone(), accepting, gate, slot })
     }
 
     /// Leaves the name to the slot, with whose end it is free again.
     pub(crate) fn until_the_end(self, on: &Handle) {
-        let (slot, kind) = (self.slot.clone(), task::Kind::detached("published", &self.name));
+        let (slot, kind) = (self.slot.clone(), task::Kind::detached("published", self.name.clone()));
         // Ends with the slot.
         drop(task::spawn(on, kind, async move {
             slot.exit().wait().await;
@@ -90,7 +90,7 @@ async fn accept(mut incoming: Incoming, name: &Name, callee: &Callee, runtime: &
     // As many tasks as there are streams, which the network bounds. Each ends with its message, which the cell's own
     // deadline and the patience with peers bound.
     while let Some(incoming) = incoming.next().await {
-        let kind = task::Kind::detached("message", name);
+        let kind = task::Kind::detached("message", name.clone());
         drop(task::spawn(runtime, kind, serve_raw(callee.clone(), incoming)));
     }
 }

@@ -100,7 +100,7 @@ impl Listening {
             Control::At(Address::Unix(path)) => unix(path).await?,
             Control::At(Address::Tcp(addr)) => tcp(*addr).await?,
         };
-        let kind = task::Kind::owned("control socket", &address);
+        let kind = task::Kind::owned("control socket", address.clone());
         let clients = Clients::default();
         let accepting = task::spawn(runtime, kind, accept(listener, clients.clone(), service));
         Ok(Some(Self { address, clients, accepting }))

@@ -8,6 +8,7 @@ use std::{
     future::Future,
     panic::AssertUnwindSafe,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -16,12 +17,12 @@ use thiserror::Error;
 use tokio::{runtime, task::JoinHandle};
 
 /// What a task is for, and what becomes of it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Kind {
     /// What it does, in a few words for the log.
     pub name: &'static str,
-    /// On whose behalf it runs.
-    pub owner: String,
+    /// On whose behalf it runs. Written down where a task panics only: the id of a peer takes longer than many a task.
+    pub owner: Arc<dyn fmt::Display + Send + Sync>,
     /// What happens when the [`Task`] is dropped.
     pub on_drop: OnDrop,
 }
@@ -56,13 +57,20 @@ pub struct Task<T> {
 
 impl Kind {
     /// A task that ends with its handle.
-    pub fn owned(name: &'static str, owner: impl fmt::Display) -> Self {
-        Self { name, owner: owner.to_string(), on_drop: OnDrop::Abort }
+    pub fn owned(name: &'static str, owner: impl fmt::Display + Send + Sync + 'static) -> Self {
+        Self { name, owner: Arc::new(owner), on_drop: OnDrop::Abort }
     }
 
     /// A task that ends by itself.
-    pub fn detached(name: &'static str, owner: impl fmt::Display) -> Self {
-        Self { name, owner: owner.to_string(), on_drop: OnDrop::Detach }
+    pub fn detached(name: &'static str, owner: impl fmt::Display + Send + Sync + 'static) -> Self {
+        Self { name, owner: Arc::new(owner), on_drop: OnDrop::Detach }
+    }
+}
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, owner, on_drop } = self;
+        write!(f, "{name} of {owner} ({on_drop:?})")
     }
 }
 
@@ -108,7 +116,7 @@ pub fn catch<F: Future>(kind: Kind, future: F) -> impl Future<Output = Result<F:
                 .map(|text| (*text).to_owned())
                 .or_else(|| payload.downcast_ref::<String>().cloned())
                 .unwrap_or_else(|| "no message".to_owned());
-            tracing::error!(task = kind.name, owner = kind.owner, message, "a task panicked");
+            tracing::error!(task = kind.name, owner = %kind.owner, message, "a task panicked");
             Failed::Panicked(message)
         })
     })

@@ -66,7 +66,7 @@ impl Admin {
                 "{MAX_SUBSCRIPTIONS} subscriptions are under way, as many as a client may have: cancel one of them"
             )));
         };
-        let kind = task::Kind::owned(name, format_args!("client {}", self.context.guest.id));
+        let kind = task::Kind::owned(name, format!("client {}", self.context.guest.id));
         let task = task::spawn_local(kind, async move {
             if let Err(error) = running.await {
                 tracing::debug!(%error, name, "whoever listened does so no more");
