@@ -157,10 +157,15 @@ fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Prints the result of a verb for programs.
-fn print_json(value: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value).map_err(|error| Failure::new(code::HOST, &error))?;
-    print(&(text + "\n"))
+/// Prints the result of a verb, for programs or for people.
+fn show<T: Serialize>(result: &T, json: bool, text: impl FnOnce(&T) -> String) -> Result<u8, Failure> {
+    let text = if json {
+        serde_json::to_string_pretty(result).map_err(|error| Failure::new(code::HOST, &error))? + "\n"
+    } else {
+        text(result)
+    };
+    print(&text)?;
+    Ok(code::OK)
 }
 
 /// Logs go to stderr: stdout belongs to the guest.

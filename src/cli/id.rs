@@ -4,7 +4,7 @@ use serde::Serialize;
 use ww_net::{Multiaddr, PeerId};
 
 use super::{
-    Failure, code,
+    Failure,
     node::{Node, unavailable},
     place::Which,
 };
@@ -37,13 +37,9 @@ pub(super) async fn id(node: Node, json: bool) -> Result<u8, Failure> {
     let peer = peer_id(&peer)?;
     let addrs = addrs.into_iter().map(|addr| Ok(format!("{}/p2p/{peer}", multiaddr(addr)?)));
     let identity = Identity { peer: peer.to_string(), addrs: addrs.collect::<Result<_, Failure>>()? };
-    if json {
-        super::print_json(&identity)?;
-    } else {
-        let lines = std::iter::once(identity.peer).chain(identity.addrs);
-        super::print(&lines.map(|line| line + "\n").collect::<String>())?;
-    }
-    Ok(code::OK)
+    super::show(&identity, json, |Identity { peer, addrs }| {
+        std::iter::once(peer).chain(addrs).map(|line| format!("{line}\n")).collect()
+    })
 }
 
 /// Reads a list of binary addresses.

@@ -4,7 +4,7 @@ use serde::Serialize;
 use ww_schema::cell_capnp::limits;
 
 use super::{
-    Failure, code,
+    Failure,
     node::Node,
     place::Which,
     status::{self, Status, printable},
@@ -59,12 +59,7 @@ pub(super) async fn inspect(node: Node, cell: &str, json: bool) -> Result<u8, Fa
             })
         })
         .await?;
-    if json {
-        super::print_json(&inspected)?;
-    } else {
-        super::print(&inspected.text())?;
-    }
-    Ok(code::OK)
+    super::show(&inspected, json, Inspected::text)
 }
 
 impl Limits {

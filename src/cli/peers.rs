@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{
-    Failure, code,
+    Failure,
     id::{binary, multiaddr, peer_id},
     node::Node,
     place::Which,
@@ -40,11 +40,7 @@ pub(super) async fn peers(node: Node, json: bool) -> Result<u8, Failure> {
         Ok(Peer { peer: peer_id(&peer)?.to_string(), addrs })
     });
     let peers = peers.collect::<Result<Vec<_>, Failure>>()?;
-    if json {
-        super::print_json(&peers)?;
-    } else {
-        let lines = peers.iter().map(|Peer { peer, addrs }| format!("{peer}  {}\n", addrs.join("  ")));
-        super::print(&lines.collect::<String>())?;
-    }
-    Ok(code::OK)
+    super::show(&peers, json, |peers| {
+        peers.iter().map(|Peer { peer, addrs }| format!("{peer}  {}\n", addrs.join("  "))).collect()
+    })
 }

@@ -1,7 +1,7 @@
 //! `ww ps`: the cells of a node.
 
 use super::{
-    Failure, code,
+    Failure,
     node::Node,
     place::Which,
     status::{self, Status, table},
@@ -21,14 +21,10 @@ pub(super) struct Args {
 const HEAD: [&str; 8] = ["CELL", "NAME", "ASYNC", "AGE", "CPU", "MEMORY", "MAILBOX", "MESSAGES"];
 
 pub(super) async fn ps(node: Node, json: bool) -> Result<u8, Failure> {
-    let cells = node.cells().await?;
-    if json {
-        super::print_json(&cells)?;
-    } else {
+    super::show(&node.cells().await?, json, |cells| {
         let rows: Vec<_> = cells.iter().map(row).collect();
-        super::print(&table(HEAD, &["NAME", "ASYNC"], &rows))?;
-    }
-    Ok(code::OK)
+        table(HEAD, &["NAME", "ASYNC"], &rows)
+    })
 }
 
 fn row(cell: &Status) -> [String; 8] {

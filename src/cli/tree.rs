@@ -4,7 +4,7 @@ use serde::Serialize;
 use ww_schema::admin_capnp::tree_node;
 
 use super::{
-    Failure, code,
+    Failure,
     node::Node,
     place::Which,
     status::{Status, printable},
@@ -39,14 +39,11 @@ pub(super) async fn tree(node: Node, json: bool) -> Result<u8, Failure> {
             Branch::read(answer.get()?.get_root()?)
         })
         .await?;
-    if json {
-        super::print_json(&root)?;
-    } else {
+    super::show(&root, json, |root| {
         let mut text = format!("{} {}\n", root.label, node.address);
         root.draw("", &mut text);
-        super::print(&text)?;
-    }
-    Ok(code::OK)
+        text
+    })
 }
 
 impl Branch {
