@@ -1,8 +1,9 @@
 //! One operation beside another.
 //!
-//! Batches of both alternate, so that a machine that is slow for a while is so for both. What an operation costs is the
-//! median over the batches; how long single ones take is asked in batches of their own, because a look at the clock
-//! costs as much as a small operation.
+//! Batches of both alternate, so that a machine that is slow for a while is so for both, and take turns in going first. What
+//! an operation costs is the median over the batches; how often that is what the floor costs, the median over the ratios of
+//! batches side by side, which more of them are measured for until it is known well enough, whatever it is. How long single
+//! operations take is asked in batches of their own, because a look at the clock costs as much as a small operation.
 
 use std::{
     future::Future,
@@ -22,6 +23,12 @@ const LATENCIES: usize = 200_000;
 
 /// One batch in so many times single operations.
 const LATENCY_BATCH: usize = 5;
+
+/// How wide the interval may be in which the ratio lies, as a share of it: a tenth of what is usually asked for.
+const WELL_KNOWN: f64 = 0.05;
+
+/// How many times more batches are measured for that, at most.
+const PATIENCE: usize = 4;
 
 /// A batch that runs: how long single operations took, in microseconds.
 type Running = Pin<Box<dyn Future<Output = Result<Vec<f64>>> + Send>>;
@@ -173,14 +180,23 @@ pub(crate) async fn compare(plan: &Plan, value: &Side, floor: &Side) -> Result<C
     let mut both = Comparison::default();
     let value_times = value.calibrate(plan).await.context("the node's side")?;
     let floor_times = floor.calibrate(plan).await.context("the floor")?;
-    for pair in 0..plan.pairs {
+    for pair in 0..PATIENCE * plan.pairs {
+        if pair >= plan.pairs && (plan.is_smoke() || both.is_well_known()) {
+            break;
+        }
         for timed in [false, true] {
             // What one call does many times has no time of its own.
             if timed && (pair % LATENCY_BATCH != 0 || value.weight > 1) {
                 continue;
             }
-            floor.sample(floor_times, timed, &mut both.floor).await.context("the floor")?;
-            value.sample(value_times, timed, &mut both.value).await.context("the node's side")?;
+            // Whoever goes second finds what the first one has left behind.
+            for is_floor in [pair % 2 == 0, pair % 2 != 0] {
+                if is_floor {
+                    floor.sample(floor_times, timed, &mut both.floor).await.context("the floor")?;
+                } else {
+                    value.sample(value_times, timed, &mut both.value).await.context("the node's side")?;
+                }
+            }
         }
     }
     Ok(both)
@@ -199,11 +215,28 @@ impl Measured {
 }
 
 impl Comparison {
-    /// How many times what the floor costs, batch beside batch: the lower and the upper quartile.
+    /// How many times what the floor costs.
+    pub(crate) fn ratio(&self) -> f64 {
+        self.ratios().median()
+    }
+
+    /// The lower and the upper quartile of the same.
     pub(crate) fn spread(&self) -> (f64, f64) {
-        let pairs = self.value.batches.iter().zip(&self.floor.batches);
-        let ratios = Sorted::new(pairs.map(|(value, floor)| value / floor).collect());
+        let ratios = self.ratios();
         (ratios.at(0.25), ratios.at(0.75))
+    }
+
+    /// Batch beside batch.
+    fn ratios(&self) -> Sorted {
+        let pairs = self.value.batches.iter().zip(&self.floor.batches);
+        Sorted::new(pairs.map(|(value, floor)| value / floor).collect())
+    }
+
+    /// Whether more batches would hardly change the ratio.
+    fn is_well_known(&self) -> bool {
+        let ratios = self.ratios();
+        let (low, high) = ratios.around_median();
+        high - low <= WELL_KNOWN * ratios.median()
     }
 }
 

@@ -134,6 +134,7 @@ impl Record {
             let [value, floor] = [value, floor].map(|side| SHARES.iter().map(|share| side.at(*share)).collect());
             self.distribution = Some(Distribution { shares: SHARES.into(), value, floor });
         }
+        self.ratio = Some(both.ratio());
         self.spread = Some(both.spread());
         self
     }

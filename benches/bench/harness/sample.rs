@@ -29,4 +29,11 @@ impl Sorted {
     pub(crate) fn median(&self) -> f64 {
         self.at(0.5)
     }
+
+    /// Between which two of them the median of what they are a sample of lies, with a probability of 95 %: as far from the
+    /// middle as heads are from half of all throws of a coin.
+    pub(crate) fn around_median(&self) -> (f64, f64) {
+        let beside = 1.96 * 0.5 / (self.len() as f64).sqrt().max(1.0);
+        (self.at(0.5 - beside), self.at(0.5 + beside))
+    }
 }

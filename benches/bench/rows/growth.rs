@@ -93,5 +93,6 @@ async fn stream(cell: &Cell, message: &'static [u8]) -> Result<()> {
         anyhow::ensure!(read == message.len(), "{read} bytes came back");
         Ok(())
     };
-    tokio::try_join!(serving, writing, reading).map(drop)
+    // Begins with the first, so that the cell finds what there is of the message.
+    tokio::try_join!(writing, serving, reading).map(drop)
 }

@@ -180,11 +180,9 @@ async fn send_raw(stream: Stream, message: &[u8]) -> Result<()> {
 
 async fn send_framed(stream: Stream, to: Name, message: &[u8]) -> Result<()> {
     let header = Header { target: To::Name(to), remaining: None, trace: 1, message: 1 };
-    let Asked { mut body, mut reply } = call::ask(stream, &header);
-    let sending = async {
-        body.write(message).await?;
-        anyhow::Ok(body.finish(Ending::Whole).await?)
-    };
+    let Asked { body, mut reply } = call::ask(stream, &header);
+    // As a node sends what it has all of.
+    let sending = async { anyhow::Ok(body.finish_with(message, Ending::Whole).await?) };
     let receiving = async {
         let mut all = Vec::new();
         loop {
