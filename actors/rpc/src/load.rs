@@ -9,7 +9,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::{HashMap, VecDeque},
     pin::Pin,
-    rc::{Rc, Weak},
+    rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use capnp::{Error, message};
+use capnp::Error;
 use futures::AsyncRead;
 use tokio::{sync::Notify, time::sleep};
 
@@ -70,8 +70,6 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// Bytes of one word.
 const WORD: usize = 8;
 
-type Message = message::Builder<message::HeapAllocator>;
-
 /// What one client has under way.
 pub(crate) struct Load {
     pub(crate) bounds: Bounds,
@@ -98,8 +96,12 @@ struct State {
     /// Those of them that are not answered.
     open: usize,
     call_bytes: usize,
-    /// Messages in the order in which they are written; gone when they are.
+    /// Messages that are not written whole, in the order in which they are written. Whoever else keeps them does not matter:
+    /// the library has an answer until its call is finished.
     queue: VecDeque<Queued>,
+    /// Bytes that were queued and written since the connection began.
+    queued: u64,
+    written: u64,
     answer_bytes: usize,
     /// Whether it holds as many capabilities as it may, as far as that is known.
     full: bool,
@@ -107,7 +109,8 @@ struct State {
 
 /// A message that waits to be written.
 struct Queued {
-    message: Weak<Message>,
+    /// Of all bytes that were queued, those up to its end.
+    end: u64,
     /// Of an answer; 0 for all else, which flow control or a bound of its own keeps small.
     bytes: usize,
 }
@@ -160,8 +163,9 @@ impl Load {
 
     /// An attempt to write was made. What is written leaves with the next flush.
     pub(crate) fn wrote(&self, outcome: &Poll<std::io::Result<usize>>) {
-        if let Poll::Ready(Ok(_)) = outcome {
+        if let Poll::Ready(Ok(written)) = outcome {
             self.buffered.set(true);
+            self.state.borrow_mut().wrote(*written);
         }
         self.tried(outcome);
     }
@@ -267,25 +271,26 @@ impl Load {
         self.too_many_held()
     }
 
-    /// A message waits to be written, an answer or another one.
-    pub(crate) fn queued(&self, message: &Rc<Message>, words: usize, is_answer: bool) {
-        let bytes = if is_answer { words.saturating_mul(WORD) } else { 0 };
+    /// A message of so many words, with all that is written of it, waits to be written, an answer or another one.
+    pub(crate) fn queued(&self, words: usize, is_answer: bool) {
+        let bytes = words.saturating_mul(WORD);
         let mut state = self.state.borrow_mut();
-        state.drop_written();
-        state.queue.push_back(Queued { message: Rc::downgrade(message), bytes });
-        state.answer_bytes += bytes;
+        state.queued += bytes as u64;
+        let queued = Queued { end: state.queued, bytes: if is_answer { bytes } else { 0 } };
+        state.answer_bytes += queued.bytes;
+        state.queue.push_back(queued);
     }
 
     /// Waits until no call is under way and every message has left.
     pub(crate) async fn idle(&self) {
         loop {
             let progress = self.progress.notified();
-            {
-                let mut state = self.state.borrow_mut();
-                state.drop_written();
-                if state.open == 0 && state.queue.is_empty() && self.has_left() {
-                    return;
-                }
+            let is_idle = {
+                let state = self.state.borrow();
+                state.open == 0 && state.queue.is_empty() && self.has_left()
+            };
+            if is_idle {
+                return;
             }
             progress.await;
         }
@@ -295,12 +300,8 @@ impl Load {
     pub(crate) async fn has_room(&self) {
         loop {
             let progress = self.progress.notified();
-            {
-                let mut state = self.state.borrow_mut();
-                state.drop_written();
-                if state.answer_bytes <= self.bounds.unread_bytes {
-                    return;
-                }
+            if self.state.borrow().answer_bytes <= self.bounds.unread_bytes {
+                return;
             }
             progress.await;
         }
@@ -315,8 +316,9 @@ impl State {
         }
     }
 
-    fn drop_written(&mut self) {
-        while let Some(Queued { bytes, .. }) = self.queue.pop_front_if(|queued| queued.message.strong_count() == 0) {
+    fn wrote(&mut self, bytes: usize) {
+        self.written += bytes as u64;
+        while let Some(Queued { bytes, .. }) = self.queue.pop_front_if(|queued| queued.end <= self.written) {
             self.answer_bytes -= bytes;
         }
     }
@@ -395,14 +397,20 @@ mod tests {
     #[test]
     fn unread_answers_hold_the_reading_up_until_they_are_written() {
         let load = Load::default();
-        let messages: Vec<_> = (0..6).map(|_| Rc::new(Message::new_default())).collect();
-        for (index, message) in messages.iter().enumerate() {
-            load.queued(message, load.bounds.unread_bytes / WORD / 2, index >= 3);
+        let half = load.bounds.unread_bytes / 2;
+        for is_answer in [false, false, true, false, true, true] {
+            load.queued(half / WORD, is_answer);
         }
         let mut waiting = Box::pin(load.has_room());
-        assert!(waiting.as_mut().now_or_never().is_none());
-        drop(messages);
-        load.progress.notify_one();
-        assert!(waiting.as_mut().now_or_never().is_some());
+        for (bytes, has_room) in [(2 * half, false), (half - 1, false), (1, true)] {
+            assert!(waiting.as_mut().now_or_never().is_none());
+            load.wrote(&Poll::Ready(Ok(bytes)));
+            assert_eq!(waiting.as_mut().now_or_never().is_some(), has_room);
+        }
+        assert!(load.idle().now_or_never().is_none());
+        load.wrote(&Poll::Ready(Ok(3 * half)));
+        assert!(load.idle().now_or_never().is_none(), "it may not have left");
+        load.flushed(&Poll::Ready(Ok(())));
+        assert!(load.idle().now_or_never().is_some());
     }
 }

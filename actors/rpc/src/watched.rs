@@ -3,7 +3,7 @@
 
 use std::{cell::RefCell, rc::Rc};
 
-use capnp::{Error, any_pointer, capability::Promise, message};
+use capnp::{Error, any_pointer, capability::Promise, message, serialize};
 use capnp_rpc::{
     Connection, IncomingMessage, OutgoingMessage, VatNetwork,
     rpc_capnp::{self, cap_descriptor, message::Which, resolve, return_},
@@ -198,9 +198,8 @@ impl OutgoingMessage for WatchedMessage {
 
     fn send(self: Box<Self>) -> (Promise<(), Error>, Rc<message::Builder<message::HeapAllocator>>) {
         let is_answer = self.watch.sends(&*self.inner);
-        let words = self.inner.size_in_words();
         let (sent, message) = self.inner.send();
-        self.watch.load.queued(&message, words, is_answer);
+        self.watch.load.queued(serialize::compute_serialized_size_in_words(&message), is_answer);
         (sent, message)
     }
 

@@ -72,6 +72,21 @@ fn a_vat_ends_when_its_guest_sends_no_more() {
 }
 
 #[test]
+fn a_guest_that_keeps_an_answer_is_answered_for_ever() {
+    local(async {
+        let session = session(Grants::all()).await;
+        // Its answer is not finished as long as this is kept; what comes after it is read.
+        let executor = session.executor();
+        let text = "x".repeat(512 << 10);
+        for _ in 0..2 + Bounds::OWN.unread_bytes / text.len() {
+            let mut request = executor.echo_request();
+            request.get().set_message(&text);
+            soon(request.send().promise).await.expect("an answer");
+        }
+    });
+}
+
+#[test]
 fn garbage_ends_its_own_vat() {
     local(async {
         let text = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec();
