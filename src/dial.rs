@@ -78,7 +78,9 @@ async fn carry(stream: Stream, header: Header, request: pipe::Reader, reply: pip
         loop {
             match request.read(MAX_FRAME).await {
                 // The last bytes travel with the end.
-                Ok(bytes) if bytes.is_empty() || request.is_at_end() => return body.finish_with(&bytes, Ending::Whole).await,
+                Ok(bytes) if bytes.is_empty() || request.is_at_end() => {
+                    return body.finish_with(&bytes, Ending::Whole).await;
+                }
                 Ok(bytes) => body.write(&bytes).await?,
                 Err(_) => return body.finish(Ending::Aborted).await,
             }

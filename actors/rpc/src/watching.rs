@@ -6,13 +6,13 @@ use std::{
 };
 
 use capnp::Error;
+use ww_cell::Directory;
 use ww_core::{
     CellId,
     exit::Reason,
     links::{Exit, MAX_MONITORS},
     task,
 };
-use ww_cell::Directory;
 use ww_executor::Process;
 use ww_schema::cell_capnp::{lease, monitor, observer};
 
