@@ -156,9 +156,8 @@ impl Network for FakeNetwork {
         })
     }
 
-    /// The node of `friend` is another one with the same cells, whose `Host` does everything unless a test says less; `overseer`
-    /// shows all of its cells besides; that of
-    /// `older` has a `Host` that does everything, and nothing besides.
+    /// The node of `friend` is another one with the same cells, whose `Host` does everything unless a test says less; that of
+    /// `overseer` shows all of its cells besides; that of `older` has a `Host` that does everything, and nothing besides.
     fn open_rpc(&self, peer_id: Vec<u8>, _: Vec<Vec<u8>>) -> BoxFuture<'_, Result<Wire, String>> {
         Box::pin(async move {
             let (ours, theirs) = tokio::io::duplex(1 << 16);

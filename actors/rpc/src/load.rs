@@ -271,7 +271,7 @@ impl Load {
         self.too_many_held()
     }
 
-    /// A message of so many words, with all that is written of it, waits to be written, an answer or another one.
+    /// A message waits to be written, an answer or another one: so many words as they are written, with their segment table.
     pub(crate) fn queued(&self, words: usize, is_answer: bool) {
         let bytes = words.saturating_mul(WORD);
         let mut state = self.state.borrow_mut();
