@@ -79,7 +79,7 @@ impl Servers {
 
     async fn serve(self: &Arc<Self>, kind: &task::Kind) {
         let mailbox = self.own.cell.slot().messages();
-        let lanes = Lanes { stop: &self.stop, signals: None, mailbox };
+        let mut lanes = Lanes::new(&self.stop, None, mailbox);
         let mut stopping = pin!(self.stop.requested());
         while let Ok(Next::Message(message)) = lanes.next(stopping.as_mut()).await {
             if mailbox.readers() == 0 {

@@ -12,7 +12,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll, Waker},
+    task::{Poll, Waker},
 };
 
 use ww_core::{exit::Reason, links::Signal, mailbox::Mailbox};
@@ -44,12 +44,13 @@ pub(crate) enum Next {
 }
 
 /// Where the work of a cell comes from.
-#[derive(Clone, Copy)]
 pub(crate) struct Lanes<'a> {
-    pub(crate) stop: &'a Stop,
+    stop: &'a Stop,
     /// `None` for whom no signals are meant.
-    pub(crate) signals: Option<&'a Signals>,
-    pub(crate) mailbox: &'a Mailbox<Message>,
+    signals: Option<&'a Signals>,
+    mailbox: &'a Mailbox<Message>,
+    /// Whom a stop or the next signal wakes.
+    told: Option<Waker>,
 }
 
 impl Signals {
@@ -72,7 +73,20 @@ impl Signals {
 
     /// The next signal. Cancel safe.
     pub(crate) async fn next(&self) -> Signal {
-        poll_fn(|cx| self.poll_next(cx)).await
+        poll_fn(|cx| {
+            self.tell(cx.waker());
+            self.try_next().map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+
+    /// Whom to wake for the next signal.
+    fn tell(&self, waker: &Waker) {
+        let told = &mut self.lock().1;
+        match told {
+            Some(told) => told.clone_from(waker),
+            None => *told = Some(waker.clone()),
+        }
     }
 
     fn try_next(&self) -> Option<Signal> {
@@ -85,42 +99,36 @@ impl Signals {
         signal
     }
 
-    fn poll_next(&self, cx: &Context<'_>) -> Poll<Signal> {
-        let mut lane = self.lock();
-        match lane.0.pop_front() {
-            Some(signal) => {
-                self.0.some.store(!lane.0.is_empty(), Ordering::Release);
-                Poll::Ready(signal)
-            }
-            None => {
-                if !lane.1.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                    lane.1 = Some(cx.waker().clone());
-                }
-                Poll::Pending
-            }
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, (VecDeque<Signal>, Option<Waker>)> {
         // Nothing panics while the lock is held.
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Lanes<'_> {
+impl<'a> Lanes<'a> {
+    pub(crate) fn new(stop: &'a Stop, signals: Option<&'a Signals>, mailbox: &'a Mailbox<Message>) -> Self {
+        Self { stop, signals, mailbox, told: None }
+    }
+
     /// What comes next, or the reason why nothing is begun any more. Messages that expired before their turn are
     /// refused. Cancel safe.
     ///
-    /// `stopping` is [`Stop::requested`] of this stop, the same one at every call: it would cost a good part of a message to
-    /// begin anew each time.
-    pub(crate) async fn next(&self, mut stopping: Pin<&mut impl Future<Output = Reason>>) -> Result<Next, Reason> {
+    /// `stopping` is [`Stop::requested`] of this stop, the same one at every call, and wakes the task until there is a stop.
+    pub(crate) async fn next(&mut self, mut stopping: Pin<&mut impl Future<Output = Reason>>) -> Result<Next, Reason> {
         loop {
             let next = poll_fn(|cx| {
-                if let Poll::Ready(reason) = stopping.as_mut().poll(cx) {
-                    return Poll::Ready(Err(reason));
+                // Once for many messages: what is asked here lies in the memory of others, which is cold.
+                if !self.told.as_ref().is_some_and(|told| told.will_wake(cx.waker())) {
+                    if let Poll::Ready(reason) = stopping.as_mut().poll(cx) {
+                        return Poll::Ready(Err(reason));
+                    }
+                    if let Some(signals) = self.signals {
+                        signals.tell(cx.waker());
+                    }
+                    self.told = Some(cx.waker().clone());
                 }
-                if let Some(Poll::Ready(signal)) = self.signals.map(|signals| signals.poll_next(cx)) {
-                    return Poll::Ready(Ok(Next::Signal(signal)));
+                if let Some(urgent) = self.urgent().transpose() {
+                    return Poll::Ready(urgent.map(Next::Signal));
                 }
                 self.mailbox.poll_receive(cx).map(|message| Ok(Next::Message(message)))
             });
@@ -131,12 +139,9 @@ impl Lanes<'_> {
     }
 
     /// What is there already, without a wait.
-    pub(crate) fn ready(&self) -> Result<Option<Next>, Reason> {
+    pub(crate) fn ready(&mut self) -> Result<Option<Next>, Reason> {
         loop {
-            if let Some(reason) = self.stop.reason() {
-                return Err(reason.clone());
-            }
-            if let Some(signal) = self.signals.and_then(Signals::try_next) {
+            if let Some(signal) = self.urgent()? {
                 return Ok(Some(Next::Signal(signal)));
             }
             let Some(message) = self.mailbox.try_receive() else { return Ok(None) };
@@ -144,6 +149,19 @@ impl Lanes<'_> {
                 return Ok(Some(next));
             }
         }
+    }
+
+    /// What comes before messages: a reason to stop, or a signal.
+    fn urgent(&mut self) -> Result<Option<Signal>, Reason> {
+        if let Some(reason) = self.stop.reason() {
+            return Err(reason.clone());
+        }
+        let signal = self.signals.and_then(Signals::try_next);
+        if signal.is_some() {
+            // It has woken whoever was told.
+            self.told = None;
+        }
+        Ok(signal)
     }
 }
 
@@ -160,13 +178,32 @@ fn unexpired(next: Next) -> Option<Next> {
 
 #[cfg(test)]
 mod tests {
-    use std::{pin::pin, time::Duration};
+    use std::{pin::pin, sync::atomic::AtomicUsize, task::Context, time::Duration};
 
-    use futures::FutureExt;
+    use futures::{
+        FutureExt,
+        task::{ArcWake, waker_ref},
+    };
     use ww_core::{CellId, mailbox::Overflow};
 
     use super::*;
     use crate::message::{Body, Envelope};
+
+    /// A task that counts how often it is woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Woken {
+        fn take(&self) -> usize {
+            self.0.swap(0, Ordering::Relaxed)
+        }
+    }
+
+    impl ArcWake for Woken {
+        fn wake_by_ref(woken: &Arc<Self>) {
+            woken.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 
     fn signal(number: u64) -> Signal {
         Signal::Exit { from: CellId::new(number), reason: Reason::Killed }
@@ -179,7 +216,7 @@ mod tests {
     #[tokio::test]
     async fn a_stop_comes_before_signals_and_those_before_messages() {
         let (stop, signals, mailbox) = (Stop::default(), Signals::default(), Mailbox::new(4, Overflow::Wait));
-        let lanes = Lanes { stop: &stop, signals: Some(&signals), mailbox: &mailbox };
+        let mut lanes = Lanes::new(&stop, Some(&signals), &mailbox);
         let mut stopping = pin!(stop.requested());
         assert!(lanes.next(stopping.as_mut()).now_or_never().is_none(), "there is nothing to do");
         mailbox.send(message(Some(Duration::ZERO))).await.expect("there is room");
@@ -198,10 +235,30 @@ mod tests {
         assert!(matches!(lanes.next(stopping).await, Err(Reason::Shutdown)));
     }
 
+    #[test]
+    fn each_wakes_the_task_again_and_another_one_after_it() {
+        let (stop, signals, mailbox) = (Stop::default(), Signals::default(), Mailbox::new(4, Overflow::Wait));
+        let mut lanes = Lanes::new(&stop, Some(&signals), &mailbox);
+        let mut stopping = pin!(stop.requested());
+        let (one, other) = (Arc::new(Woken::default()), Arc::new(Woken::default()));
+        for (round, task) in [&one, &one, &other, &other].into_iter().enumerate() {
+            let waker = waker_ref(task);
+            let mut cx = Context::from_waker(&waker);
+            assert!(pin!(lanes.next(stopping.as_mut())).poll(&mut cx).is_pending());
+            signals.push(signal(round as u64));
+            assert_eq!(task.take(), 1, "round {round}");
+            let next = pin!(lanes.next(stopping.as_mut())).poll(&mut cx);
+            assert!(matches!(next, Poll::Ready(Ok(Next::Signal(_)))), "round {round}");
+        }
+        assert!(pin!(lanes.next(stopping.as_mut())).poll(&mut Context::from_waker(&waker_ref(&other))).is_pending());
+        stop.request(Reason::Shutdown);
+        assert_eq!((one.take(), other.take()), (0, 1), "only who waits is woken");
+    }
+
     #[tokio::test]
     async fn a_signal_wakes_who_waits_for_a_message() {
         let (stop, signals, mailbox) = (Stop::default(), Signals::default(), Mailbox::new(4, Overflow::Wait));
-        let lanes = Lanes { stop: &stop, signals: Some(&signals), mailbox: &mailbox };
+        let mut lanes = Lanes::new(&stop, Some(&signals), &mailbox);
         let stopping = pin!(stop.requested());
         let (next, ()) = futures::join!(lanes.next(stopping), async { signals.push(signal(1)) });
         assert!(matches!(next, Ok(Next::Signal(_))));

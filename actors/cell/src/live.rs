@@ -104,7 +104,7 @@ impl Live {
     /// Serves one message after the other until the instance ends.
     async fn serve_all(&mut self, runtime: &Runtime, cell: &Cell, patience: &Patience) -> Reason {
         let stop = cell.stopping();
-        let lanes = Lanes { stop, signals: Some(cell.signals()), mailbox: cell.serve() };
+        let mut lanes = Lanes::new(stop, Some(cell.signals()), cell.serve());
         let mut stopping = pin!(stop.requested());
         let deadline = cell.limits().deadline;
         loop {

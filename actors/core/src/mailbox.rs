@@ -239,6 +239,10 @@ impl<T> Mailbox<T> {
             queue.messages.push_back(parked.message);
             sender = parked.sender;
         }
+        if queue.messages.is_empty() {
+            // Whatever comes next lies where this one lay, in memory that is warm.
+            queue.messages.clear();
+        }
         self.0.depth.store(queue.messages.len(), Ordering::Relaxed);
         Some((message, sender))
     }
