@@ -30,9 +30,9 @@ fn run(plan: &Plan) -> Result<Vec<Record>> {
                 let both = compare(plan, &value.in_flight(in_flight), &floor.in_flight(in_flight)).await?;
                 let name = format!("ask/{size}/{in_flight}");
                 if in_flight == 1 {
-                    records.push(Record::time(name, &both).target(Target::Ratio(1.5)));
+                    records.push(Record::time(name, &both).target(Target::Ratio(1.3)));
                 } else {
-                    records.push(Record::rate(&name, &both).target(Target::Ratio(1.5)));
+                    records.push(Record::rate(&name, &both).target(Target::Ratio(1.3)));
                     if bytes == 16 {
                         records.push(Record::rate(name + "/rate", &both).target(Target::Value(900_000.0)));
                     }

@@ -35,9 +35,9 @@ fn run(plan: &Plan) -> Result<Vec<Record>> {
         let value = order(&from, &to, b's', times);
         let one_way = compare(plan, &value, &telling(&actor, times)).await?;
         Ok(vec![
-            Record::time("cell-to-cell/request", &round_trips).target(Target::None),
+            Record::time("cell-to-cell/request", &round_trips).target(Target::Ratio(1.3)),
             Record::rate("cell-to-cell/request/rate", &round_trips).target(Target::Value(500_000.0)),
-            Record::time("cell-to-cell/send", &one_way).target(Target::None),
+            Record::time("cell-to-cell/send", &one_way).target(Target::Ratio(2.0)),
             Record::rate("cell-to-cell/send/rate", &one_way).target(Target::Value(2_000_000.0)),
         ])
     })

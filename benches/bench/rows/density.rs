@@ -48,7 +48,7 @@ fn run(plan: &Plan) -> Result<Vec<Record>> {
             anyhow::Ok(record)
         };
         // Few cells are smaller than what allocators keep.
-        let most = if cells >= 1_000 { Target::Ratio(1.5) } else { Target::None };
+        let most = if cells >= 1_000 { Target::Ratio(1.25) } else { Target::None };
         records.push(figure("memory", "KiB")?.target(most));
         if cells == 30_000 {
             let mut each = figure("memory", "KiB")?.target(Target::Value(64.0));

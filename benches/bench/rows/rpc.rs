@@ -202,7 +202,7 @@ async fn sends(plan: &Plan, transport: &str, client: &Local, cell: u64, ours: Op
     };
     let value = client.side(make).await?;
     let mut records = Vec::new();
-    for (in_flight, target) in IN_FLIGHT.into_iter().zip([2.0, 1.5]) {
+    for (in_flight, target) in IN_FLIGHT.into_iter().zip([1.6, 1.5]) {
         let name = format!("rpc/{transport}/send/{in_flight}");
         if !plan.wants(&name) {
             continue;
@@ -240,5 +240,5 @@ async fn run_bytes(plan: &Plan, client: &Local, wasm: Bytes, ours: Open, bare: O
     };
     let value = client.side(make).await.context("the node")?;
     let both = compare(plan, &value, &floor).await?;
-    Ok(Record::time(RUN_BYTES, &both).target(Target::Ratio(1.5)))
+    Ok(Record::time(RUN_BYTES, &both).target(Target::Ratio(1.3)))
 }
