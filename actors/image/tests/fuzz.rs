@@ -2,76 +2,10 @@
 //!
 //! `fuzz/` at the root of the repository drives the same functions for longer.
 
-use std::time::{Duration, Instant};
+#[path = "../../../fuzz/mutate.rs"]
+mod mutate;
 
-/// How long each decoder is driven.
-const TIME: Duration = Duration::from_secs(2);
-
-/// Where the random numbers start. A failure prints it, so that it can be repeated.
-const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// Longest input, in bytes: enough for several blocks.
-const MAX_INPUT: usize = 16 * 1_024;
-
-/// Marsaglia's xorshift64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound.max(1) as u64).expect("below a usize")
-    }
-
-    /// Changes an input a little, in one of the ways in which formats break.
-    fn mutate(&mut self, input: &mut Vec<u8>, seeds: &[Vec<u8>]) {
-        let at = self.below(input.len());
-        match self.below(8) {
-            0 if !input.is_empty() => input[at] ^= 1 << self.below(8),
-            1 if !input.is_empty() => input[at] = self.next() as u8,
-            2 if !input.is_empty() => input[at] = [0, 1, 0x7f, 0x80, 0xff][self.below(5)],
-            3 => input.truncate(at),
-            4 if !input.is_empty() => drop(input.remove(at)),
-            5 => input.insert(at, self.next() as u8),
-            6 => {
-                let other = &seeds[self.below(seeds.len())];
-                let from = self.below(other.len());
-                let part = other[from..].iter().copied().take(self.below(64));
-                input.splice(at..at, part);
-            }
-            _ => {
-                let end = (at + self.below(64)).min(input.len());
-                let part = input[at..end].to_vec();
-                input.splice(at..at, part);
-            }
-        }
-        input.truncate(MAX_INPUT);
-    }
-}
-
-fn drive(name: &str, decode: fn(&[u8]), seeds: &[Vec<u8>]) {
-    println!("{name}: seed {SEED:#x}");
-    decode(b"");
-    for seed in seeds {
-        decode(seed);
-    }
-    let mut random = Random(SEED);
-    let (started, mut runs) = (Instant::now(), 0_u64);
-    while started.elapsed() < TIME {
-        let mut input = seeds[random.below(seeds.len())].clone();
-        for _ in 0..=random.below(8) {
-            random.mutate(&mut input, seeds);
-        }
-        decode(&input);
-        runs += 1;
-    }
-    println!("{name}: {runs} inputs");
-}
+use mutate::drive;
 
 /// A file of one part, both inside their own CIDs, so that no hash stands in the way of a mutation.
 const INLINE: &[u8] = b"\x2b\xa2\x65roots\x81\xd8\x2a\x57\0\x01\x70\0\x12\

@@ -2,60 +2,18 @@
 //!
 //! `fuzz/` at the root of the repository drives the same function for longer.
 
+#[path = "../../../fuzz/mutate.rs"]
+mod mutate;
+
 use std::{
     io,
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll},
-    time::{Duration, Instant},
 };
 
 use tokio::{io::AsyncWrite, task::LocalSet};
 use ww_rpc::client;
-
-/// How long the vat is driven.
-const TIME: Duration = Duration::from_secs(2);
-
-/// Where the random numbers start. A failure can be repeated with it.
-const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// Marsaglia's xorshift64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound.max(1) as u64).expect("below a usize")
-    }
-
-    fn mutate(&mut self, input: &mut Vec<u8>) {
-        let at = self.below(input.len());
-        match self.below(7) {
-            0 if !input.is_empty() => input[at] ^= 1 << self.below(8),
-            1 if !input.is_empty() => input[at] = [0, 1, 0x7f, 0x80, 0xff][self.below(5)],
-            2 if self.below(8) == 0 => input.truncate(at),
-            3 if !input.is_empty() => drop(input.remove(at)),
-            4 => input.insert(at, self.next() as u8),
-            5 => {
-                let end = (at + self.below(64)).min(input.len());
-                let part = input[at..end].to_vec();
-                input.splice(at..at, part);
-            }
-            // The numbers of the protocol are small: one for another.
-            _ => {
-                if let Some(byte) = input.get_mut(at / 8 * 8) {
-                    *byte = self.below(12) as u8;
-                }
-            }
-        }
-    }
-}
 
 /// Remembers what is written.
 #[derive(Clone, Default)]
@@ -127,17 +85,5 @@ fn transcript() -> Vec<u8> {
 fn clients() {
     let seed = transcript();
     assert!(seed.len() > 1_000, "a client says something: {} bytes", seed.len());
-    ww_rpc::fuzz::vat(&seed);
-    println!("seed {SEED:#x}");
-    let (mut random, started, mut runs) = (Random(SEED), Instant::now(), 0_u64);
-    while started.elapsed() < TIME {
-        let mut input = seed.clone();
-        for _ in 0..=random.below(8) {
-            random.mutate(&mut input);
-        }
-        ww_rpc::fuzz::vat(&input);
-        runs += 1;
-    }
-    println!("{runs} inputs");
-    assert!(runs > 10, "it hangs");
+    mutate::drive("clients", ww_rpc::fuzz::vat, &[seed]);
 }

@@ -1,6 +1,7 @@
 //! Connections: how they end, and what hostile guests can do to them.
 
-use std::time::{Duration, Instant};
+#[path = "../../../../fuzz/mutate.rs"]
+mod mutate;
 
 use futures::FutureExt;
 use ww_cell::pipe::{self, CAPACITY};
@@ -12,9 +13,6 @@ use crate::fixture::{
     wait, wasm, write,
 };
 use crate::load::Bounds;
-
-/// How long the fuzz test runs.
-const FUZZING: Duration = Duration::from_secs(1);
 
 /// Everything that a vat says until its end.
 async fn drained(from_vat: &pipe::Reader) -> Vec<u8> {
@@ -190,76 +188,28 @@ async fn transcript_with(program: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A xorshift generator: enough to choose bytes.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % bound as u64).unwrap_or_default()
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.below(256).to_le_bytes()[0]
-    }
-
-    /// Changes, cuts, repeats or removes a part.
-    fn mutate(&mut self, bytes: &mut Vec<u8>) {
-        let at = self.below(bytes.len().max(1));
-        let len = self.below(32).min(bytes.len() - at.min(bytes.len()));
-        match self.below(6) {
-            0 | 1 if at < bytes.len() => bytes[at] = self.byte(),
-            2 if at < bytes.len() => bytes[at] ^= 1 << self.below(8),
-            3 => {
-                let again = bytes[at..at + len].to_vec();
-                bytes.splice(at..at, again);
-            }
-            4 => drop(bytes.drain(at..at + len)),
-            _ if self.below(8) == 0 => bytes.truncate(at),
-            _ => {
-                // The numbers of the protocol are small: one for another.
-                let word = at / 8 * 8;
-                if word < bytes.len() {
-                    bytes[word] = self.below(8).to_le_bytes()[0];
-                }
-            }
-        }
-    }
-}
-
 #[test]
 fn no_bytes_make_a_vat_panic_or_stay() {
-    let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |now| now.as_nanos());
-    let seed = u64::try_from(seed & u128::from(u64::MAX)).unwrap_or(1) | 1;
-    println!("seed {seed}");
-    let mut random = Random(seed);
-    local(async {
-        // Most without a program: compiling one takes far longer than everything else.
-        let transcripts = [transcript().await, transcript_with(b"").await];
-        let started = Instant::now();
-        let mut rounds = 0;
-        while started.elapsed() < FUZZING {
-            let mut bytes = transcripts[usize::from(random.below(16) > 0)].clone();
-            for _ in 0..=random.below(6) {
-                random.mutate(&mut bytes);
-            }
-            let (duplex, bootstrap, Connected { to_vat, from_vat, gone, cell: _cell, .. }) = parts(None).await;
-            let vat = task::spawn_local(task::Kind::owned("vat", "a test"), serve(duplex, bootstrap, 1));
-            let writing = async {
-                // It may be gone before it has all.
-                let _ = soon(to_vat.write_all(&bytes)).await;
-                to_vat.close();
-            };
-            futures::join!(writing, drained(&from_vat));
-            soon(vat).await.unwrap_or_else(|failed| panic!("seed {seed}, round {rounds}: {failed}"));
-            soon(gone).await.expect("told");
-            rounds += 1;
-        }
-        println!("{rounds} rounds");
-        others_live().await;
-    });
+    // Most without a program: compiling one takes far longer than everything else.
+    let (whole, without) = local(async { (transcript().await, transcript_with(b"").await) });
+    let mut seeds = vec![without; 15];
+    seeds.push(whole);
+    mutate::drive("vat", |bytes| local(told(bytes)), &seeds);
+    local(others_live());
+}
+
+/// A vat is told this by its guest, and ends.
+async fn told(bytes: &[u8]) {
+    let (duplex, bootstrap, Connected { to_vat, from_vat, gone, cell: _cell, .. }) = parts(None).await;
+    let vat = task::spawn_local(task::Kind::owned("vat", "a test"), serve(duplex, bootstrap, 1));
+    let writing = async {
+        // It may be gone before it has all.
+        let _ = soon(to_vat.write_all(bytes)).await;
+        to_vat.close();
+    };
+    futures::join!(writing, drained(&from_vat));
+    soon(vat).await.expect("a vat that ended by itself");
+    soon(gone).await.expect("told");
 }
 
 #[test]
