@@ -23,7 +23,6 @@ use ww_core::{
 
 use crate::{
     history::History,
-    incarnation::Stop,
     lanes::Signals,
     loader::Files,
     message::{Envelope, Failure, Message},
@@ -31,6 +30,7 @@ use crate::{
     pipe,
     program::Exports,
     slot::Slot,
+    stop::Stop,
     streams::Connect,
 };
 

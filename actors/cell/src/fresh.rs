@@ -8,7 +8,7 @@ use ww_core::{exit::Reason, lend, task};
 
 use crate::{
     cell::{Cell, Spec},
-    incarnation::{Start, Stop},
+    incarnation::Start,
     lanes::{Lanes, Next},
     message::{Body, Current, Failure, Message, collect},
     own::Own,
@@ -17,6 +17,7 @@ use crate::{
     program::Program,
     runtime::Runtime,
     stdio::{Input, Output},
+    stop::Stop,
 };
 
 /// Servers of one cell that stay when there is nothing to do, so that the next messages find them.

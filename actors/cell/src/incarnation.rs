@@ -4,15 +4,11 @@ use std::{
     future::{Future, poll_fn},
     mem,
     pin::{Pin, pin},
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
-use tokio::sync::Notify;
 use wasmtime::{PoolConcurrencyLimitError, Store, UpdateDeadline, component::ResourceTable};
 use wasmtime_wasi::WasiCtx;
 use ww_core::{
@@ -35,6 +31,7 @@ use crate::{
     program::{Code, Program},
     runtime::Runtime,
     stdio::{Input, Output},
+    stop::Stop,
     streams::Handles,
 };
 
@@ -56,56 +53,6 @@ pub(crate) struct Start {
 
 /// The guest's own ends of its standard streams: in, out and error.
 pub(crate) type Streams = (Input, Output, Output);
-
-/// Ends an incarnation, from any thread, within milliseconds also while it computes.
-#[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<StopState>);
-
-#[derive(Debug, Default)]
-struct StopState {
-    reason: OnceLock<Reason>,
-    requested: Notify,
-    ending: AtomicBool,
-}
-
-impl Stop {
-    /// Asks for the end. The first reason counts; nothing happens to an incarnation that has ended.
-    pub fn request(&self, reason: Reason) {
-        if self.0.reason.set(reason).is_ok() {
-            self.0.requested.notify_waiters();
-        }
-    }
-
-    /// Whether the incarnation is about to end, whatever the reason. Set before its streams are closed, so that
-    /// whoever sees them close can tell an end from a guest that goes on without them.
-    pub fn is_ending(&self) -> bool {
-        self.0.ending.load(Ordering::Acquire)
-    }
-
-    /// The instance has run for the last time.
-    pub(crate) fn set_ending(&self) {
-        self.0.ending.store(true, Ordering::Release);
-    }
-
-    /// Why it was asked to end, if it was.
-    pub fn reason(&self) -> Option<&Reason> {
-        self.0.reason.get()
-    }
-
-    /// Waits until somebody asks for the end: the reason. Cancel safe.
-    pub async fn requested(&self) -> Reason {
-        let mut notified = pin!(self.0.requested.notified());
-        // Before the look at the reason, so that a request between the two is not missed.
-        notified.as_mut().enable();
-        match self.reason() {
-            Some(reason) => reason.clone(),
-            None => {
-                notified.await;
-                self.reason().cloned().unwrap_or(Reason::Shutdown)
-            }
-        }
-    }
-}
 
 impl Runtime {
     /// Runs `main` within the calling task. With a `patience`, its deadline waits for the peer of its streams.

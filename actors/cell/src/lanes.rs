@@ -18,8 +18,8 @@ use std::{
 use ww_core::{exit::Reason, links::Signal, mailbox::Mailbox};
 
 use crate::{
-    incarnation::Stop,
     message::{Failure, Message},
+    stop::Stop,
 };
 
 /// Signals that may wait when a cell sends one more, or asks for one more itself: twice as many as links and monitors can

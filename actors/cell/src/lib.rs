@@ -13,7 +13,7 @@
 //! | `directory`, `native`, `own` | who lives on the node, Rust actors among them, and what one instance knows of that |
 //! | `spawn`, `lanes` | from a spec to a running cell and its end; what it does next |
 //! | `live`, `fresh` | async mode: one live instance; sync mode: a fresh instance per message |
-//! | `incarnation` | one instance from start to exit reason |
+//! | `incarnation`, `stop` | one instance from start to exit reason, and the end that is asked for |
 //! | `core_module` | what a core module needs before its first call |
 //! | `handling` | what an instance handles, for its vat |
 //! | `guest`, `limiter`, `preemption`, `patience`, `meters` | what belongs to one instance, what it may use and has used, how it yields |
@@ -53,6 +53,7 @@ mod runtime;
 mod slot;
 mod spawn;
 mod stdio;
+mod stop;
 mod streams;
 pub mod tail;
 mod wakers;
@@ -62,7 +63,6 @@ pub use cell::{Cell, Mode, Spec};
 pub use directory::Directory;
 pub use engine::{Class, Customise, MAX_MEMORY, SMALL_MEMORY};
 pub use handling::{Cause, Handling};
-pub use incarnation::Stop;
 pub use loader::Files;
 pub use message::{Envelope, Failure};
 pub use meters::Meters;
@@ -72,4 +72,5 @@ pub use programs::LoadError;
 pub use runtime::{Config, Runtime, StartError};
 pub use slot::Slot;
 pub use stdio::{Stderr, Stdio};
+pub use stop::Stop;
 pub use streams::{Connect, Duplex};

@@ -12,12 +12,13 @@ use ww_core::{
 use crate::{
     cell::{Cell, Mode, NotExported, Parts, Refusal, Spec},
     history::History,
-    incarnation::{Start, Stop},
+    incarnation::Start,
     own::Own,
     program::Program,
     runtime::Runtime,
     slot::Slot,
     stdio::{Input, Output, Stderr, Stdio},
+    stop::Stop,
 };
 
 /// Whether a slot ends with its incarnation.
