@@ -16,7 +16,7 @@ const MAX_INPUT: usize = 16 * 1_024;
 /// Most changes to one input.
 const MAX_CHANGES: usize = 8;
 
-/// Longest part that is copied, in bytes.
+/// Longest part that is copied or removed, in bytes.
 const MAX_PART: usize = 64;
 
 /// Lets a target have the seeds as they are, and then changed ones until the time is up.
@@ -31,7 +31,9 @@ pub(crate) fn drive(name: &str, target: impl Fn(&[u8]), seeds: &[Vec<u8>]) {
         for _ in 0..random.random_range(1..=MAX_CHANGES) {
             change(&mut random, &mut input, seeds);
         }
-        input.truncate(MAX_INPUT);
+        // Every other input is cut, at last: nothing is seen of a change that comes after the end.
+        let len = if random.random() { random.random_range(..=input.len()) } else { MAX_INPUT };
+        input.truncate(len.min(MAX_INPUT));
         target(&input);
         runs += 1;
     }
@@ -41,6 +43,7 @@ pub(crate) fn drive(name: &str, target: impl Fn(&[u8]), seeds: &[Vec<u8>]) {
 
 fn change(random: &mut SmallRng, input: &mut Vec<u8>, seeds: &[Vec<u8>]) {
     let at = random.random_range(..input.len().max(1));
+    let part = at..input.len().min(at + random.random_range(0..MAX_PART));
     match random.random_range(0..9) {
         0 if !input.is_empty() => input[at] ^= 1 << random.random_range(0..8),
         1 if !input.is_empty() => input[at] = random.random(),
@@ -48,9 +51,8 @@ fn change(random: &mut SmallRng, input: &mut Vec<u8>, seeds: &[Vec<u8>]) {
         // The numbers of a protocol are small, and lie where a word begins: one for another.
         3 if !input.is_empty() => input[at / 8 * 8] = random.random_range(0..12),
         4 if !input.is_empty() => drop(input.remove(at)),
-        5 => input.insert(at, random.random()),
-        // Seldom, for nothing that came after it is seen.
-        6 if random.random_range(0..4) == 0 => input.truncate(at),
+        5 => drop(input.drain(part)),
+        6 => input.insert(at, random.random()),
         7 => {
             let other = &seeds[random.random_range(..seeds.len())];
             let from = random.random_range(..=other.len());
@@ -58,9 +60,8 @@ fn change(random: &mut SmallRng, input: &mut Vec<u8>, seeds: &[Vec<u8>]) {
             input.splice(at..at, part);
         }
         _ => {
-            let end = input.len().min(at + random.random_range(0..MAX_PART));
-            let part = input[at..end].to_vec();
-            input.splice(at..at, part);
+            let again = input[part].to_vec();
+            input.splice(at..at, again);
         }
     }
 }
