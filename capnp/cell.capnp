@@ -97,6 +97,10 @@ struct Limits {
 
   messageSize @7 :UInt32;
   # Bytes of a message through `handle`, `send` and mail.
+
+  held @8 :UInt64;
+  # Bytes that the node holds for it and all below it, besides linear memory: messages that wait, answers that are not read,
+  # programs on their way.
 }
 
 struct Mailbox {

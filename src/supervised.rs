@@ -52,7 +52,7 @@ impl Supervised {
         let spec = Spec { program: Some(program), ..spec };
         let directory = executor.directory().clone();
         // Known before anything starts: it may have ended for good as soon as it has started.
-        let slot = work.new_slot(&directory, &limits);
+        let slot = work.new_slot(&directory, &limits, executor.account());
         let started = Self::supervise(executor, spec, work, restart, slot.clone()).await;
         let supervisor = started.inspect_err(|error| directory.remove_slot(&slot, &Reason::start_failed(error)))?;
         match slot.occupant().and_then(|id| directory.cell_or_ended(id)) {

@@ -43,6 +43,7 @@ struct Limits {
     subtree_cells: u32,
     subtree_memory: u64,
     message_size: u32,
+    held: u64,
 }
 
 pub(super) async fn inspect(node: Node, cell: &str, json: bool) -> Result<u8, Failure> {
@@ -73,6 +74,7 @@ impl Limits {
             subtree_cells: limits.get_subtree_cells(),
             subtree_memory: limits.get_subtree_memory(),
             message_size: limits.get_message_size(),
+            held: limits.get_held(),
         }
     }
 }
@@ -89,7 +91,7 @@ impl Inspected {
         format!(
             "cell: {}\nnames: {}\nstate: {state}\nage: {}\n{detail}cpu: {}\nmemory: {}\nmailbox: {}\nmessages: {}\n\
              dropped: {}\nrestarts: {}\nlimits:\n  memory: {}\n  cpu: {}\n  deadline: {}\n  instances: {}\n  \
-             children: {}\n  subtree-cells: {}\n  subtree-memory: {subtree}\n  message-size: {}\n",
+             children: {}\n  subtree-cells: {}\n  subtree-memory: {subtree}\n  message-size: {}\n  held: {}\n",
             cell.id,
             cell.name(),
             status::duration(cell.age()),
@@ -106,6 +108,7 @@ impl Inspected {
             limits.children,
             limits.subtree_cells,
             status::bytes(limits.message_size.into()),
+            status::bytes(limits.held),
         )
     }
 }

@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use thiserror::Error;
 use ww_core::{
-    Grants, Limits,
+    Grants, Limits, account,
     grants::AdminMethod,
     limits::{DEFAULT_INSTANCES, DEFAULT_MEMORY, Exceeds, MIB, Narrowing},
 };
@@ -155,6 +155,7 @@ impl Peer {
         wishes.subtree_cells.get_or_insert(SUBTREE_CELLS);
         wishes.subtree_memory.get_or_insert(SUBTREE_MEMORY);
         wishes.instances.get_or_insert(DEFAULT_INSTANCES);
+        wishes.held.get_or_insert(account::DEFAULT_PEER);
         let limits = Limits::of_node(max_memory).narrowed(&wishes).map_err(|exceeds| Invalid::Limits(id, exceeds))?;
         let admin = match admin {
             Admin::All(true) => AdminMethod::ALL.into(),

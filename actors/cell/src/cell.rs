@@ -15,7 +15,7 @@ use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::watch;
 use ww_core::{
-    CellId, Grants, Limits, Name,
+    Account, CellId, Grants, Limits, Name,
     exit::{self, Reason},
     mailbox::{self, Mailbox, Overflow, Refused},
     registry,
@@ -59,6 +59,8 @@ pub struct Spec {
     pub env: Vec<(String, String)>,
     /// What it may use: in sync mode, what each of its instances may use.
     pub limits: Limits,
+    /// What the node holds for it.
+    pub account: Account,
     /// What it may ask for. Its parts for the node's capabilities are for whoever serves `connect`.
     pub grants: Grants,
     /// Messages that may wait.
@@ -102,6 +104,7 @@ struct Inner {
     name: String,
     mode: Option<Mode>,
     limits: Limits,
+    account: Account,
     started: SystemTime,
     slot: Slot,
     history: History,
@@ -120,6 +123,7 @@ pub(crate) struct Parts {
     /// `None` for a program that runs its `main` once.
     pub(crate) mode: Option<Mode>,
     pub(crate) limits: Limits,
+    pub(crate) account: Account,
     pub(crate) slot: Slot,
     pub(crate) history: History,
     pub(crate) exit: exit::Watch,
@@ -135,6 +139,7 @@ impl Default for Spec {
             args: Vec::new(),
             env: Vec::new(),
             limits: Limits::default(),
+            account: Account::unlimited(),
             grants: Grants::none(),
             mailbox: mailbox::DEFAULT_CAPACITY,
             overflow: Overflow::default(),
@@ -160,10 +165,24 @@ impl Mode {
 }
 
 impl Cell {
-    pub(crate) fn new(Parts { id, name, mode, limits, slot, history, exit, stop }: Parts) -> Self {
+    pub(crate) fn new(Parts { id, name, mode, limits, account, slot, history, exit, stop }: Parts) -> Self {
         let (signals, meters, serves) = (Signals::default(), Meters::default(), watch::Sender::new(false));
         let started = SystemTime::now();
-        Self(Arc::new(Inner { id, name, mode, limits, started, slot, history, exit, serves, stop, signals, meters }))
+        Self(Arc::new(Inner {
+            id,
+            name,
+            mode,
+            limits,
+            account,
+            started,
+            slot,
+            history,
+            exit,
+            serves,
+            stop,
+            signals,
+            meters,
+        }))
     }
 
     /// Identifies the cell.
@@ -192,6 +211,11 @@ impl Cell {
     /// What it may use.
     pub fn limits(&self) -> &Limits {
         &self.0.limits
+    }
+
+    /// What the node holds for it, and for all that it starts.
+    pub fn account(&self) -> &Account {
+        &self.0.account
     }
 
     /// When it was started.

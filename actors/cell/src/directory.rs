@@ -15,7 +15,7 @@ use std::{
 
 use dashmap::DashMap;
 use ww_core::{
-    CellId, Name, SlotId,
+    Account, CellId, Name, SlotId,
     events::{Event, Events},
     exit::Reason,
     id::{CellIds, SlotIds},
@@ -102,10 +102,10 @@ impl Directory {
         &self.0.events
     }
 
-    /// Makes a slot whose mailbox holds `mailbox` messages of at most `message_size` bytes each. It is there until
-    /// [`Directory::remove_slot`].
-    pub fn new_slot(&self, mailbox: usize, overflow: Overflow, message_size: u32) -> Slot {
-        self.open_slot(Slot::new(self.0.ids.next(), mailbox, overflow, message_size))
+    /// Makes a slot whose mailbox holds `mailbox` messages of at most `message_size` bytes each, which are charged to
+    /// `account`. It is there until [`Directory::remove_slot`].
+    pub fn new_slot(&self, mailbox: usize, overflow: Overflow, message_size: u32, account: &Account) -> Slot {
+        self.open_slot(Slot::new(self.0.ids.next(), mailbox, overflow, message_size, account))
     }
 
     /// A slot for what takes no messages: a program that runs once, or a supervisor.

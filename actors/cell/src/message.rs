@@ -6,10 +6,10 @@ use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 use tokio::{sync::oneshot, time::Instant};
 use ww_core::{
-    CellId, SlotId,
+    CellId, Charge, SlotId,
     exit::Reason,
     links::Signal,
-    mailbox::{Refused, Returned},
+    mailbox::{Letter, Refused, Returned},
 };
 
 use crate::pipe::{self, Closed};
@@ -17,6 +17,9 @@ use crate::pipe::{self, Closed};
 /// Largest message that travels as a whole, in bytes; what is larger travels as a stream. A cell's own limit may be
 /// lower.
 pub const MAX_WHOLE: usize = 4 << 20;
+
+/// Bytes that a message costs besides its body: its envelope, its place in the mailbox, and the way back.
+const BESIDES: u64 = 512;
 
 /// Cells that may wait for one another in a row: deeper is a loop through something that the chain does not show.
 const MAX_CHAIN: u32 = 64;
@@ -80,6 +83,7 @@ pub struct Message {
     pub(crate) envelope: Envelope,
     pub(crate) body: Body,
     done: Option<oneshot::Sender<Result<Bytes, Failure>>>,
+    charge: Charge,
 }
 
 /// Waits for what becomes of a message.
@@ -153,40 +157,61 @@ impl Chain {
     }
 }
 
+impl Letter for Message {
+    fn weight(&self) -> u64 {
+        match &self.body {
+            Body::Whole(bytes) => BESIDES + bytes.len() as u64,
+            Body::Stream { .. } => BESIDES + pipe::CAPACITY as u64,
+        }
+    }
+
+    fn same_sender(&self, other: &Self) -> bool {
+        self.envelope.sender == other.envelope.sender
+    }
+
+    fn paid(&mut self, charge: Charge) {
+        self.charge = charge;
+    }
+}
+
 impl Message {
     pub(crate) fn new(envelope: Envelope, body: Body) -> (Self, Answer) {
         let (tx, rx) = oneshot::channel();
-        (Self { envelope, body, done: Some(tx) }, Answer(rx))
+        (Self { envelope, body, done: Some(tx), charge: Charge::none() }, Answer(rx))
     }
 
     /// A message of which nobody is told what became.
     pub(crate) fn untold(envelope: Envelope, body: Body) -> Self {
-        Self { envelope, body, done: None }
+        Self { envelope, body, done: None, charge: Charge::none() }
     }
 
     /// Takes the message apart: what the guest gets, and the means to answer.
     pub(crate) fn begin(self) -> (Envelope, Body, Done) {
-        (self.envelope, self.body, Done(self.done))
+        (self.envelope, self.body, Done { sender: self.done, _charge: self.charge })
     }
 
     /// Tells the sender that it will not be begun.
     pub fn refuse(self, why: Failure) {
-        Done(self.done).answer(Err(why));
+        Done { sender: self.done, _charge: self.charge }.answer(Err(why));
     }
 }
 
-/// The means to answer a message that was begun. Dropped without a word, the sender learns that the cell is gone.
+/// The means to answer a message that was begun, and what was paid for it until then. Dropped without a word, the sender
+/// learns that the cell is gone.
 #[derive(Debug)]
-pub(crate) struct Done(Option<oneshot::Sender<Result<Bytes, Failure>>>);
+pub(crate) struct Done {
+    sender: Option<oneshot::Sender<Result<Bytes, Failure>>>,
+    _charge: Charge,
+}
 
 impl Done {
     /// For what nobody waits for.
     pub(crate) fn nobody() -> Self {
-        Self(None)
+        Self { sender: None, _charge: Charge::none() }
     }
 
     pub(crate) fn answer(mut self, answer: Result<Bytes, Failure>) {
-        if let Some(done) = self.0.take() {
+        if let Some(done) = self.sender.take() {
             // Whoever asked may have stopped waiting: that is theirs to do.
             let _ = done.send(answer);
         }

@@ -5,7 +5,11 @@ use std::{io, path::PathBuf, sync::Arc, time::Duration};
 use bytes::Bytes;
 use thiserror::Error;
 use tokio::runtime;
-use ww_core::task;
+use ww_core::{
+    Account,
+    account::{DEFAULT_NODE, Holder},
+    task,
+};
 
 use crate::{
     capacity::Cells,
@@ -26,6 +30,8 @@ pub struct Config {
     pub cache: Option<PathBuf>,
     /// Cells that may live at once. What the system allows may be less.
     pub cells: Cells,
+    /// What is held for all cells is charged to it; `None` for one of [`DEFAULT_NODE`] bytes.
+    pub account: Option<Account>,
     /// Changes the settings of the engines before they are made, on the embedder's responsibility.
     pub customise: Option<Customise>,
 }
@@ -47,6 +53,7 @@ pub struct Runtime {
     pub(crate) requeue: Requeue,
     programs: Programs,
     directory: Directory,
+    account: Account,
     ticks: Ticks,
 }
 
@@ -73,7 +80,8 @@ impl Runtime {
         });
         keep_a_timer_near(&handle, &engines);
         let programs = Programs::new(Arc::clone(&engines), disk, handle.clone());
-        Ok(Self { handle, engines, requeue, programs, directory: Directory::default(), ticks })
+        let account = config.account.unwrap_or_else(|| Account::root(Holder::Node, DEFAULT_NODE));
+        Ok(Self { handle, engines, requeue, programs, directory: Directory::default(), account, ticks })
     }
 
     /// The threads on which guests run.
@@ -84,6 +92,11 @@ impl Runtime {
     /// The cells that live.
     pub fn directory(&self) -> &Directory {
         &self.directory
+    }
+
+    /// What is held for all cells.
+    pub fn account(&self) -> &Account {
+        &self.account
     }
 
     pub(crate) fn ticks(&self) -> &Ticks {

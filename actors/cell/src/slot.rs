@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 use ww_core::{
-    CellId, SlotId,
+    Account, CellId, SlotId,
     exit::{self, Reason},
     lend,
     mailbox::{Mailbox, Offered, Overflow, Refused, Waiting},
@@ -59,9 +59,9 @@ pub(crate) struct Asked {
 pub(crate) struct Waits(Waiting<Message>);
 
 impl Slot {
-    /// A slot whose mailbox holds `mailbox` messages of at most `message_size` bytes each.
-    pub(crate) fn new(id: SlotId, mailbox: usize, overflow: Overflow, message_size: u32) -> Self {
-        Self::with(id, Mailbox::new(mailbox, overflow), message_size)
+    /// A slot whose mailbox holds `mailbox` messages of at most `message_size` bytes each, which are charged to `account`.
+    pub(crate) fn new(id: SlotId, mailbox: usize, overflow: Overflow, message_size: u32, account: &Account) -> Self {
+        Self::with(id, Mailbox::charged(mailbox, overflow, account.clone()), message_size)
     }
 
     /// A slot for a program that takes no messages.
@@ -244,8 +244,9 @@ impl Slot {
     fn put(&self, message: Message) -> Result<Option<Waits>, Failure> {
         match self.0.mailbox.offer(message)? {
             Offered::Waits(waiting) => return Ok(Some(Waits(waiting))),
-            Offered::Taken(Some(oldest)) => oldest.refuse(Failure::Refused(Refused::Dropped)),
-            Offered::Taken(None) => {}
+            Offered::Taken(oldest) => {
+                oldest.into_iter().for_each(|oldest| oldest.refuse(Failure::Refused(Refused::Dropped)));
+            }
         }
         Ok(None)
     }

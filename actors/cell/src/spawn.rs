@@ -89,7 +89,7 @@ impl Runtime {
     /// Where the program does not export what the mode needs, or a name cannot be registered.
     pub fn spawn(&self, id: CellId, program: Program, spec: Spec, stderr: Stderr, stop: Stop) -> Result<Cell, Refusal> {
         spec.mode.check(program.exports())?;
-        let slot = self.directory().new_slot(spec.mailbox, spec.overflow, spec.limits.message_size);
+        let slot = self.directory().new_slot(spec.mailbox, spec.overflow, spec.limits.message_size, &spec.account);
         let slot = self.named(slot, &spec)?;
         Ok(self.serve(id, program, spec, slot, SlotOwner::Cell, stderr, stop))
     }
@@ -160,9 +160,9 @@ impl Runtime {
         stop: Stop,
     ) -> (Cell, exit::Notifier) {
         let (notifier, exit) = exit::channel();
-        let (name, limits) = (spec.name.clone(), spec.limits.clone());
+        let (name, limits, account) = (spec.name.clone(), spec.limits.clone(), spec.account.clone());
         slot.occupy(id);
-        let cell = Cell::new(Parts { id, name, mode, limits, slot, history, exit, stop });
+        let cell = Cell::new(Parts { id, name, mode, limits, account, slot, history, exit, stop });
         self.directory().started(&cell);
         (cell, notifier)
     }

@@ -1,8 +1,9 @@
-//! Actor semantics on actix: identities, names, exit reasons, links, supervisors, limits, grants, tasks and arbiters.
+//! Actor semantics on actix: accounts, identities, names, exit reasons, links, supervisors, limits, grants, tasks and arbiters.
 //!
 //! This crate knows no WebAssembly, no network and no schema: it holds what every room of the runtime
 //! agrees on.
 
+pub mod account;
 pub mod events;
 pub mod exit;
 pub mod grants;
@@ -18,6 +19,7 @@ pub mod supervisor;
 pub mod task;
 pub mod turn;
 
+pub use account::{Account, Charge};
 pub use grants::Grants;
 pub use id::{CellId, SlotId};
 pub use limits::Limits;

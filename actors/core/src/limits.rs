@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::account;
+
 /// One mebibyte, in bytes.
 pub const MIB: u64 = 1 << 20;
 
@@ -54,6 +56,8 @@ pub struct Limits {
     pub message_size: u32,
     /// Instances at once in sync mode, at least one.
     pub instances: u32,
+    /// Bytes that the node holds for it and all below it, besides linear memory: see [`account`].
+    pub held: u64,
 }
 
 /// A wish for other limits, as an image or a spec states it; what is left out stays as it was.
@@ -76,6 +80,8 @@ pub struct Narrowing {
     pub message_size: Option<u32>,
     /// Instances at once in sync mode.
     pub instances: Option<u32>,
+    /// Bytes that the node holds for it and all below it, besides linear memory.
+    pub held: Option<u64>,
 }
 
 /// A wish for more than there is.
@@ -101,15 +107,23 @@ impl Default for Limits {
             subtree_memory: None,
             message_size: DEFAULT_MESSAGE_SIZE,
             instances: DEFAULT_INSTANCES,
+            held: account::DEFAULT_CELL,
         }
     }
 }
 
 impl Limits {
-    /// The most that an image's own cell can be given on a node with these defaults: `max_memory` bytes, and no
-    /// limits of time.
+    /// The most that an image's own cell or a client of this user can be given on a node with these defaults: `max_memory`
+    /// bytes, no limits of time, and what a node holds for one client.
     pub fn of_node(max_memory: u64) -> Self {
-        Self { memory: max_memory, deadline: None, cpu: None, instances: MAX_INSTANCES, ..Self::default() }
+        Self {
+            memory: max_memory,
+            deadline: None,
+            cpu: None,
+            instances: MAX_INSTANCES,
+            held: account::DEFAULT_CLIENT,
+            ..Self::default()
+        }
     }
 
     /// These limits with the wishes in place of what they name.
@@ -131,6 +145,7 @@ impl Limits {
             },
             message_size: at_most("message-size", by.message_size, self.message_size)?,
             instances: at_most("instances", by.instances, self.instances)?.max(1),
+            held: at_most("held", by.held, self.held)?,
         })
     }
 
@@ -148,6 +163,7 @@ impl Limits {
             subtree_memory: self.subtree_memory.into_iter().chain(by.subtree_memory).min(),
             message_size: least(self.message_size, by.message_size),
             instances: least(self.instances, by.instances).max(1),
+            held: least(self.held, by.held),
         }
     }
 }

@@ -9,6 +9,10 @@
 //! reach a cell past it. Several readers may wait: a message wakes the one that came last, whose memory is warm. One that
 //! is woken takes a message before it goes; only when all of them go, one may leave a wake-up unused.
 //!
+//! A message is charged to the account of the mailbox's owner when it is taken, and the mailbox holds a bounded number
+//! of bytes of that account. Senders share them: one sender gets no more than what is left for all others, so that a
+//! flood holds up the sender of the flood. A message that waits outside belongs to its sender.
+//!
 //! Everything is behind one lock, which is held for moments and never across a wait: a send and a receive
 //! take it once each, and allocate nothing once the queue has grown.
 
@@ -27,7 +31,11 @@ use std::{
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{exit::Reason, turn};
+use crate::{
+    account::{Account, Charge, DEFAULT_MAILBOX, Overdrawn},
+    exit::Reason,
+    turn,
+};
 
 /// Messages that may wait, unless a spec says otherwise: enough for a burst, few enough that the last of them is
 /// not stale when its turn comes.
@@ -36,6 +44,10 @@ pub const DEFAULT_CAPACITY: usize = 256;
 /// Most messages that any mailbox may hold: with the largest messages that travel as a whole, as much memory as a
 /// large cell has.
 pub const MAX_CAPACITY: usize = 65_536;
+
+/// One part in so many of the owner's account is for its mailbox, so that what waits takes nothing from what the owner
+/// needs to work.
+pub const PART: u64 = 4;
 
 /// What happens to a message for a full mailbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +62,18 @@ pub enum Overflow {
     DropOldest,
 }
 
+/// What a mailbox carries.
+pub trait Letter {
+    /// Bytes that it costs to hold it. They stay the same while it waits.
+    fn weight(&self) -> u64;
+
+    /// Whether both come from one sender, who shares the mailbox with others.
+    fn same_sender(&self, other: &Self) -> bool;
+
+    /// It was paid for, until this is dropped.
+    fn paid(&mut self, charge: Charge);
+}
+
 /// Why a mailbox did not take a message, or gave it back.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
@@ -57,6 +81,9 @@ pub enum Refused {
     /// It is full, and its policy is [`Overflow::Reject`].
     #[error("the mailbox is full")]
     Full,
+    /// The node holds as much as it may for the owner of the mailbox.
+    #[error(transparent)]
+    Overdrawn(Overdrawn),
     /// A newer message took its place: the policy is [`Overflow::DropOldest`].
     #[error("the message was dropped for a newer one")]
     Dropped,
@@ -84,6 +111,9 @@ pub struct Mailbox<T>(Arc<Shared<T>>);
 #[derive(Debug)]
 struct Shared<T> {
     capacity: usize,
+    /// Bytes of all messages that wait.
+    most_bytes: u64,
+    account: Option<Account>,
     overflow: Overflow,
     queue: Mutex<Queue<T>>,
     /// A copy of what the queue says, for whoever looks without the lock.
@@ -94,8 +124,12 @@ struct Shared<T> {
 #[derive(Debug)]
 struct Queue<T> {
     messages: VecDeque<T>,
+    /// Their weight.
+    bytes: u64,
     /// Senders that wait for room with their messages, in the order of arrival: as many as there are senders.
     parked: VecDeque<Parked<T>>,
+    /// What waited and was not taken, until its sender looks.
+    returned: Vec<(u64, Returned<T>)>,
     next_ticket: u64,
     closed: Option<Refused>,
     /// Readers that wait, each once: as many as the owner of the mailbox has.
@@ -112,178 +146,49 @@ struct Parked<T> {
 /// What became of a message that the mailbox did not give back.
 #[derive(Debug)]
 pub enum Offered<T> {
-    /// It is in the queue, in the place of this one if there was no room.
-    Taken(Option<T>),
+    /// It is in the queue, in the place of these if there was no room.
+    Taken(Vec<T>),
     /// It waits for room.
     Waits(Waiting<T>),
 }
 
 impl<T> Mailbox<T> {
-    /// A mailbox for at most `capacity` messages, at least one and at most [`MAX_CAPACITY`].
+    /// A mailbox for at most `capacity` messages, at least one and at most [`MAX_CAPACITY`], for which nobody pays.
     pub fn new(capacity: usize, overflow: Overflow) -> Self {
-        Self::with(capacity.clamp(1, MAX_CAPACITY), overflow, None)
+        Self::with(capacity.clamp(1, MAX_CAPACITY), overflow, None, None)
+    }
+
+    /// The same whose messages are charged to an account. All of them together get a [`PART`] of it, and at most
+    /// [`DEFAULT_MAILBOX`] bytes. One message is always let in, whatever it weighs, if the account has room.
+    pub fn charged(capacity: usize, overflow: Overflow, account: Account) -> Self {
+        Self::with(capacity.clamp(1, MAX_CAPACITY), overflow, Some(account), None)
     }
 
     /// A mailbox that nobody reads: every message comes back.
     pub fn not_served() -> Self {
-        Self::with(1, Overflow::Reject, Some(Refused::NotServed))
+        Self::with(1, Overflow::Reject, None, Some(Refused::NotServed))
     }
 
-    fn with(capacity: usize, overflow: Overflow, closed: Option<Refused>) -> Self {
-        let queue =
-            Queue { messages: VecDeque::new(), parked: VecDeque::new(), next_ticket: 0, closed, readers: Vec::new() };
+    fn with(capacity: usize, overflow: Overflow, account: Option<Account>, closed: Option<Refused>) -> Self {
+        let queue = Queue {
+            messages: VecDeque::new(),
+            bytes: 0,
+            parked: VecDeque::new(),
+            returned: Vec::new(),
+            next_ticket: 0,
+            closed,
+            readers: Vec::new(),
+        };
+        let most_bytes = account.as_ref().map_or(u64::MAX, |account| DEFAULT_MAILBOX.min(account.most() / PART));
         Self(Arc::new(Shared {
             capacity,
+            most_bytes,
+            account,
             overflow,
             queue: Mutex::new(queue),
             depth: AtomicUsize::new(0),
             dropped: AtomicU64::new(0),
         }))
-    }
-
-    /// Puts a message at the end of the queue. With [`Overflow::DropOldest`] the message that had to go is returned,
-    /// for its sender to be told.
-    ///
-    /// Cancel safe: a message whose sender stops waiting is dropped with the future, and was not taken.
-    ///
-    /// # Errors
-    ///
-    /// Gives the message back where the mailbox does not take it.
-    pub async fn send(&self, message: T) -> Result<Option<T>, Returned<T>> {
-        match self.offer(message)? {
-            Offered::Taken(oldest) => Ok(oldest),
-            Offered::Waits(waiting) => waiting.await.map(|()| None),
-        }
-    }
-
-    /// [`Mailbox::send`] without the wait: where there is room, as there is as a rule, the message never becomes a part of a
-    /// future.
-    ///
-    /// # Errors
-    ///
-    /// Gives the message back where the mailbox does not take it.
-    pub fn offer(&self, message: T) -> Result<Offered<T>, Returned<T>> {
-        let shared = &*self.0;
-        let mut queue = self.lock();
-        if let Some(why) = &queue.closed {
-            let why = why.clone();
-            drop(queue);
-            return Err(Returned { message, why });
-        }
-        let mut oldest = None;
-        if queue.messages.len() >= shared.capacity || !queue.parked.is_empty() {
-            match shared.overflow {
-                Overflow::Reject => {
-                    drop(queue);
-                    return Err(Returned { message, why: Refused::Full });
-                }
-                Overflow::Wait => {
-                    let ticket = queue.next_ticket;
-                    queue.next_ticket += 1;
-                    queue.parked.push_back(Parked { ticket, message, sender: None });
-                    return Ok(Offered::Waits(Waiting { mailbox: self.clone(), ticket: Some(ticket) }));
-                }
-                Overflow::DropOldest => {
-                    oldest = queue.messages.pop_front();
-                    shared.dropped.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        }
-        queue.messages.push_back(message);
-        shared.depth.store(queue.messages.len(), Ordering::Relaxed);
-        let reader = queue.readers.pop();
-        drop(queue);
-        turn::sent(reader);
-        Ok(Offered::Taken(oldest))
-    }
-
-    /// The next message. Waits until there is one. Cancel safe: no message is lost.
-    pub async fn receive(&self) -> T {
-        poll_fn(|cx| self.poll_receive(cx)).await
-    }
-
-    /// The next message, or a wake-up when there is one.
-    pub fn poll_receive(&self, cx: &mut Context<'_>) -> Poll<T> {
-        let mut queue = self.lock();
-        match self.take(&mut queue) {
-            Some((message, sender)) => {
-                drop(queue);
-                if let Some(sender) = sender {
-                    sender.wake();
-                }
-                Poll::Ready(message)
-            }
-            None => {
-                if !queue.readers.iter().any(|reader| reader.will_wake(cx.waker())) {
-                    queue.readers.push(cx.waker().clone());
-                }
-                Poll::Pending
-            }
-        }
-    }
-
-    /// The next message, if there is one.
-    pub fn try_receive(&self) -> Option<T> {
-        let (message, sender) = self.take(&mut self.lock())?;
-        if let Some(sender) = sender {
-            sender.wake();
-        }
-        Some(message)
-    }
-
-    /// Takes the first message out and lets the first sender that waits put its own in; whom to wake for that.
-    fn take(&self, queue: &mut Queue<T>) -> Option<(T, Option<Waker>)> {
-        let message = queue.messages.pop_front()?;
-        let mut sender = None;
-        if let Some(parked) = queue.parked.pop_front() {
-            queue.messages.push_back(parked.message);
-            sender = parked.sender;
-        }
-        if queue.messages.is_empty() {
-            // Whatever comes next lies where this one lay, in memory that is warm.
-            queue.messages.clear();
-        }
-        self.0.depth.store(queue.messages.len(), Ordering::Relaxed);
-        Some((message, sender))
-    }
-
-    /// Ends the mailbox, and gives back what still waits. Later sends are refused with the reason, until it is opened
-    /// again. The first reason counts.
-    pub fn close(&self, reason: Reason) -> Vec<T> {
-        let mut queue = self.lock();
-        queue.closed.get_or_insert(Refused::Ended(reason));
-        let waiting: Vec<T> = queue.messages.drain(..).collect();
-        self.0.depth.store(0, Ordering::Relaxed);
-        // They find their messages where they left them, and take them back.
-        let senders: Vec<Waker> = queue.parked.iter_mut().filter_map(|parked| parked.sender.take()).collect();
-        drop(queue);
-        senders.into_iter().for_each(Waker::wake);
-        waiting
-    }
-
-    /// Takes messages again after [`Mailbox::close`].
-    pub fn reopen(&self) {
-        let mut queue = self.lock();
-        if !matches!(queue.closed, Some(Refused::Ended(_))) {
-            return;
-        }
-        queue.closed = None;
-        // Senders that waited through both without noticing.
-        let mut wake: Vec<Waker> = mem::take(&mut queue.readers);
-        while queue.messages.len() < self.0.capacity
-            && let Some(parked) = queue.parked.pop_front()
-        {
-            queue.messages.push_back(parked.message);
-            wake.extend(parked.sender);
-        }
-        self.0.depth.store(queue.messages.len(), Ordering::Relaxed);
-        drop(queue);
-        wake.into_iter().for_each(Waker::wake);
-    }
-
-    /// Readers that wait for a message.
-    pub fn readers(&self) -> usize {
-        self.lock().readers.len()
     }
 
     /// Messages that wait. Takes no lock.
@@ -301,9 +206,225 @@ impl<T> Mailbox<T> {
         self.0.capacity
     }
 
+    /// Bytes of messages that may wait together.
+    pub fn most_bytes(&self) -> u64 {
+        self.0.most_bytes
+    }
+
+    /// Readers that wait for a message.
+    pub fn readers(&self) -> usize {
+        self.lock().readers.len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Queue<T>> {
         // Nothing panics while the lock is held.
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: Letter> Mailbox<T> {
+    /// Puts a message at the end of the queue. With [`Overflow::DropOldest`] the messages that had to go are returned,
+    /// for their senders to be told.
+    ///
+    /// Cancel safe: a message whose sender stops waiting is dropped with the future, and was not taken.
+    ///
+    /// # Errors
+    ///
+    /// Gives the message back where the mailbox does not take it.
+    pub async fn send(&self, message: T) -> Result<Vec<T>, Returned<T>> {
+        match self.offer(message)? {
+            Offered::Taken(oldest) => Ok(oldest),
+            Offered::Waits(waiting) => waiting.await.map(|()| Vec::new()),
+        }
+    }
+
+    /// [`Mailbox::send`] without the wait: where there is room, as there is as a rule, the message never becomes a part of a
+    /// future.
+    ///
+    /// # Errors
+    ///
+    /// Gives the message back where the mailbox does not take it.
+    pub fn offer(&self, message: T) -> Result<Offered<T>, Returned<T>> {
+        let shared = &*self.0;
+        let mut queue = self.lock();
+        if let Some(why) = &queue.closed {
+            let why = why.clone();
+            drop(queue);
+            return Err(Returned { message, why });
+        }
+        let mut oldest = Vec::new();
+        if queue.parked.is_empty() && shared.fits(&queue, &message) {
+            if let Err(returned) = shared.admit(&mut queue, message) {
+                drop(queue);
+                return Err(returned);
+            }
+        } else {
+            match shared.overflow {
+                Overflow::Reject => {
+                    drop(queue);
+                    return Err(Returned { message, why: Refused::Full });
+                }
+                Overflow::Wait => {
+                    let ticket = queue.next_ticket;
+                    queue.next_ticket += 1;
+                    queue.parked.push_back(Parked { ticket, message, sender: None });
+                    return Ok(Offered::Waits(Waiting { mailbox: self.clone(), ticket: Some(ticket) }));
+                }
+                Overflow::DropOldest => {
+                    // Before anything has to go for it.
+                    let message = match shared.pay(message) {
+                        Ok(message) => message,
+                        Err(returned) => {
+                            drop(queue);
+                            return Err(returned);
+                        }
+                    };
+                    while !shared.fits(&queue, &message) {
+                        oldest.extend(queue.pop());
+                        shared.dropped.fetch_add(1, Ordering::Relaxed);
+                    }
+                    queue.push(message);
+                }
+            }
+        }
+        shared.depth.store(queue.messages.len(), Ordering::Relaxed);
+        let reader = queue.readers.pop();
+        drop(queue);
+        turn::sent(reader);
+        Ok(Offered::Taken(oldest))
+    }
+
+    /// The next message. Waits until there is one. Cancel safe: no message is lost.
+    pub async fn receive(&self) -> T {
+        poll_fn(|cx| self.poll_receive(cx)).await
+    }
+
+    /// The next message, or a wake-up when there is one.
+    pub fn poll_receive(&self, cx: &mut Context<'_>) -> Poll<T> {
+        let mut queue = self.lock();
+        match self.take(&mut queue) {
+            Some((message, senders)) => {
+                drop(queue);
+                senders.into_iter().for_each(Waker::wake);
+                Poll::Ready(message)
+            }
+            None => {
+                if !queue.readers.iter().any(|reader| reader.will_wake(cx.waker())) {
+                    queue.readers.push(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// The next message, if there is one.
+    pub fn try_receive(&self) -> Option<T> {
+        let (message, senders) = self.take(&mut self.lock())?;
+        senders.into_iter().for_each(Waker::wake);
+        Some(message)
+    }
+
+    /// Takes the first message out and lets senders that wait put theirs in; whom to wake for that.
+    fn take(&self, queue: &mut Queue<T>) -> Option<(T, Vec<Waker>)> {
+        let message = queue.pop()?;
+        let senders = self.0.let_in(queue);
+        if queue.messages.is_empty() {
+            // Whatever comes next lies where this one lay, in memory that is warm.
+            queue.messages.clear();
+        }
+        self.0.depth.store(queue.messages.len(), Ordering::Relaxed);
+        Some((message, senders))
+    }
+
+    /// Ends the mailbox, and gives back what still waits. Later sends are refused with the reason, until it is opened
+    /// again. The first reason counts.
+    pub fn close(&self, reason: Reason) -> Vec<T> {
+        let mut queue = self.lock();
+        queue.closed.get_or_insert(Refused::Ended(reason));
+        let waiting: Vec<T> = queue.messages.drain(..).collect();
+        queue.bytes = 0;
+        self.0.depth.store(0, Ordering::Relaxed);
+        // They find their messages where they left them, and take them back.
+        let senders: Vec<Waker> = queue.parked.iter_mut().filter_map(|parked| parked.sender.take()).collect();
+        drop(queue);
+        senders.into_iter().for_each(Waker::wake);
+        waiting
+    }
+
+    /// Takes messages again after [`Mailbox::close`].
+    pub fn reopen(&self) {
+        let mut queue = self.lock();
+        if !matches!(queue.closed, Some(Refused::Ended(_))) {
+            return;
+        }
+        queue.closed = None;
+        // Senders that waited through both without noticing.
+        let mut wake: Vec<Waker> = mem::take(&mut queue.readers);
+        wake.extend(self.0.let_in(&mut queue));
+        self.0.depth.store(queue.messages.len(), Ordering::Relaxed);
+        drop(queue);
+        wake.into_iter().for_each(Waker::wake);
+    }
+}
+
+impl<T: Letter> Shared<T> {
+    /// Whether there is room for a message: for one more, for its bytes, and for those within what its sender may have
+    /// of them. A sender may have as much as is left for all others.
+    fn fits(&self, queue: &Queue<T>, message: &T) -> bool {
+        if queue.messages.len() >= self.capacity {
+            return false;
+        }
+        let after = queue.bytes.saturating_add(message.weight());
+        // As a rule nobody has to be looked for.
+        if queue.messages.is_empty() || after <= self.most_bytes / 2 {
+            return true;
+        }
+        let others = || queue.messages.iter().filter(|other| !other.same_sender(message)).map(T::weight).sum::<u64>();
+        after <= self.most_bytes && after - others() <= self.most_bytes - queue.bytes
+    }
+
+    /// Pays for a message, and puts it at the end of the queue.
+    fn admit(&self, queue: &mut Queue<T>, message: T) -> Result<(), Returned<T>> {
+        queue.push(self.pay(message)?);
+        Ok(())
+    }
+
+    fn pay(&self, mut message: T) -> Result<T, Returned<T>> {
+        if let Some(account) = &self.account {
+            match account.charge(message.weight()) {
+                Ok(charge) => message.paid(charge),
+                Err(why) => return Err(Returned { message, why: Refused::Overdrawn(why) }),
+            }
+        }
+        Ok(message)
+    }
+
+    /// Lets senders that wait put their messages in, as far as there is room: whom to wake. One whose message cannot be
+    /// paid for is sent away.
+    fn let_in(&self, queue: &mut Queue<T>) -> Vec<Waker> {
+        let mut wake = Vec::new();
+        while queue.parked.front().is_some_and(|parked| self.fits(queue, &parked.message))
+            && let Some(Parked { ticket, message, sender }) = queue.parked.pop_front()
+        {
+            if let Err(returned) = self.admit(queue, message) {
+                queue.returned.push((ticket, returned));
+            }
+            wake.extend(sender);
+        }
+        wake
+    }
+}
+
+impl<T: Letter> Queue<T> {
+    fn push(&mut self, message: T) {
+        self.bytes = self.bytes.saturating_add(message.weight());
+        self.messages.push_back(message);
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        let message = self.messages.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(message.weight());
+        Some(message)
     }
 }
 
@@ -311,6 +432,12 @@ impl<T> Queue<T> {
     /// Where the message with a ticket waits, if it still does. Tickets grow along the queue.
     fn find(&self, ticket: u64) -> Option<usize> {
         self.parked.binary_search_by_key(&ticket, |parked| parked.ticket).ok()
+    }
+
+    /// The message with a ticket, if it was not taken.
+    fn take_returned(&mut self, ticket: u64) -> Option<Returned<T>> {
+        let place = self.returned.iter().position(|(returned, _)| *returned == ticket)?;
+        Some(self.returned.swap_remove(place).1)
     }
 }
 
@@ -331,9 +458,10 @@ impl<T> Future for Waiting<T> {
         let Some(ticket) = self.ticket else { return Poll::Ready(Ok(())) };
         let mut queue = self.mailbox.lock();
         let Some(place) = queue.find(ticket) else {
+            let returned = queue.take_returned(ticket);
             drop(queue);
             self.ticket = None;
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(returned.map_or(Ok(()), Err));
         };
         if let Some(why) = queue.closed.clone() {
             let parked = queue.parked.remove(place);
@@ -351,8 +479,9 @@ impl<T> Drop for Waiting<T> {
         let Some(ticket) = self.ticket else { return };
         let mut queue = self.mailbox.lock();
         let given_up = queue.find(ticket).and_then(|place| queue.parked.remove(place));
+        let returned = queue.take_returned(ticket);
         drop(queue);
-        drop(given_up);
+        drop((given_up, returned));
     }
 }
 

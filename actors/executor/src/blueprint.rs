@@ -20,7 +20,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use ww_cell::{Directory, Slot, Stdio};
 use ww_core::{
-    Limits, Name,
+    Account, Limits, Name,
     supervisor::{self, AutoShutdown, ChildId, Invalid, InvalidSpec, Options, Strategy},
 };
 
@@ -57,9 +57,9 @@ pub enum Work {
 
 impl Work {
     /// A slot for a cell that does this, within these limits.
-    pub fn new_slot(&self, directory: &Directory, limits: &Limits) -> Slot {
+    pub fn new_slot(&self, directory: &Directory, limits: &Limits, account: &Account) -> Slot {
         match self {
-            Self::Serve(serving) => directory.new_slot(serving.mailbox, serving.overflow, limits.message_size),
+            Self::Serve(serving) => directory.new_slot(serving.mailbox, serving.overflow, limits.message_size, account),
             Self::Main(_) => directory.new_slot_not_served(),
         }
     }

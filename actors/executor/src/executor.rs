@@ -12,7 +12,7 @@ use ww_cell::{
     Class, Directory, Exports, Files, LoadError, Mode, Program, Runtime, Stderr, Stdio, Stop, cell::Refusal, pipe, tail,
 };
 use ww_core::{
-    CellId, Grants, Limits, Name,
+    Account, CellId, Grants, Limits, Name,
     exit::Reason,
     lend::Pace,
     mailbox::{DEFAULT_CAPACITY, Overflow},
@@ -155,10 +155,15 @@ impl Executor {
         vat: Arc<dyn GuestVat>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let ownership = Arc::<Ownership>::default();
+        let ownership = Arc::new(Ownership::new(runtime.account().clone()));
         let starter = Starter::new(Arc::clone(&ownership));
         let actor = Starter::start_in_arbiter(arbiter, |_| starter);
         Self(Arc::new(Shared { runtime, vat, ownership, actor, clock, supervisors: Pace::default() }))
+    }
+
+    /// What is held for all that runs.
+    pub fn account(&self) -> &Account {
+        self.0.runtime.account()
     }
 
     /// The program of these bytes, for cells with this much memory: compiled at the first time, known later. Cancel

@@ -14,7 +14,8 @@ use std::{
 use tokio::sync::oneshot;
 use ww_cell::Stop;
 use ww_core::{
-    CellId, Limits,
+    Account, CellId, Limits,
+    account::Holder,
     exit::{self, Reason},
 };
 
@@ -48,10 +49,8 @@ pub struct Owned {
 }
 
 /// All that runs on a node.
-#[derive(Default)]
 pub(crate) struct Ownership(Mutex<State>);
 
-#[derive(Default)]
 struct State {
     tree: Tree,
     /// Clients among the owners.
@@ -89,10 +88,25 @@ pub(crate) struct Place {
     ownership: Arc<Ownership>,
     id: CellId,
     limits: Limits,
+    account: Account,
     taken: bool,
 }
 
 impl Ownership {
+    /// Nothing yet. Whatever comes has its account below this one.
+    pub(crate) fn new(account: Account) -> Self {
+        Self(Mutex::new(State {
+            tree: Tree::new(account),
+            sessions: HashSet::new(),
+            lost: HashSet::new(),
+            running: HashMap::new(),
+            ended: HashMap::new(),
+            kept: HashMap::new(),
+            given_up: Vec::new(),
+            waiting_for_quiet: Vec::new(),
+        }))
+    }
+
     /// Takes a place for a cell that ends by `stop`. Without limits of its own it gets those of its owner.
     pub(crate) fn reserve(
         self: &Arc<Self>,
@@ -103,38 +117,44 @@ impl Ownership {
     ) -> Result<Place, SpawnError> {
         self.locked(|state| {
             let limits = state.limits(limits, owner)?;
-            state.tree.reserve(owner, id, limits.clone(), limits.memory)?;
+            let account = state.tree.reserve(owner, id, limits.clone(), limits.memory, Holder::Cell(id))?;
             state.running.insert(id, Running::Cell(stop.clone()));
-            Ok(Place { ownership: Arc::clone(self), id, limits, taken: false })
+            Ok(Place { ownership: Arc::clone(self), id, limits, account, taken: false })
         })
     }
 
-    /// Takes a place for a supervisor: what it may use. Without limits of its own it gets those of its owner.
+    /// Takes a place for a supervisor: what it may use, and its account. Without limits of its own it gets those of its owner.
     pub(crate) fn adopt(
         &self,
         owner: Owner,
         id: CellId,
         limits: Option<Limits>,
         inbox: &Inbox,
-    ) -> Result<Limits, SpawnError> {
+    ) -> Result<(Limits, Account), SpawnError> {
         self.locked(|state| {
             let limits = state.limits(limits, owner)?;
             // It has no memory of its own: what its children have is counted.
-            state.tree.reserve(owner, id, limits.clone(), 0)?;
+            let account = state.tree.reserve(owner, id, limits.clone(), 0, Holder::Cell(id))?;
             state.running.insert(id, Running::Supervisor(inbox.clone()));
-            Ok(limits)
+            Ok((limits, account))
         })
     }
 
-    /// Takes a place for a client, or a part of what it starts.
-    pub(crate) fn open_session(&self, owner: Owner, id: CellId, limits: Limits, stop: &Stop) -> Result<(), SpawnError> {
+    /// Takes a place for a client, or a part of what it starts. Returns its account.
+    pub(crate) fn open_session(
+        &self,
+        owner: Owner,
+        id: CellId,
+        limits: Limits,
+        stop: &Stop,
+    ) -> Result<Account, SpawnError> {
         self.locked(|state| {
             let limits = state.limits(Some(limits), owner)?;
             // As a supervisor.
-            state.tree.reserve(owner, id, limits, 0)?;
+            let account = state.tree.reserve(owner, id, limits, 0, Holder::Client(id))?;
             state.sessions.insert(id);
             state.running.insert(id, Running::Cell(stop.clone()));
-            Ok(())
+            Ok(account)
         })
     }
 
@@ -236,6 +256,11 @@ impl Place {
         &self.limits
     }
 
+    /// What the node holds for the cell.
+    pub(crate) fn account(&self) -> &Account {
+        &self.account
+    }
+
     /// Whether the cell should still be started.
     pub(crate) fn check(&self) -> Result<(), SpawnError> {
         self.ownership.locked(|state| {
@@ -290,7 +315,8 @@ impl State {
         match (wanted, owner) {
             (Some(limits), _) => Ok(limits),
             (None, Owner::Cell(owner)) => Ok(self.tree.limits(owner).ok_or(Full::OwnerEnded)?.clone()),
-            (None, Owner::Node) => Ok(Limits::default()),
+            // What the node holds is bounded by its own account.
+            (None, Owner::Node) => Ok(Limits { held: u64::MAX, ..Limits::default() }),
         }
     }
 

@@ -3,7 +3,7 @@
 //! It has a place in the tree as a cell has, with an id and limits, but no program: nothing runs in it.
 
 use ww_cell::Stop;
-use ww_core::{CellId, Limits, exit::Reason};
+use ww_core::{Account, CellId, Limits, exit::Reason};
 
 use crate::{
     executor::{Executor, SpawnError},
@@ -15,6 +15,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Session {
     id: CellId,
+    account: Account,
     stop: Stop,
 }
 
@@ -36,8 +37,10 @@ impl Executor {
     ///
     /// Where the node is stopping, the owner has ended or has no room.
     pub async fn open_session_below(&self, owner: Owner, limits: Limits) -> Result<Session, SpawnError> {
-        let session = Session { id: self.directory().next_id(), stop: Stop::default() };
-        self.send(OpenSession { owner, id: session.id, limits, stop: session.stop.clone() }).await??;
+        let (id, stop) = (self.directory().next_id(), Stop::default());
+        // Ends what comes of it if nobody waits any more.
+        let mut session = Session { id, account: Account::unlimited(), stop: stop.clone() };
+        session.account = self.send(OpenSession { owner, id, limits, stop }).await??;
         Ok(session)
     }
 }
@@ -46,6 +49,11 @@ impl Session {
     /// As whom it owns cells.
     pub fn id(&self) -> CellId {
         self.id
+    }
+
+    /// What the node holds for the client, and for all that was started on its behalf.
+    pub fn account(&self) -> &Account {
+        &self.account
     }
 
     /// Says that the connection to the client is lost: what it owns ends with `no-connection` instead of `shutdown`. To be

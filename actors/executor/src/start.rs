@@ -86,7 +86,7 @@ impl Start {
         };
         let started = place.check().and(program).and_then(|program| {
             let executor = executor.map(Executor).ok_or(SpawnError::Stopped)?;
-            request.run(executor, place.limits().clone(), program, slot)
+            request.run(executor, &place, program, slot)
         });
         let cell = match started {
             Ok(cell) => cell,
@@ -108,10 +108,23 @@ impl Start {
 
 impl Request {
     /// Starts the task of the cell, in this slot or one of its own.
-    fn run(self, executor: Executor, limits: Limits, program: Program, slot: Option<Slot>) -> Result<Cell, SpawnError> {
+    fn run(
+        self,
+        executor: Executor,
+        place: &Place,
+        program: Program,
+        slot: Option<Slot>,
+    ) -> Result<Cell, SpawnError> {
+        let (limits, account) = (place.limits().clone(), place.account().clone());
         let Self { id, spec, task, stop, .. } = self;
         let files = spec.files.filter(|_| spec.grants.loader);
-        let guest = Guest { id, grants: spec.grants.clone(), files: files.clone(), handed: spec.handed };
+        let guest = Guest {
+            id,
+            grants: spec.grants.clone(),
+            files: files.clone(),
+            account: account.clone(),
+            handed: spec.handed,
+        };
         let runtime = executor.0.runtime.clone();
         let connect: Connect = Arc::new(move |connection| executor.0.vat.serve(&executor, guest.clone(), connection));
         let cell_spec = cell::Spec {
@@ -120,6 +133,7 @@ impl Request {
             args: spec.args,
             env: spec.env,
             limits,
+            account,
             grants: spec.grants,
             connect: Some(connect),
             files,

@@ -11,7 +11,7 @@ use std::{
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseActFuture, WrapFuture};
 use tokio::sync::Semaphore;
 use ww_cell::{Class, Stop};
-use ww_core::{CellId, Limits};
+use ww_core::{Account, CellId, Limits};
 
 use crate::{
     executor::{MAX_STARTING, Shared, SpawnError},
@@ -42,7 +42,7 @@ pub(crate) struct Load {
 
 /// Takes a place for a client.
 #[derive(Message)]
-#[rtype(result = "Result<(), SpawnError>")]
+#[rtype(result = "Result<Account, SpawnError>")]
 pub(crate) struct OpenSession {
     pub(crate) owner: Owner,
     pub(crate) id: CellId,
@@ -112,15 +112,15 @@ impl Handler<Load> for Starter {
 }
 
 impl Handler<OpenSession> for Starter {
-    type Result = Result<(), SpawnError>;
+    type Result = Result<Account, SpawnError>;
 
     fn handle(&mut self, open: OpenSession, ctx: &mut Self::Context) -> Self::Result {
         let OpenSession { owner, id, limits, stop } = open;
-        self.ownership.open_session(owner, id, limits, &stop)?;
+        let account = self.ownership.open_session(owner, id, limits, &stop)?;
         let closed = async move { stop.requested().await };
         ctx.spawn(
             closed.into_actor(self).map(move |reason, actor, _| actor.ownership.session_ended(id, owner, &reason)),
         );
-        Ok(())
+        Ok(account)
     }
 }

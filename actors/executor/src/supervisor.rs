@@ -40,7 +40,7 @@ use futures::FutureExt;
 use tokio::sync::oneshot;
 use ww_cell::{Native, Slot};
 use ww_core::{
-    CellId, Limits, events,
+    Account, CellId, Limits, events,
     exit::{self, Reason},
     supervisor::{self as machine, CallId, Effect, Event, Incarnation, Report, Supervisor},
 };
@@ -79,6 +79,8 @@ pub(crate) struct Driver {
     waiting_for: Waiting,
     machine: Supervisor<Blueprint>,
     limits: Limits,
+    /// What the mailboxes of its children are charged to.
+    account: Account,
     executor: Weak<Shared>,
     clock: Arc<dyn Clock>,
     places: HashMap<machine::Slot, Place>,

@@ -9,7 +9,10 @@
 use std::collections::HashMap;
 
 use thiserror::Error;
-use ww_core::{CellId, Limits};
+use ww_core::{
+    Account, CellId, Limits,
+    account::{Holder, Overdrawn},
+};
 
 /// Who owns a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,11 +54,16 @@ pub enum Full {
         /// Bytes that all cells below may use together.
         most: u64,
     },
+    /// The node holds as much as it may for one of those above.
+    #[error(transparent)]
+    Held(#[from] Overdrawn),
 }
 
 /// All cells of a node.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Tree {
+    /// What is held for all of them.
+    account: Account,
     nodes: HashMap<CellId, Node>,
     /// The cells that the node owns, in the order of their start.
     roots: Vec<CellId>,
@@ -67,6 +75,8 @@ pub(crate) struct Tree {
 struct Node {
     owner: Owner,
     limits: Limits,
+    /// What is held for it, and for all below it.
+    account: Account,
     /// Bytes that it may use itself.
     memory: u64,
     /// In the order of their start.
@@ -88,12 +98,25 @@ pub(crate) enum Effect {
 }
 
 impl Tree {
-    /// Takes a place for a new cell, or for a supervisor, that may use `memory` bytes itself.
+    /// An empty tree, whose cells have their accounts below this one.
+    pub(crate) fn new(account: Account) -> Self {
+        Self { account, nodes: HashMap::new(), roots: Vec::new(), stopping: false }
+    }
+
+    /// Takes a place for a new cell, or for a supervisor, that may use `memory` bytes itself. Returns its account, which
+    /// belongs to `holder`.
     ///
     /// # Errors
     ///
     /// Where a limit above it is reached, or its owner has ended. Then nothing has changed.
-    pub(crate) fn reserve(&mut self, owner: Owner, id: CellId, limits: Limits, memory: u64) -> Result<(), Full> {
+    pub(crate) fn reserve(
+        &mut self,
+        owner: Owner,
+        id: CellId,
+        limits: Limits,
+        memory: u64,
+        holder: Holder,
+    ) -> Result<Account, Full> {
         if self.stopping {
             return Err(Full::OwnerEnded);
         }
@@ -116,6 +139,11 @@ impl Tree {
                 return Err(Full::Memory { above, wanted: memory, most });
             }
         }
+        let above_it = match owner {
+            Owner::Node => &self.account,
+            Owner::Cell(cell) => &self.nodes.get(&cell).ok_or(Full::OwnerEnded)?.account,
+        };
+        let account = above_it.below(holder, limits.held)?;
         for above in self.above(owner) {
             if let Some(node) = self.nodes.get_mut(&above) {
                 node.cells_below += 1;
@@ -133,6 +161,7 @@ impl Tree {
         let node = Node {
             owner,
             limits,
+            account: account.clone(),
             memory,
             children: Vec::new(),
             ended: false,
@@ -141,7 +170,12 @@ impl Tree {
             memory_below: 0,
         };
         self.nodes.insert(id, node);
-        Ok(())
+        Ok(account)
+    }
+
+    /// What is held for a cell, and for all below it.
+    pub(crate) fn account(&self, id: CellId) -> Option<&Account> {
+        self.nodes.get(&id).map(|node| &node.account)
     }
 
     /// What a cell may use.
@@ -259,6 +293,8 @@ impl Tree {
 
 #[cfg(test)]
 mod tests {
+    use ww_core::account::STEP;
+
     use super::*;
 
     fn id(number: u64) -> CellId {
@@ -267,12 +303,12 @@ mod tests {
 
     fn reserve(tree: &mut Tree, owner: Owner, cell: u64, limits: Limits) -> Result<(), Full> {
         let memory = limits.memory;
-        tree.reserve(owner, id(cell), limits, memory)
+        tree.reserve(owner, id(cell), limits, memory, Holder::Cell(id(cell))).map(drop)
     }
 
     /// A tree of cells, each given with its owner; 0 is the node.
     fn tree(cells: &[(u64, u64)]) -> Tree {
-        let mut tree = Tree::default();
+        let mut tree = Tree::new(Account::unlimited());
         for &(cell, owner) in cells {
             let owner = if owner == 0 { Owner::Node } else { Owner::Cell(id(owner)) };
             reserve(&mut tree, owner, cell, Limits::default()).expect("there is room");
@@ -346,7 +382,7 @@ mod tests {
 
     #[test]
     fn limits_of_every_cell_above_count_until_the_child_is_gone() {
-        let mut tree = Tree::default();
+        let mut tree = Tree::new(Account::unlimited());
         let limits =
             Limits { children: 2, subtree_cells: 2, memory: 10, subtree_memory: Some(25), ..Limits::default() };
         let start = |tree: &mut Tree, owner, cell| reserve(tree, Owner::Cell(id(owner)), cell, limits.clone());
@@ -364,5 +400,27 @@ mod tests {
             reserve(&mut tree, Owner::Cell(id(1)), 6, greedy),
             Err(Full::Memory { above: id(1), wanted: 20, most: 25 })
         );
+    }
+
+    #[test]
+    fn what_is_held_for_a_cell_counts_for_every_owner_above_until_it_is_gone() {
+        let node = Account::root(Holder::Node, u64::MAX);
+        let mut tree = Tree::new(node.clone());
+        let limits = Limits { held: 10 * STEP, ..Limits::default() };
+        let mut start = |owner, cell| tree.reserve(owner, id(cell), limits.clone(), 0, Holder::Cell(id(cell)));
+        let parent = start(Owner::Node, 1).expect("room");
+        let child = start(Owner::Cell(id(1)), 2).expect("room");
+        let grandchild = start(Owner::Cell(id(2)), 3).expect("room");
+        let held = grandchild.charge(8 * STEP).expect("room");
+        assert_eq!((parent.held(), child.held(), node.held()), (8 * STEP, 8 * STEP, 8 * STEP));
+        let refused = parent.charge(3 * STEP).expect_err("its children hold the rest");
+        assert_eq!(refused.holder, Holder::Cell(id(1)));
+        let more = parent.charge(2 * STEP).expect("what is left");
+        assert!(matches!(start(Owner::Cell(id(1)), 4), Err(Full::Held(_))));
+        drop((held, more, parent, child, grandchild));
+        for cell in [3, 2, 1] {
+            tree.ended(id(cell));
+        }
+        assert_eq!(node.held(), 0);
     }
 }

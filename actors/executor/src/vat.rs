@@ -3,7 +3,7 @@
 use std::{any::Any, fmt, sync::Arc};
 
 use ww_cell::{Duplex, Files, Slot};
-use ww_core::{CellId, Grants};
+use ww_core::{Account, CellId, Grants};
 
 use crate::Executor;
 
@@ -19,6 +19,8 @@ pub struct Guest {
     pub grants: Grants,
     /// The files of its image, if it may read them.
     pub files: Option<Arc<dyn Files>>,
+    /// What the node holds for it, and for all that it starts.
+    pub account: Account,
     /// What the vat keeps for it.
     pub handed: Option<Handed>,
 }

@@ -18,6 +18,7 @@
 //! children = 8
 //! subtree-cells = 64
 //! instances = 16                   # at once, in sync mode
+//! held = "64MiB"                   # or bytes; what the node holds for it and all below it, besides memory
 //! message-size = "1MiB"            # or bytes; of messages that travel as a whole
 //!
 //! [env]
@@ -203,6 +204,7 @@ struct Wishes {
     subtree_memory: Option<units::Bytes>,
     message_size: Option<units::Bytes>,
     instances: Option<NonZeroU32>,
+    held: Option<units::Bytes>,
 }
 
 /// Reads a table of limits, with units.
@@ -222,6 +224,7 @@ pub fn limits<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Narrowing, D
         // More than a u32 is more than can be given, whatever it is.
         message_size: wishes.message_size.map(|size| u32::try_from(size.get()).unwrap_or(u32::MAX)),
         instances: wishes.instances.map(NonZeroU32::get),
+        held: wishes.held.map(units::Bytes::get),
     })
 }
 

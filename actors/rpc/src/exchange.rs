@@ -78,6 +78,7 @@ fn outcome(answered: Result<(), Failure>) -> Outcome {
         Ok(()) => Outcome::Ok,
         Err(Failure::Guest(error)) => Outcome::Failed(error.to_string()),
         Err(Failure::Ended(reason) | Failure::Refused(Refused::Ended(reason))) => Outcome::Ended(reason),
+        Err(Failure::Refused(Refused::Overdrawn(why))) => Outcome::Refused(format!("busy: {why}")),
         Err(Failure::Refused(Refused::Full | Refused::Dropped)) => Outcome::Refused("busy: its mailbox is full".into()),
         Err(error @ Failure::Timeout) => Outcome::Refused(format!("timeout: {error}")),
         Err(error) => Outcome::Refused(error.to_string()),

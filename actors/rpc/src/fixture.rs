@@ -18,7 +18,7 @@ use futures::future::BoxFuture;
 use tokio::{sync::oneshot, task::LocalSet};
 use tokio_util::compat::{TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
 use ww_cell::{Duplex, Runtime, pipe};
-use ww_core::{Grants, Limits, Platform, grants::AdminMethod, task};
+use ww_core::{Account, Grants, Limits, Platform, grants::AdminMethod, task};
 use ww_executor::{Executor, Guest, GuestVat, Handed, Owner, Process, Spec, Streams};
 use ww_schema::peer_capnp::{byte_stream, executor, host, process};
 
@@ -176,7 +176,8 @@ impl Network for FakeNetwork {
                 }
                 b"older" => {
                     let id = executor.directory().next_id();
-                    let guest = Guest { id, grants: Grants::all(), files: None, handed: None };
+                    let account = Account::unlimited();
+                    let guest = Guest { id, grants: Grants::all(), files: None, account, handed: None };
                     house().vats.spawn_fn(move || {
                         let host = server::client(Context::new(guest, network, executor.clone(), vats));
                         let served = crate::vats::drive(theirs.0, theirs.1, host.client, 0, Rc::default());
@@ -328,7 +329,7 @@ pub(crate) struct Connected {
 async fn guest(grants: Grants, limits: Limits) -> ((Process, Streams), Guest) {
     let spec = Spec { limits: Some(limits), ..spec(ECHO, grants.clone()) };
     let cell = house().executor.run(Owner::Node, spec).await.expect("there is room");
-    let guest = Guest { id: cell.0.id(), grants, files: None, handed: None };
+    let guest = Guest { id: cell.0.id(), grants, files: None, account: Account::unlimited(), handed: None };
     (cell, guest)
 }
 

@@ -74,7 +74,13 @@ pub fn vat(bytes: &[u8]) {
     LocalSet::new().block_on(&house.threads, async move {
         let session = house.executor.open_session(Limits::default()).await.expect("the executor runs");
         let entitlement = Entitlement::everything(Limits::default());
-        let guest = Guest { id: session.id(), grants: entitlement.grants.clone(), files: None, handed: None };
+        let guest = Guest {
+            id: session.id(),
+            grants: entitlement.grants.clone(),
+            files: None,
+            account: session.account().clone(),
+            handed: None,
+        };
         let context = Context::new(guest, Arc::new(Nobody), house.executor.clone(), house.arbiter.clone());
         let context = context.of_client(Rc::new(entitlement));
         let bootstrap = local::client(context, Arc::new(|| {})).client;

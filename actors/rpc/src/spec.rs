@@ -144,6 +144,7 @@ pub(crate) fn wishes(wanted: cell_capnp::limits::Reader<'_>) -> Narrowing {
         subtree_memory: some(wanted.get_subtree_memory()),
         message_size: some(wanted.get_message_size()),
         instances: some(wanted.get_instances()),
+        held: some(wanted.get_held()),
     }
 }
 

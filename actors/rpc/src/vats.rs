@@ -78,7 +78,13 @@ impl Vats {
                     Err(error) => return tracing::warn!(%error, "a client was sent away"),
                 };
                 let Ok(session) = executor.open_session(entitlement.limits.clone()).await else { return };
-                let guest = Guest { id: session.id(), grants: entitlement.grants.clone(), files: None, handed: None };
+                let guest = Guest {
+                    id: session.id(),
+                    grants: entitlement.grants.clone(),
+                    files: None,
+                    account: session.account().clone(),
+                    handed: None,
+                };
                 let client = session.id();
                 tracing::debug!(%client, from = ?entitlement.origin, "a client connected");
                 if entitlement.is_remote() {

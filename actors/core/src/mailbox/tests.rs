@@ -3,6 +3,59 @@
 use futures::{FutureExt, future::join_all};
 
 use super::*;
+use crate::account::Holder;
+
+impl Letter for u32 {
+    fn weight(&self) -> u64 {
+        1
+    }
+
+    fn same_sender(&self, _: &Self) -> bool {
+        true
+    }
+
+    fn paid(&mut self, _: Charge) {}
+}
+
+impl Letter for (u32, u32) {
+    fn weight(&self) -> u64 {
+        1
+    }
+
+    fn same_sender(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+
+    fn paid(&mut self, _: Charge) {}
+}
+
+/// A message by its sender and its bytes, with what was paid for it.
+#[derive(Debug, Default)]
+struct Heavy(u32, u64, Charge);
+
+impl Letter for Heavy {
+    fn weight(&self) -> u64 {
+        self.1
+    }
+
+    fn same_sender(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+
+    fn paid(&mut self, charge: Charge) {
+        self.2 = charge;
+    }
+}
+
+fn heavy(sender: u32, bytes: u64) -> Heavy {
+    Heavy(sender, bytes, Charge::none())
+}
+
+/// A mailbox with so many bytes, and the account that pays for them.
+fn mailbox_of(bytes: u64, overflow: Overflow) -> (Mailbox<Heavy>, Account) {
+    let account = Account::root(Holder::Node, bytes * PART);
+    (Mailbox::charged(100, overflow, account.clone()), account)
+}
 
 fn drain(mailbox: &Mailbox<u32>) -> Vec<u32> {
     std::iter::from_fn(|| mailbox.try_receive()).collect()
@@ -12,12 +65,12 @@ fn drain(mailbox: &Mailbox<u32>) -> Vec<u32> {
 async fn a_full_mailbox_follows_its_policy() {
     let table = [
         (Overflow::Reject, Err((3, Refused::Full)), vec![1, 2], 0),
-        (Overflow::DropOldest, Ok(Some(1)), vec![2, 3], 1),
+        (Overflow::DropOldest, Ok(vec![1]), vec![2, 3], 1),
     ];
     for (overflow, outcome, left, dropped) in table {
         let mailbox = Mailbox::new(2, overflow);
         for message in [1, 2] {
-            assert!(matches!(mailbox.send(message).await, Ok(None)));
+            assert!(mailbox.send(message).await.is_ok_and(|dropped| dropped.is_empty()));
         }
         let third = mailbox.send(3).await.map_err(|returned| (returned.message, returned.why));
         assert_eq!(third, outcome, "{overflow:?}");
@@ -36,9 +89,9 @@ async fn senders_wait_for_room_in_the_order_of_their_arrival() {
     assert!(third.as_mut().now_or_never().is_none(), "it waits");
     assert_eq!(mailbox.receive().await, 0);
     assert!(third.as_mut().now_or_never().is_none(), "it is not its turn");
-    assert!(matches!(second.await, Ok(None)));
+    assert!(second.await.is_ok());
     assert_eq!(mailbox.receive().await, 1);
-    assert!(matches!(third.await, Ok(None)));
+    assert!(third.await.is_ok());
 }
 
 #[tokio::test]
@@ -108,7 +161,7 @@ async fn a_closed_mailbox_can_be_opened_again_and_keeps_who_waited_through_both(
     assert!(waiting.as_mut().now_or_never().is_none());
     assert_eq!(mailbox.close(Reason::Killed), [1]);
     mailbox.reopen();
-    assert!(matches!(waiting.await, Ok(None)), "it did not notice");
+    assert!(waiting.await.is_ok(), "it did not notice");
     assert_eq!(mailbox.receive().await, 2);
     mailbox.send(3).await.expect("it is open");
     assert_eq!((drain(&mailbox), mailbox.depth()), (vec![3], 0));
@@ -138,4 +191,65 @@ async fn nobody_overtakes_a_sender_that_waits() {
     assert_eq!(mailbox.receive().await, 3);
     fourth.await.expect("it is its turn");
     assert_eq!(drain(&mailbox), [4]);
+}
+
+#[tokio::test]
+async fn a_message_is_paid_for_from_the_moment_it_is_taken_until_it_is_done_with() {
+    let (mailbox, account) = mailbox_of(1_000, Overflow::Wait);
+    mailbox.send(heavy(1, 400)).await.expect("there is room");
+    let mut waiting = Box::pin(mailbox.send(heavy(1, 400)));
+    assert!(waiting.as_mut().now_or_never().is_none(), "one sender gets what is left for all others");
+    assert_eq!(account.held(), 400, "what waits outside belongs to its sender");
+    let begun = mailbox.receive().await;
+    assert!(waiting.await.is_ok());
+    assert_eq!(account.held(), 800, "what is begun is still held");
+    drop(begun);
+    assert_eq!(account.held(), 400);
+    drop(mailbox.close(Reason::Killed));
+    assert_eq!(account.held(), 0);
+}
+
+#[tokio::test]
+async fn a_flood_refuses_the_sender_of_the_flood_and_nobody_else() {
+    let (mailbox, _) = mailbox_of(1_000, Overflow::Reject);
+    let mut sent = 0;
+    while mailbox.send(heavy(1, 10)).await.is_ok() {
+        sent += 1;
+    }
+    assert_eq!(sent, 50, "half, and as much is left");
+    for sender in 2..6 {
+        assert!(mailbox.send(heavy(sender, 100)).await.is_ok(), "{sender}");
+    }
+    assert!(mailbox.send(heavy(1, 10)).await.is_err());
+    assert!(mailbox.send(heavy(2, 100)).await.is_err(), "it has as much as is left");
+    while mailbox.try_receive().is_some() {}
+    assert!(mailbox.send(heavy(1, 5_000)).await.is_err(), "more than the whole account");
+    assert!(mailbox.send(heavy(1, 2_000)).await.is_ok(), "one message is always let in");
+}
+
+#[tokio::test]
+async fn the_oldest_go_until_there_is_room_and_none_goes_for_what_cannot_be_paid() {
+    let (mailbox, account) = mailbox_of(1_000, Overflow::DropOldest);
+    for _ in 0..4 {
+        mailbox.send(heavy(1, 100)).await.expect("there is room");
+    }
+    let dropped = mailbox.send(heavy(1, 450)).await.expect("the oldest make room");
+    assert_eq!((dropped.len(), mailbox.depth(), mailbox.dropped()), (4, 1, 4));
+    let refused = mailbox.send(heavy(2, 4_000)).await.expect_err("nobody can pay for it");
+    assert!(matches!(refused.why, Refused::Overdrawn(_)));
+    assert_eq!((mailbox.depth(), mailbox.dropped(), account.held()), (1, 4, 850));
+}
+
+#[tokio::test]
+async fn a_sender_that_waits_learns_that_nobody_pays() {
+    let (mailbox, account) = mailbox_of(1_000, Overflow::Wait);
+    mailbox.send(heavy(1, 600)).await.expect("an empty mailbox takes it");
+    let mut waiting = Box::pin(mailbox.send(heavy(2, 600)));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    let elsewhere = account.charge(3_300).expect("room");
+    let begun = mailbox.receive().await;
+    let refused = waiting.await.expect_err("the account is used up");
+    assert!(matches!(refused.why, Refused::Overdrawn(_)) && refused.message.1 == 600);
+    drop((begun, elsewhere));
+    assert!(mailbox.send(heavy(2, 600)).await.is_ok());
 }

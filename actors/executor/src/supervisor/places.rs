@@ -52,7 +52,7 @@ impl Driver {
     fn slot_of_cell(&self, shared: &Shared, cell: &CellBlueprint) -> Result<Slot, SpawnError> {
         let directory = shared.runtime.directory();
         let limits = cell.spec.limits.as_ref().unwrap_or(&self.limits);
-        let slot = cell.slot.clone().unwrap_or_else(|| cell.work.new_slot(directory, limits));
+        let slot = cell.slot.clone().unwrap_or_else(|| cell.work.new_slot(directory, limits, &self.account));
         let furnished = (cell.spec.names.iter())
             .try_for_each(|name| directory.name_slot(&slot, name.clone()))
             .map_err(|error| SpawnError::Refused(error.into()))

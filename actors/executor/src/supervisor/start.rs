@@ -94,6 +94,7 @@ pub(super) fn create(
         waiting_for: Waiting::new(),
         machine,
         limits: Limits::default(),
+        account: shared.runtime.account().clone(),
         executor,
         clock,
         places: HashMap::new(),
@@ -123,8 +124,8 @@ pub(super) fn join(
 ) -> Result<oneshot::Receiver<()>, SpawnError> {
     let Unborn { mut driver, arriving, notices } = unborn;
     let (ready, started) = oneshot::channel();
-    driver.limits = match shared.ownership.adopt(owner, handle.id(), limits, handle.inbox()) {
-        Ok(limits) => limits,
+    (driver.limits, driver.account) = match shared.ownership.adopt(owner, handle.id(), limits, handle.inbox()) {
+        Ok(given) => given,
         Err(error) => {
             if let Some(native) = driver.native.take() {
                 native.end(&Reason::start_failed(&error));

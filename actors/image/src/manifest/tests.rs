@@ -21,6 +21,7 @@ children = 8
 subtree-cells = 64
 message-size = "1MiB"
 instances = 16
+held = "64MiB"
 
 [env]
 GREETING = "hello"
@@ -60,6 +61,7 @@ fn every_key_is_read() {
         subtree_memory: Some(256 << 20),
         message_size: Some(1 << 20),
         instances: Some(16),
+        held: Some(64 << 20),
     };
     assert_eq!(manifest.limits, limits);
     let env = [("GREETING", "hello"), ("with space", "")].map(|(key, value)| (key.to_owned(), value.to_owned()));

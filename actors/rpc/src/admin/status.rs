@@ -49,6 +49,7 @@ pub(crate) fn set_limits(mut builder: limits::Builder<'_>, limits: &Limits) {
     builder.set_subtree_cells(limits.subtree_cells);
     builder.set_subtree_memory(limits.subtree_memory.unwrap_or(0));
     builder.set_message_size(limits.message_size);
+    builder.set_held(limits.held);
 }
 
 /// The rest that is known, one thing in each line.

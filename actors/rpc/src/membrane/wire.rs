@@ -67,8 +67,17 @@ pub(super) fn write(mut to: narrowing::Builder<'_>, narrowing: &Narrowing, left:
 }
 
 fn write_limits(mut to: cell_capnp::limits::Builder<'_>, limits: &limits::Narrowing) {
-    let limits::Narrowing { memory, deadline, cpu, children, subtree_cells, subtree_memory, message_size, instances } =
-        limits;
+    let limits::Narrowing {
+        memory,
+        deadline,
+        cpu,
+        children,
+        subtree_cells,
+        subtree_memory,
+        message_size,
+        instances,
+        held,
+    } = limits;
     // As they were read: what was left out is 0, and times fit.
     let millis = |millis: &Option<u64>| u32::try_from(millis.unwrap_or(0)).unwrap_or(u32::MAX);
     to.set_memory(memory.unwrap_or(0));
@@ -79,6 +88,7 @@ fn write_limits(mut to: cell_capnp::limits::Builder<'_>, limits: &limits::Narrow
     to.set_subtree_memory(subtree_memory.unwrap_or(0));
     to.set_message_size(message_size.unwrap_or(0));
     to.set_instances(instances.unwrap_or(0));
+    to.set_held(held.unwrap_or(0));
 }
 
 fn count(length: usize) -> u32 {

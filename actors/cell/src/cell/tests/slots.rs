@@ -9,7 +9,7 @@ async fn the_next_incarnation_serves_what_the_last_one_had_not_begun() {
     let runtime = runtime();
     let program = program(&runtime, COUNTER).await;
     for mode in [Mode::Async, Mode::Sync] {
-        let slot = runtime.directory().new_slot(8, Overflow::Wait, 1_000);
+        let slot = runtime.directory().new_slot(8, Overflow::Wait, 1_000, runtime.account());
         let name = Name::new(format!("{mode:?}").to_lowercase()).expect("a name");
         runtime.directory().name_slot(&slot, name.clone()).expect("it is free");
         let start = || {
@@ -51,7 +51,7 @@ async fn the_next_incarnation_serves_what_the_last_one_had_not_begun() {
 async fn a_closed_slot_refuses_until_somebody_moves_in_again() {
     let runtime = runtime();
     let program = program(&runtime, COUNTER).await;
-    let slot = runtime.directory().new_slot(8, Overflow::Wait, 1_000);
+    let slot = runtime.directory().new_slot(8, Overflow::Wait, 1_000, runtime.account());
     let waiting = slot.ask(slot.envelope(None), "a");
     let closing = async { slot.close(&Reason::Exit(3)) };
     assert_eq!(futures::join!(waiting, closing).0, Err(Failure::Ended(Reason::Exit(3))));
@@ -65,7 +65,7 @@ async fn a_closed_slot_refuses_until_somebody_moves_in_again() {
 async fn the_message_in_progress_fails_with_the_reason() {
     let runtime = runtime();
     let program = program(&runtime, COUNTER).await;
-    let slot = runtime.directory().new_slot(8, Overflow::Wait, 1_000);
+    let slot = runtime.directory().new_slot(8, Overflow::Wait, 1_000, runtime.account());
     let cell = runtime.spawn_in(slot.clone(), next_id(), program, spec(Mode::Async), stderr(), Stop::default());
     let cell = cell.expect("it polls");
     let failed = slot.ask(slot.envelope(None), "t").await.expect_err("it traps");

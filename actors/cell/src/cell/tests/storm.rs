@@ -49,7 +49,7 @@ async fn round(runtime: Runtime, program: Program, seed: u64) -> Outcomes {
     let mut random = StdRng::seed_from_u64(seed);
     let mode = if random.random_bool(0.7) { Mode::Async } else { Mode::Sync };
     let overflow = [Overflow::Wait, Overflow::Reject, Overflow::DropOldest][random.random_range(0..3)];
-    let slot = runtime.directory().new_slot(random.random_range(1..5), overflow, 1_000);
+    let slot = runtime.directory().new_slot(random.random_range(1..5), overflow, 1_000, runtime.account());
     let mut sending = tokio::task::JoinSet::new();
     for sender in 0..SENDERS {
         sending.spawn(send(slot.clone(), StdRng::seed_from_u64(seed * SENDERS + sender)));

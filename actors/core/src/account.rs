@@ -1,0 +1,334 @@
+//! Accounts of bytes: what the node holds for somebody is charged to an account before it is taken.
+//!
+//! Every principal has one: a cell, a client, a peer, an address, all strangers together. Accounts form a tree, as cells
+//! do: what is charged to one counts for every account above it, and each of them may refuse. A [`Charge`] is the proof
+//! that something was paid for. It lives as long as what it stands for, and gives the bytes back when it is dropped.
+//!
+//! An account settles with the one above it in steps of [`STEP`] bytes: of many small charges one in a thousand climbs
+//! up. So an account costs the one above it at least one step, which bounds the number of accounts as well.
+//!
+//! Charges take no lock and wait for nobody. With the feature `uncharged` they are left out, for measurements of what
+//! they cost.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use thiserror::Error;
+
+use crate::{CellId, limits::MIB};
+
+/// Bytes that an account settles with the one above it at once: more than the small messages that wait for a busy cell,
+/// little enough for a thousand accounts below one.
+pub const STEP: u64 = 32 << 10;
+
+/// Bytes that a node holds for all its principals together, unless its configuration says otherwise: a third of the
+/// memory of a small machine.
+pub const DEFAULT_NODE: u64 = 1024 * MIB;
+
+/// Bytes that a node holds for one cell and all below it, besides linear memory: the largest program that travels over
+/// a connection, twice, because it is copied once on its way, and some data besides.
+pub const DEFAULT_CELL: u64 = 128 * MIB;
+
+/// Bytes that a node holds for one client of this user and all that it started.
+pub const DEFAULT_CLIENT: u64 = 256 * MIB;
+
+/// Bytes that a node holds for one peer that its configuration names, and all that the peer started.
+pub const DEFAULT_PEER: u64 = 128 * MIB;
+
+/// Bytes that a node holds for all connections from one address of the network whose peers it does not know.
+pub const DEFAULT_ADDRESS: u64 = 16 * MIB;
+
+/// Bytes that a node holds for all peers together that it does not know.
+pub const DEFAULT_STRANGERS: u64 = 128 * MIB;
+
+/// Bytes of all messages that wait in one mailbox: a part of its cell's account.
+pub const DEFAULT_MAILBOX: u64 = 32 * MIB;
+
+/// Whose account it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Holder {
+    /// The node: all that it holds for anybody.
+    Node,
+    /// A cell, with all that it started.
+    Cell(CellId),
+    /// A client of this user, or a peer that the configuration names, with all that it started.
+    Client(CellId),
+    /// All peers together that the node does not know.
+    Strangers,
+    /// What comes from one address, by its text.
+    Address(Arc<str>),
+    /// A part of the account above it, by what it is for.
+    Part(&'static str),
+}
+
+/// An account. Clones are the same account.
+#[derive(Clone, Debug)]
+pub struct Account(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    holder: Holder,
+    most: u64,
+    held: AtomicU64,
+    above: Option<Account>,
+}
+
+/// Bytes that were charged to an account, until this is dropped.
+#[derive(Debug, Default)]
+#[must_use = "bytes are given back when their charge is dropped"]
+pub struct Charge {
+    /// `None` where nobody pays: nothing was charged.
+    account: Option<Account>,
+    bytes: u64,
+}
+
+/// Something together with the charge for it.
+#[derive(Debug, Default)]
+pub struct Held<T> {
+    /// What is held.
+    pub value: T,
+    charge: Charge,
+}
+
+/// An account has no room for what was to be held.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{wanted} more bytes cannot be held for {holder}: {held} of {most} are held already")]
+pub struct Overdrawn {
+    /// Whose account it is: the one that was charged, or one above it.
+    pub holder: Holder,
+    /// Bytes that were to be held.
+    pub wanted: u64,
+    /// Bytes that it held by then.
+    pub held: u64,
+    /// Bytes that it may hold.
+    pub most: u64,
+}
+
+impl Account {
+    /// An account with nothing above it, for at most `most` bytes.
+    pub fn root(holder: Holder, most: u64) -> Self {
+        Self(Arc::new(Inner { holder, most, held: AtomicU64::new(0), above: None }))
+    }
+
+    /// An account without a bound, for what has no node: tests, and programs that run cells without an executor.
+    pub fn unlimited() -> Self {
+        Self::root(Holder::Node, u64::MAX)
+    }
+
+    /// An account below this one, for at most `most` bytes of what is left here.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no room here for one more [`STEP`].
+    pub fn below(&self, holder: Holder, most: u64) -> Result<Self, Overdrawn> {
+        self.add(STEP)?;
+        Ok(Self(Arc::new(Inner { holder, most, held: AtomicU64::new(0), above: Some(self.clone()) })))
+    }
+
+    /// Charges this many bytes, which are given back when what is returned is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Where this account or one above it has no room for them. Then nothing has changed.
+    pub fn charge(&self, bytes: u64) -> Result<Charge, Overdrawn> {
+        self.add(bytes)?;
+        Ok(Charge { account: Some(self.clone()), bytes })
+    }
+
+    /// Whose account it is.
+    pub fn holder(&self) -> &Holder {
+        &self.0.holder
+    }
+
+    /// Bytes that are held now.
+    pub fn held(&self) -> u64 {
+        self.0.held.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that it may hold.
+    pub fn most(&self) -> u64 {
+        self.0.most
+    }
+
+    /// Bytes for which there is room now, here.
+    pub fn room(&self) -> u64 {
+        self.most().saturating_sub(self.held())
+    }
+
+    /// Whether both are the same account.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    fn add(&self, bytes: u64) -> Result<(), Overdrawn> {
+        if bytes == 0 || cfg!(feature = "uncharged") {
+            return Ok(());
+        }
+        let Inner { holder, most, held, above } = &*self.0;
+        let mut before = held.load(Ordering::Relaxed);
+        loop {
+            let after = before.saturating_add(bytes);
+            if after > *most {
+                return Err(Overdrawn { holder: holder.clone(), wanted: bytes, held: before, most: *most });
+            }
+            // Taken above first, so that nothing has to be undone here if there is no room.
+            let steps = settled(after) - settled(before);
+            if let Some(above) = above {
+                above.add(steps)?;
+            }
+            match held.compare_exchange_weak(before, after, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Ok(()),
+                Err(now) => {
+                    if let Some(above) = above {
+                        above.remove(steps);
+                    }
+                    before = now;
+                }
+            }
+        }
+    }
+
+    fn remove(&self, bytes: u64) {
+        if bytes == 0 || cfg!(feature = "uncharged") {
+            return;
+        }
+        let before = self.0.held.fetch_sub(bytes, Ordering::Relaxed);
+        if let Some(above) = &self.0.above {
+            above.remove(settled(before) - settled(before - bytes));
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Every charge holds the account, so that nothing is held any more: the first step is left.
+        if let Some(above) = &self.above {
+            above.remove(STEP);
+        }
+    }
+}
+
+/// What an account that holds so many bytes has taken of the one above it.
+fn settled(held: u64) -> u64 {
+    held.div_ceil(STEP).max(1) * STEP
+}
+
+impl Charge {
+    /// For what nobody pays.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Bytes that were charged.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The account that was charged.
+    pub fn account(&self) -> Option<&Account> {
+        self.account.as_ref()
+    }
+
+    /// Charges for this many bytes instead: more of them, or fewer.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no room for more. Then nothing has changed.
+    pub fn resize(&mut self, bytes: u64) -> Result<(), Overdrawn> {
+        let Some(account) = &self.account else { return Ok(()) };
+        match bytes.checked_sub(self.bytes) {
+            Some(more) => account.add(more)?,
+            None => account.remove(self.bytes - bytes),
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    /// Charges for this many more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Charge::resize`].
+    pub fn grow(&mut self, by: u64) -> Result<(), Overdrawn> {
+        self.resize(self.bytes.saturating_add(by))
+    }
+
+    /// Gives up to this many bytes back.
+    pub fn shrink(&mut self, by: u64) {
+        let by = by.min(self.bytes);
+        if let Some(account) = &self.account {
+            account.remove(by);
+            self.bytes -= by;
+        }
+    }
+
+    /// A part of the charge, of at most this many bytes, for a part of what it stands for.
+    pub fn split(&mut self, bytes: u64) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self { account: self.account.clone(), bytes }
+    }
+
+    /// Adds a charge to the same account to this one. One to another account is left as it is, and comes back.
+    ///
+    /// # Errors
+    ///
+    /// Where the accounts differ.
+    pub fn join(&mut self, mut other: Self) -> Result<(), Self> {
+        match (&self.account, &other.account) {
+            (Some(own), Some(account)) if own.is(account) => {
+                self.bytes += std::mem::take(&mut other.bytes);
+                Ok(())
+            }
+            (_, None) => Ok(()),
+            _ => Err(other),
+        }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        if let Some(account) = &self.account {
+            account.remove(self.bytes);
+        }
+    }
+}
+
+impl<T> Held<T> {
+    /// Something, and the charge for it.
+    pub fn new(value: T, charge: Charge) -> Self {
+        Self { value, charge }
+    }
+
+    /// The charge for it.
+    pub fn charge(&self) -> &Charge {
+        &self.charge
+    }
+
+    /// Both apart.
+    pub fn into_parts(self) -> (T, Charge) {
+        (self.value, self.charge)
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node => f.write_str("the node"),
+            Self::Cell(id) => write!(f, "cell {id}"),
+            Self::Client(id) => write!(f, "client {id}"),
+            Self::Strangers => f.write_str("peers that the node does not know"),
+            Self::Address(address) => write!(f, "the address {address}"),
+            Self::Part(what) => f.write_str(what),
+        }
+    }
+}
+
+#[cfg(all(test, not(feature = "uncharged")))]
+mod tests;

@@ -1,0 +1,95 @@
+use std::thread;
+
+use super::*;
+
+fn cell(number: u64) -> Holder {
+    Holder::Cell(CellId::new(number))
+}
+
+#[test]
+fn what_is_charged_counts_for_every_account_above_and_is_given_back() {
+    let node = Account::root(Holder::Node, 100 * STEP);
+    let parent = node.below(cell(1), 10 * STEP).expect("room");
+    let child = parent.below(cell(2), 4 * STEP).expect("room");
+    let charge = child.charge(3 * STEP).expect("room");
+    assert_eq!((child.held(), parent.held(), node.held()), (3 * STEP, 3 * STEP, 3 * STEP));
+    let small = child.charge(1).expect("room");
+    assert_eq!((child.held(), parent.held(), node.held()), (3 * STEP + 1, 4 * STEP, 4 * STEP));
+    drop((charge, small));
+    assert_eq!((child.held(), parent.held(), node.held()), (0, STEP, STEP), "an account costs one step");
+    drop(child);
+    assert_eq!((parent.held(), node.held()), (0, STEP));
+    drop(parent);
+    assert_eq!(node.held(), 0);
+}
+
+#[test]
+fn each_account_above_may_refuse_and_then_nothing_has_changed() {
+    let node = Account::root(Holder::Node, 8 * STEP);
+    let [one, other] = [1, 2].map(|number| node.below(cell(number), 6 * STEP).expect("room"));
+    let held = one.charge(6 * STEP).expect("room");
+    let refused = one.charge(1).expect_err("its own bound");
+    assert_eq!(refused, Overdrawn { holder: cell(1), wanted: 1, held: 6 * STEP, most: 6 * STEP });
+    let refused = other.charge(4 * STEP).expect_err("the node's bound");
+    assert_eq!((refused.holder, refused.wanted), (Holder::Node, 3 * STEP));
+    assert_eq!((other.held(), node.held()), (0, 7 * STEP));
+    assert_eq!(node.below(cell(3), STEP).map(drop), Ok(()), "and given back");
+    drop(held);
+    assert!(other.charge(4 * STEP).is_ok());
+}
+
+#[test]
+fn accounts_are_bounded_by_their_step() {
+    let node = Account::root(Holder::Node, 3 * STEP);
+    let accounts: Vec<_> = (0..4).map(|number| node.below(cell(number), STEP)).collect();
+    assert_eq!(accounts.iter().filter(|account| account.is_ok()).count(), 3);
+}
+
+#[test]
+fn a_charge_grows_shrinks_splits_and_joins() {
+    let [account, another] = [4, 4].map(|steps| Account::root(cell(1), steps * STEP));
+    let mut charge = account.charge(STEP).expect("room");
+    charge.grow(2 * STEP).expect("room");
+    assert!(charge.grow(2 * STEP).is_err());
+    assert_eq!((charge.bytes(), account.held()), (3 * STEP, 3 * STEP));
+    charge.resize(STEP).expect("less");
+    let part = charge.split(10);
+    assert_eq!((charge.bytes(), part.bytes(), account.held()), (STEP - 10, 10, STEP));
+    charge.join(part).expect("the same account");
+    charge.shrink(1);
+    assert_eq!(account.held(), STEP - 1);
+    let other = another.charge(5).expect("room");
+    let back = charge.join(other).expect_err("another account");
+    assert_eq!((back.bytes(), another.held()), (5, 5));
+    charge.join(Charge::none()).expect("nothing to pay");
+    drop((charge, back));
+    assert_eq!((account.held(), another.held()), (0, 0));
+}
+
+#[test]
+fn what_nobody_pays_costs_nothing() {
+    let mut charge = Charge::none();
+    charge.grow(u64::MAX).expect("nobody pays");
+    assert_eq!((charge.bytes(), charge.account().is_none()), (0, true));
+}
+
+#[test]
+fn threads_that_charge_at_once_leave_nothing_behind() {
+    let node = Account::root(Holder::Node, 40 * STEP);
+    let account = node.below(cell(1), 30 * STEP).expect("room");
+    thread::scope(|scope| {
+        for thread in 0..4_u64 {
+            let account = &account;
+            scope.spawn(move || {
+                for round in 0..20_000 {
+                    let bytes = (round * 7919 + thread) % (9 * STEP);
+                    if let Ok(charge) = account.charge(bytes) {
+                        assert!(account.held() <= 30 * STEP);
+                        drop(charge);
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!((account.held(), node.held()), (0, STEP));
+}
