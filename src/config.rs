@@ -9,7 +9,7 @@ use std::{
 use serde::Deserialize;
 use thiserror::Error;
 use ww_cell::{Cells, Customise};
-use ww_core::limits::DEFAULT_MAX_MEMORY;
+use ww_core::{Limits, account, limits::DEFAULT_MAX_MEMORY};
 use ww_image::{
     loader::DEFAULT_IPFS_URL,
     units::{Bytes, Millis},
@@ -51,6 +51,10 @@ pub struct Config {
     pub cache: Option<PathBuf>,
     /// Most linear memory that any cell gets, in bytes.
     pub max_memory: u64,
+    /// Bytes that the node holds for all cells, clients and peers together, besides linear memory.
+    pub held: u64,
+    /// The most of them that are held for one client, or for an image's own cell, with all that it started.
+    pub max_held: u64,
     /// How long cells may go on when the node is told to stop.
     pub drain: Duration,
     /// Where the node is controlled from: from nowhere, unless somebody says so.
@@ -105,6 +109,8 @@ pub struct File {
     wasm_debug: Option<bool>,
     cache: Option<PathBuf>,
     max_memory: Option<Bytes>,
+    held: Option<Bytes>,
+    max_held: Option<Bytes>,
     drain: Option<Millis>,
     control: Option<Control>,
     standard_cells: Option<usize>,
@@ -124,6 +130,8 @@ impl Default for Config {
             wasm_debug: false,
             cache: user_directory("XDG_CACHE_HOME", ".cache"),
             max_memory: DEFAULT_MAX_MEMORY,
+            held: account::DEFAULT_NODE,
+            max_held: account::DEFAULT_CLIENT,
             drain: DEFAULT_DRAIN,
             control: Control::Off,
             cells: Cells::default(),
@@ -151,6 +159,8 @@ impl Config {
         replace(&mut self.ipfs_url, file.ipfs_url);
         replace(&mut self.wasm_debug, file.wasm_debug);
         replace(&mut self.max_memory, file.max_memory.map(Bytes::get));
+        replace(&mut self.held, file.held.map(Bytes::get));
+        replace(&mut self.max_held, file.max_held.map(Bytes::get));
         replace(&mut self.control, file.control);
         replace(&mut self.cells.standard, file.standard_cells);
         replace(&mut self.cells.small, file.small_cells);
@@ -162,9 +172,13 @@ impl Config {
         if self.max_memory > ww_cell::MAX_MEMORY {
             return Err(Invalid::Memory(self.max_memory));
         }
-        let granted = file.rpc.map(|rpc| rpc.granted(self.max_memory)).transpose()?;
+        let granted = file.rpc.map(|rpc| rpc.granted(&self.most())).transpose()?;
         replace(&mut self.peers, granted);
         Ok(self)
+    }
+    /// The most that an image's own cell, a client or a peer can be given.
+    pub(crate) fn most(&self) -> Limits {
+        Limits { held: self.max_held, ..Limits::of_node(self.max_memory) }
     }
 }
 

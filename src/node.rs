@@ -8,7 +8,8 @@ use thiserror::Error;
 use tokio::{runtime, sync::Notify};
 use ww_cell::{Cell, Directory, Files, Runtime, Stdio};
 use ww_core::{
-    Limits, Name, Platform,
+    Account, Name, Platform,
+    account::Holder,
     limits::{DEFAULT_DEADLINE, DEFAULT_INSTANCES, DEFAULT_MEMORY, Exceeds},
     platform,
     registry::Registry,
@@ -137,7 +138,7 @@ impl Node {
         let stop: StopNode = Arc::new(move || requests.0.notify_one());
         let (granted, on) = (&config.peers, platform.runtime());
         let peers = Peers::start(&net, granted, vats.clone(), executor.clone(), Arc::clone(&stop), on)?;
-        let limits = Limits::of_node(config.max_memory);
+        let limits = config.most();
         let service = Service { vats, executor: executor.clone(), limits, stop };
         let control = Listening::open(&config.control, service, platform.runtime()).await?;
         let addrs = net.addrs().await;
@@ -231,7 +232,7 @@ impl Node {
         let mut wishes = image.manifest.limits.clone();
         wishes.instances.get_or_insert(DEFAULT_INSTANCES);
         wishes.memory.get_or_insert(DEFAULT_MEMORY.min(self.config.max_memory));
-        let mut limits = Limits::of_node(self.config.max_memory).narrowed(&wishes)?;
+        let mut limits = self.config.most().narrowed(&wishes)?;
         limits.deadline = limits.deadline.or(deadline);
         let chosen = boot.name.or_else(|| image.manifest.cell.name.clone());
         let names = match &chosen {
@@ -322,6 +323,7 @@ fn sandbox_config(config: &Config) -> ww_cell::Config {
         debug: config.wasm_debug,
         cache: config.cache.clone(),
         cells: config.cells,
+        account: Some(Account::root(Holder::Node, config.held)),
         customise: config.engine.clone(),
     }
 }

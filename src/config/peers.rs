@@ -129,8 +129,8 @@ fn id<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<PeerId, D::Er
 }
 
 impl Rpc {
-    /// What each peer gets, on a node whose cells get at most `max_memory` bytes.
-    pub(super) fn granted(self, max_memory: u64) -> Result<Vec<PeerGrants>, Invalid> {
+    /// What each peer gets, on a node that gives nobody more than `most`.
+    pub(super) fn granted(self, most: &Limits) -> Result<Vec<PeerGrants>, Invalid> {
         if self.peers.len() > MAX_PEERS {
             return Err(Invalid::TooMany(self.peers.len()));
         }
@@ -138,25 +138,25 @@ impl Rpc {
         let granted = self
             .peers
             .into_iter()
-            .map(|peer| if seen.insert(peer.id) { peer.granted(max_memory) } else { Err(Invalid::Twice(peer.id)) });
+            .map(|peer| if seen.insert(peer.id) { peer.granted(most) } else { Err(Invalid::Twice(peer.id)) });
         granted.collect()
     }
 }
 
 impl Peer {
-    fn granted(self, max_memory: u64) -> Result<PeerGrants, Invalid> {
+    fn granted(self, most: &Limits) -> Result<PeerGrants, Invalid> {
         let Self { id, admin, grants, limits: mut wishes, max_message } = self;
         let grants = grants.instead_of(Grants::none());
         if grants.loader {
             return Err(Invalid::Loader(id));
         }
-        wishes.memory.get_or_insert(DEFAULT_MEMORY.min(max_memory));
+        wishes.memory.get_or_insert(DEFAULT_MEMORY.min(most.memory));
         wishes.children.get_or_insert(CHILDREN);
         wishes.subtree_cells.get_or_insert(SUBTREE_CELLS);
         wishes.subtree_memory.get_or_insert(SUBTREE_MEMORY);
         wishes.instances.get_or_insert(DEFAULT_INSTANCES);
-        wishes.held.get_or_insert(account::DEFAULT_PEER);
-        let limits = Limits::of_node(max_memory).narrowed(&wishes).map_err(|exceeds| Invalid::Limits(id, exceeds))?;
+        wishes.held.get_or_insert(account::DEFAULT_PEER.min(most.held));
+        let limits = most.narrowed(&wishes).map_err(|exceeds| Invalid::Limits(id, exceeds))?;
         let admin = match admin {
             Admin::All(true) => AdminMethod::ALL.into(),
             Admin::All(false) => BTreeSet::new(),
@@ -187,7 +187,7 @@ mod tests {
             rpc: Rpc,
         }
         let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
-        file.rpc.granted(MAX_MEMORY).map_err(|error| error.to_string())
+        file.rpc.granted(&Limits::of_node(MAX_MEMORY)).map_err(|error| error.to_string())
     }
 
     #[test]

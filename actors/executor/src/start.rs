@@ -7,7 +7,7 @@ use ww_cell::{
     cell::{self, Refusal},
 };
 use ww_core::{
-    CellId, Limits,
+    CellId,
     exit::{self, Reason},
 };
 
@@ -108,13 +108,7 @@ impl Start {
 
 impl Request {
     /// Starts the task of the cell, in this slot or one of its own.
-    fn run(
-        self,
-        executor: Executor,
-        place: &Place,
-        program: Program,
-        slot: Option<Slot>,
-    ) -> Result<Cell, SpawnError> {
+    fn run(self, executor: Executor, place: &Place, program: Program, slot: Option<Slot>) -> Result<Cell, SpawnError> {
         let (limits, account) = (place.limits().clone(), place.account().clone());
         let Self { id, spec, task, stop, .. } = self;
         let files = spec.files.filter(|_| spec.grants.loader);

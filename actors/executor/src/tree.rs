@@ -173,11 +173,6 @@ impl Tree {
         Ok(account)
     }
 
-    /// What is held for a cell, and for all below it.
-    pub(crate) fn account(&self, id: CellId) -> Option<&Account> {
-        self.nodes.get(&id).map(|node| &node.account)
-    }
-
     /// What a cell may use.
     pub(crate) fn limits(&self, id: CellId) -> Option<&Limits> {
         self.nodes.get(&id).map(|node| &node.limits)
