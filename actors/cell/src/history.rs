@@ -1,6 +1,6 @@
 //! The newest bytes that a cell reported, for whoever looks: reading takes nothing away.
 //!
-//! At most [`CAPACITY`] bytes are kept. A reader has a position of its own, and is told how much it was too slow for.
+//! At most [`CAPACITY`] bytes are kept, and no more than [`UNPAID`] if the cell's account has no room for them. A reader has a position of its own, and is told how much it was too slow for.
 
 use std::{
     collections::VecDeque,
@@ -11,11 +11,15 @@ use std::{
 };
 
 use bytes::Bytes;
+use ww_core::{Account, Charge};
 
 use crate::wakers::Wakers;
 
 /// Bytes that are kept: enough for the last screens of a log.
 pub const CAPACITY: usize = 64 * 1024;
+
+/// Bytes that are kept of a cell whose account has no room for more: its last words.
+const UNPAID: usize = 4 * 1024;
 
 /// What a cell has reported. Clones are the same history.
 #[derive(Clone, Default)]
@@ -24,6 +28,9 @@ pub struct History(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     kept: VecDeque<u8>,
+    /// The account that pays for more than [`UNPAID`] bytes; `None` if none has to, or it has paid.
+    payer: Option<Account>,
+    charge: Charge,
     /// Bytes that were recorded since the start.
     end: u64,
     closed: bool,
@@ -40,12 +47,18 @@ pub struct Part {
 }
 
 impl History {
+    /// What is kept is charged to this account from now on.
+    pub(crate) fn charge_to(&self, payer: &Account) {
+        self.lock().payer = Some(payer.clone());
+    }
+
     /// Adds bytes.
     pub(crate) fn record(&self, bytes: &[u8]) {
         let mut state = self.lock();
         state.end += bytes.len() as u64;
-        let newest = &bytes[bytes.len().saturating_sub(CAPACITY)..];
-        let excess = (state.kept.len() + newest.len()).saturating_sub(CAPACITY);
+        let capacity = state.capacity(bytes.len());
+        let newest = &bytes[bytes.len().saturating_sub(capacity)..];
+        let excess = (state.kept.len() + newest.len()).saturating_sub(capacity);
         state.kept.drain(..excess);
         state.kept.extend(newest);
         let waiting = state.waiting.take();
@@ -95,6 +108,18 @@ impl History {
 }
 
 impl State {
+    /// Bytes that may be kept when so many more come. What is paid for once stays so.
+    fn capacity(&mut self, more: usize) -> usize {
+        let Some(payer) = &self.payer else { return CAPACITY };
+        if self.kept.len() + more > UNPAID
+            && let Ok(charge) = payer.charge(CAPACITY as u64)
+        {
+            (self.charge, self.payer) = (charge, None);
+            return CAPACITY;
+        }
+        UNPAID
+    }
+
     fn start(&self) -> u64 {
         self.end - self.kept.len() as u64
     }
@@ -118,8 +143,26 @@ impl fmt::Debug for History {
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
+    use ww_core::account::Holder;
 
     use super::*;
+
+    #[test]
+    fn a_cell_whose_account_is_used_up_keeps_its_last_words() {
+        let account = Account::root(Holder::Node, CAPACITY as u64);
+        let history = History::default();
+        history.charge_to(&account);
+        history.record(&[b'a'; UNPAID]);
+        assert_eq!((account.held(), history.start()), (0, 0), "a little costs nothing");
+        let elsewhere = account.charge(1).expect("room");
+        history.record(b"bc");
+        assert_eq!((account.held(), history.start()), (1, 2));
+        drop(elsewhere);
+        history.record(&[b'd'; 2 * UNPAID]);
+        assert_eq!((account.held(), history.start()), (CAPACITY as u64, 2));
+        drop(history);
+        assert_eq!(account.held(), 0);
+    }
 
     #[test]
     fn every_reader_sees_all_that_is_kept() {

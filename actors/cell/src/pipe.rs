@@ -3,7 +3,8 @@
 //! One side writes, the other reads; both sides can wait. A full pipe holds its writer up, an empty one
 //! its reader. Closing the writer is the end of the stream; [`Writer::fail`] is an error that the reader
 //! sees after the bytes before it, never as an end. A reader that goes away closes the pipe for the
-//! writer. All methods are cancel safe: a wait that is dropped has moved no byte.
+//! writer. A pipe with a payer holds little until the payer's account has room for all that the pipe may hold. All methods
+//! are cancel safe: a wait that is dropped has moved no byte.
 
 use std::{
     future::poll_fn,
@@ -16,11 +17,16 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use ww_core::{Account, Charge};
 
 use crate::wakers::Wakers;
 
 /// Bytes that a pipe holds before its writer waits: what WASI hosts commonly permit in one write.
 pub const CAPACITY: usize = 64 * 1024;
+
+/// Bytes that a pipe holds before its payer is asked: a few small messages, so that a pipe for those costs nothing, and
+/// one whose payer has no room left still carries something.
+pub const UNPAID: usize = 8 * 1024;
 
 /// Why no more bytes come or go.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -51,6 +57,9 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     buffer: BytesMut,
+    /// The account that pays for more than [`UNPAID`] bytes; `None` if none has to, or it has paid.
+    payer: Option<Account>,
+    charge: Charge,
     /// Set once by the writer, or by either side where the reader went away.
     closed: Option<Closed>,
     readers: Wakers,
@@ -63,10 +72,22 @@ pub fn pipe(capacity: usize) -> (Writer, Reader) {
     (Writer(Arc::clone(&shared)), Reader(shared))
 }
 
+/// A [`pipe`] that holds more than [`UNPAID`] bytes only when an account has paid for its capacity, once, until it ends.
+pub fn charged(capacity: usize, payer: &Account) -> (Writer, Reader) {
+    let (writer, reader) = pipe(capacity);
+    writer.charge_to(payer);
+    (writer, reader)
+}
+
 impl Reader {
     /// A reader that is at its end.
     pub fn empty() -> Self {
         pipe(0).1
+    }
+
+    /// Makes an account the payer of the pipe, unless another one has paid.
+    pub(crate) fn charge_to(&self, payer: &Account) {
+        self.0.lock().charge_to(payer);
     }
 
     /// A reader of these bytes and nothing after them.
@@ -150,16 +171,21 @@ impl Writer {
         pipe(0).0
     }
 
+    /// Makes an account the payer of the pipe, unless another one has paid.
+    pub(crate) fn charge_to(&self, payer: &Account) {
+        self.0.lock().charge_to(payer);
+    }
+
     /// Bytes that [`Writer::try_write`] would take now.
     ///
     /// # Errors
     ///
     /// Where the pipe is closed.
     pub fn room(&self) -> Result<usize, Closed> {
-        let state = self.0.lock();
+        let mut state = self.0.lock();
         match &state.closed {
             Some(closed) => Err(closed.clone()),
-            None => Ok(self.0.capacity.saturating_sub(state.buffer.len())),
+            None => Ok(state.limit(self.0.capacity, UNPAID, UNPAID / 2).saturating_sub(state.buffer.len())),
         }
     }
 
@@ -169,14 +195,15 @@ impl Writer {
     ///
     /// Where the pipe is closed.
     pub fn try_write(&self, bytes: &[u8]) -> Result<usize, Closed> {
-        self.write_up_to(self.0.capacity, bytes, false)
+        self.write_up_to(1, bytes, false)
     }
 
-    fn write_up_to(&self, limit: usize, bytes: &[u8], whole: bool) -> Result<usize, Closed> {
+    fn write_up_to(&self, times: usize, bytes: &[u8], whole: bool) -> Result<usize, Closed> {
         let mut state = self.0.lock();
         if let Some(closed) = &state.closed {
             return Err(closed.clone());
         }
+        let limit = state.limit(times * self.0.capacity, times * UNPAID, bytes.len());
         let room = limit.saturating_sub(state.buffer.len());
         let taken = if whole && bytes.len() > room { 0 } else { bytes.len().min(room) };
         if taken > 0 {
@@ -195,7 +222,7 @@ impl Writer {
     ///
     /// Where the pipe is closed.
     pub fn write_permitted(&self, bytes: &[u8]) -> Result<bool, Closed> {
-        self.write_up_to(2 * self.0.capacity, bytes, true).map(|written| written == bytes.len())
+        self.write_up_to(2, bytes, true).map(|written| written == bytes.len())
     }
 
     /// Writes all bytes, waiting for room where there is none. Not cancel safe: a part may be written.
@@ -231,13 +258,34 @@ impl Writer {
 
     fn poll_ready(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.0.lock();
-        if state.closed.is_some() || state.buffer.len() < self.0.capacity {
+        if state.closed.is_some() || state.buffer.len() < state.limit(self.0.capacity, UNPAID, 1) {
             return Poll::Ready(());
         }
         let crowd = state.writers.register(cx);
         drop(state);
         crowd.wake();
         Poll::Pending
+    }
+}
+
+impl State {
+    /// Bytes that may be in the pipe when so many more are to be written: `limit` if they are paid for, else `unpaid`. What
+    /// is paid for once stays so.
+    fn limit(&mut self, limit: usize, unpaid: usize, more: usize) -> usize {
+        let Some(payer) = &self.payer else { return limit };
+        if self.buffer.len() + more > UNPAID
+            && let Ok(charge) = payer.charge(limit as u64)
+        {
+            (self.charge, self.payer) = (charge, None);
+            return limit;
+        }
+        limit.min(unpaid)
+    }
+
+    fn charge_to(&mut self, payer: &Account) {
+        if self.charge.bytes() == 0 {
+            self.payer = Some(payer.clone());
+        }
     }
 }
 
@@ -318,6 +366,8 @@ impl AsyncWrite for Writer {
 
 #[cfg(test)]
 mod tests {
+    use ww_core::account::Holder;
+
     use super::*;
 
     #[tokio::test]
@@ -338,6 +388,23 @@ mod tests {
         let (written, read) = tokio::join!(writing, reading);
         assert_eq!(written, Ok(()));
         assert_eq!(read, b"hello world");
+    }
+
+    #[test]
+    fn a_pipe_holds_little_until_its_payer_has_room() {
+        let account = Account::root(Holder::Node, CAPACITY as u64);
+        let (tx, rx) = charged(CAPACITY, &account);
+        assert_eq!(tx.try_write(&[1; UNPAID]), Ok(UNPAID));
+        assert_eq!(account.held(), 0, "a little costs nothing");
+        let elsewhere = account.charge(1).expect("room");
+        assert_eq!((tx.room(), tx.try_write(&[1; UNPAID])), (Ok(0), Ok(0)));
+        assert_eq!(tx.write_permitted(&[1; UNPAID]), Ok(true), "what was permitted has its place");
+        drop(elsewhere);
+        assert_eq!(tx.room(), Ok(CAPACITY - 2 * UNPAID));
+        assert_eq!(rx.try_read(usize::MAX).map(|read| read.map_or(0, |bytes| bytes.len())), Ok(2 * UNPAID));
+        assert_eq!((account.held(), tx.room()), (CAPACITY as u64, Ok(CAPACITY)), "what was paid for stays so");
+        drop((tx, rx));
+        assert_eq!(account.held(), 0);
     }
 
     #[test]

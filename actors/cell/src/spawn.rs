@@ -68,6 +68,8 @@ impl Runtime {
     ) -> Cell {
         let (stderr, history) = Output::stderr(stdio.stderr);
         let (cell, notifier) = self.new_cell(id, None, &spec, slot, history, stop);
+        stdio.stdin.charge_to(cell.account());
+        stdio.stdout.charge_to(cell.account());
         let stdio = (Input::new(stdio.stdin), Output::new(stdio.stdout), stderr);
         let own = self.own(&cell, spec);
         let start = Start { own, stdio, current: None };
@@ -161,6 +163,7 @@ impl Runtime {
     ) -> (Cell, exit::Notifier) {
         let (notifier, exit) = exit::channel();
         let (name, limits, account) = (spec.name.clone(), spec.limits.clone(), spec.account.clone());
+        history.charge_to(&account);
         slot.occupy(id);
         let cell = Cell::new(Parts { id, name, mode, limits, account, slot, history, exit, stop });
         self.directory().started(&cell);

@@ -139,8 +139,9 @@ impl Guest {
         let connect = self.connect.take().ok_or_else(|| {
             wasmtime::Error::msg("create-connection: this cell has used its one connection to the node, or has none")
         })?;
-        let (to_guest, input) = pipe::pipe(CONNECTION_CAPACITY);
-        let (output, from_guest) = pipe::pipe(CONNECTION_CAPACITY);
+        let account = self.own.cell.account();
+        let (to_guest, input) = pipe::charged(CONNECTION_CAPACITY, account);
+        let (output, from_guest) = pipe::charged(CONNECTION_CAPACITY, account);
         let handling = self.handling.insert(Handling::default()).clone();
         if let Some(current) = &self.current {
             handling.begin(self.own.cell.slot().id(), &current.envelope);

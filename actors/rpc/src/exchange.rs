@@ -53,8 +53,9 @@ pub(crate) fn open(context: &Context, cell: &Cell, deadline: Option<Duration>) -
             format!("{MAX_DIALS} messages are under way, as many as one client may have: wait for one, and drop it");
         return Err(Error::overloaded(why));
     };
-    let (request, read_request) = pipe::pipe(pipe::CAPACITY);
-    let (write_reply, reply) = pipe::pipe(pipe::CAPACITY);
+    let payer = &context.guest.account;
+    let (request, read_request) = pipe::charged(pipe::CAPACITY, payer);
+    let (write_reply, reply) = pipe::charged(pipe::CAPACITY, payer);
     let envelope = context.envelope(cell, deadline);
     let cell = cell.clone();
     let sent = async move {
