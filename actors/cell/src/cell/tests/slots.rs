@@ -111,3 +111,20 @@ async fn whoever_listens_hears_of_starts_names_and_ends() {
         assert_eq!(events.next().await, Some(event));
     }
 }
+
+#[tokio::test]
+async fn what_waits_for_a_cell_is_charged_to_its_owner_and_a_flood_leaves_room_for_others() {
+    let account = Account::root(Holder::Node, 8 << 20);
+    let slot = runtime().directory().new_slot(1_000, Overflow::Reject, 1 << 20, &account);
+    let envelope = |sender| Envelope { sender: Sender::Cell(CellId::new(sender)), ..slot.envelope(None) };
+    let mut taken = 0;
+    while slot.send(envelope(1), vec![0; 100_000]).await.is_ok() {
+        taken += 1;
+    }
+    assert_eq!(taken, 10, "half of a quarter");
+    assert!((1_000_000..1_010_000).contains(&account.held()));
+    assert_eq!(slot.send(envelope(2), vec![0; 100_000]).await, Ok(()));
+    slot.close(&Reason::Killed);
+    assert_eq!(account.held(), 0);
+    runtime().directory().remove_slot(&slot, &Reason::Killed);
+}
