@@ -16,6 +16,7 @@ pub mod platform;
 pub mod registry;
 pub mod supervisor;
 pub mod task;
+pub mod text;
 pub mod turn;
 
 pub use grants::Grants;
@@ -23,3 +24,4 @@ pub use id::{CellId, SlotId};
 pub use limits::Limits;
 pub use name::Name;
 pub use platform::Platform;
+pub use text::Text;
