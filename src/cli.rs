@@ -1,11 +1,15 @@
 //! The command line: parse, dispatch, exit code.
 
-use std::io::Write;
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    io::Write,
+};
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 use tokio::runtime::Runtime;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, util::SubscriberInitExt};
+use ww_core::text;
 
 mod ask;
 pub mod code;
@@ -33,6 +37,9 @@ mod wait;
 
 /// What is logged unless `RUST_LOG` says otherwise.
 const DEFAULT_LOG: &str = "ww=info";
+
+/// Bytes of one message on standard error: an exit reason with its backtrace, and as much again.
+const MAX_SAID: usize = 2 * (text::MAX_ERROR + text::MAX_BACKTRACE);
 
 /// An actor runtime for code that you did not write.
 ///
@@ -73,6 +80,11 @@ struct Failure {
 }
 
 impl Failure {
+    /// What a node, a peer or a cell said, in one line, after words of this command.
+    fn told(code: u8, what: &str, text: impl std::fmt::Display) -> Self {
+        Self { code, message: format!("{what}{}", text::line(text, text::MAX_ERROR)) }
+    }
+
     fn new(code: u8, error: &dyn std::error::Error) -> Self {
         let mut message = error.to_string();
         let mut source = error.source();
@@ -102,7 +114,7 @@ pub fn main(runtime: &Runtime) -> u8 {
     match cli.verb.carry_out(runtime) {
         Ok(code) => code,
         Err(Failure { code, message }) => {
-            eprintln!("ww: {message}");
+            say(&message);
             code
         }
     }
@@ -148,8 +160,24 @@ impl Verb {
     }
 }
 
-/// Prints the result of a verb. Whoever closes the pipe has seen enough.
+/// Says something on standard error. Text of others in it is escaped; lines after the first one are indented, so that
+/// none is taken for another message.
+pub fn say(message: &str) {
+    let mut text = String::from("ww: ");
+    for (index, line) in text::lines(message, MAX_SAID).split('\n').enumerate() {
+        if index > 0 {
+            text.push_str(if line.starts_with(' ') || line.is_empty() { "\n" } else { "\n  " });
+        }
+        text.push_str(line);
+    }
+    text.push('\n');
+    // What cannot be said there cannot be said in another way either.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Prints the result of a verb, in which text of others is escaped. A reader that closes the pipe has seen enough.
 fn print(text: &str) -> Result<(), Failure> {
+    let text = text::lines(text, usize::MAX);
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(code::HOST, &error)),
@@ -177,11 +205,14 @@ fn start_log() {
         },
         _ => (EnvFilter::new(DEFAULT_LOG), None),
     };
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .init();
+    // A panic of the node may quote what others wrote.
+    std::panic::set_hook(Box::new(|panic| {
+        let backtrace = Backtrace::capture();
+        let shown = backtrace.status() == BacktraceStatus::Captured;
+        say(&format!("{panic}{}", if shown { format!("\n{backtrace}") } else { String::new() }));
+    }));
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    crate::log::subscriber(filter, std::io::stderr, ansi).init();
     if let Some(error) = invalid {
         tracing::warn!(%error, "RUST_LOG is not valid: logging {DEFAULT_LOG}");
     }

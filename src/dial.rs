@@ -8,6 +8,7 @@ use ww_cell::pipe;
 use ww_core::{
     exit,
     task::{self, Task},
+    text,
 };
 use ww_net::{
     Multiaddr, Net, PeerId, Protocol, Stream,
@@ -60,7 +61,7 @@ pub(crate) fn addrs(addrs: Vec<Vec<u8>>) -> Result<Vec<Multiaddr>, String> {
     addrs.map_err(|error| format!("not a binary multiaddr: {error}"))
 }
 
-/// An error and its sources, for a guest.
+/// An error and its sources, for a guest: what a peer or a library says is escaped and cut.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -68,7 +69,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         text = format!("{text}: {error}");
         source = error.source();
     }
-    text
+    text::line(text, text::MAX_ERROR)
 }
 
 /// Carries a message over a stream, both directions at the same time. Dropping the future breaks the stream off.
@@ -136,10 +137,13 @@ pub(crate) fn finish(reply: &pipe::Writer, outcome: &Outcome) {
 fn told(status: Status) -> Outcome {
     match status {
         Status::Ok => Outcome::Ok,
-        Status::Guest(error) => Outcome::Failed(error),
+        Status::Guest(error) => Outcome::Failed(text::line(error, text::MAX_ERROR)),
         Status::Exit { code, reason } => Outcome::Ended(exit::Reason::reported(code, &reason)),
         Status::Refused { reason, text } => refused(reason, &text),
-        other => Outcome::Refused(format!("a status that this version does not know: {other:?}")),
+        other => Outcome::Refused(text::line(
+            format_args!("a status that this version does not know: {other:?}"),
+            text::MAX_ERROR,
+        )),
     }
 }
 
@@ -156,7 +160,7 @@ pub(crate) fn refused(reason: Reason, text: &str) -> Outcome {
         Reason::Shutdown => "shutdown",
         _ => "other",
     };
-    Outcome::Refused(format!("{word}: {text}"))
+    Outcome::Refused(format!("{word}: {}", text::line(text, text::MAX_ERROR)))
 }
 
 #[cfg(test)]

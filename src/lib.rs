@@ -26,12 +26,16 @@
 //! # Ok(()) }
 //! ```
 
+// What goes to the terminal goes through `cli::say` and `cli::print`, which escape text of others.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 mod calls;
 pub mod cli;
 pub mod config;
 pub mod control;
 mod dial;
 pub mod gate;
+pub mod log;
 mod network;
 mod node;
 mod peers;
@@ -47,7 +51,7 @@ pub use node::{Boot, BootError, Node, StartError, StopRequests};
 pub use publish::Published;
 pub use supervised::{BACKOFF, Supervised};
 pub use ww_cell as cell;
-pub use ww_core::{CellId, Grants, Limits, Name, exit};
+pub use ww_core::{CellId, Grants, Limits, Name, Text, exit};
 pub use ww_core::{grants, links, mailbox};
 pub use ww_executor as executor;
 pub use ww_executor::{Executor, Owner, Process, Serving, SpawnError, Spec, Work};

@@ -1,5 +1,7 @@
 //! The command `ww`.
 
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+
 use std::process::exit;
 
 /// Polls between two looks at timers and sockets, and between two looks at the queue that all workers share: with
@@ -17,7 +19,7 @@ fn main() {
     let code = match &runtime {
         Ok(runtime) => ww::cli::main(runtime),
         Err(error) => {
-            eprintln!("ww: cannot start the threads of the runtime: {error}");
+            ww::cli::say(&format!("cannot start the threads of the runtime: {error}"));
             ww::cli::code::HOST
         }
     };

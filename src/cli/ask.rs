@@ -90,20 +90,15 @@ async fn print(reply: &byte_stream::Client) -> Result<(), Failure> {
 
 fn told(answer: &capnp::capability::Response<exchange::outcome_results::Owned>) -> Result<u8, Failure> {
     let read = || -> Result<Result<u8, Failure>, capnp::Error> {
-        let failed = |code, message| Ok(Err(Failure { code, message }));
+        let failed = |code, what, text: capnp::text::Reader<'_>| Ok(Err(Failure::told(code, what, text.to_str()?)));
         match answer.get()?.get_outcome()?.which()? {
             outcome::Ok(()) => Ok(Ok(code::OK)),
-            outcome::Failed(error) => {
-                failed(code::GUEST, format!("the cell could not answer: {}", error?.to_string()?))
-            }
+            outcome::Failed(error) => failed(code::GUEST, "the cell could not answer: ", error?),
             outcome::Ended(reason) => {
                 let reason = reason?;
-                let text = reason.get_text()?.to_string()?;
-                failed(reason.get_code().max(1), format!("the cell ended before it had answered: {text}"))
+                failed(reason.get_code().max(1), "the cell ended before it had answered: ", reason.get_text()?)
             }
-            outcome::Refused(why) => {
-                failed(code::UNAVAILABLE, format!("the message was refused: {}", why?.to_string()?))
-            }
+            outcome::Refused(why) => failed(code::UNAVAILABLE, "the message was refused: ", why?),
         }
     };
     read().unwrap_or_else(|error| Err(call_failure(&error)))

@@ -1,13 +1,14 @@
 //! `ww inspect`: all that is known of a cell.
 
 use serde::Serialize;
+use ww_core::text;
 use ww_schema::cell_capnp::limits;
 
 use super::{
     Failure,
     node::Node,
     place::Which,
-    status::{self, Status, printable},
+    status::{self, Status},
 };
 
 /// Show all that is known of a cell: its status, its limits, and the reason of its end
@@ -56,7 +57,7 @@ pub(super) async fn inspect(node: Node, cell: &str, json: bool) -> Result<u8, Fa
             Ok(Inspected {
                 status: Status::read(answer.get_status()?)?,
                 limits: Limits::read(answer.get_limits()?),
-                detail: printable(&answer.get_detail()?.to_string()?),
+                detail: text::lines(answer.get_detail()?.to_str()?, text::MAX_ERROR),
             })
         })
         .await?;
@@ -85,7 +86,7 @@ impl Inspected {
         let time = |millis: u32| if millis == 0 { "none".to_owned() } else { format!("{millis}ms") };
         let subtree = if limits.subtree_memory == 0 { "none".to_owned() } else { status::bytes(limits.subtree_memory) };
         let state = match (&cell.ended, cell.code) {
-            (Some(reason), Some(code)) => format!("ended with {code}: {}", printable(reason)),
+            (Some(reason), Some(code)) => format!("ended with {code}: {}", reason),
             _ => "running".to_owned(),
         };
         format!(

@@ -18,6 +18,6 @@ pub(super) struct Args {
 
 pub(super) fn keygen(args: &Args) -> Result<u8, Failure> {
     let identity = Identity::generate_to(&args.file).map_err(|error| Failure::new(code::CONFIG, &error))?;
-    println!("{}", identity.peer_id());
+    super::print(&format!("{}\n", identity.peer_id()))?;
     Ok(code::OK)
 }

@@ -3,13 +3,14 @@
 use std::io::IsTerminal;
 
 use tokio::io::{AsyncWriteExt, stdout};
+use ww_core::text;
 use ww_rpc::client;
 
-use super::{Failure, code, node::Node, place::Which, status::printable};
+use super::{Failure, code, node::Node, place::Which};
 
 /// Print what is kept of a cell's standard error
 ///
-/// The last 64 KiB are kept, also of the last cells that ended. On a terminal, control characters are left out.
+/// The last 64 KiB are kept, also of the last cells that ended. On a terminal, control characters are escaped.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -35,7 +36,7 @@ pub(super) async fn logs(node: Node, cell: &str, follow: bool) -> Result<u8, Fai
     while let Some(bytes) = incoming.next().await {
         let written = async {
             if terminal {
-                out.write_all(printable(&String::from_utf8_lossy(&bytes)).as_bytes()).await?;
+                out.write_all(text::bytes_in_lines(&bytes, usize::MAX).as_bytes()).await?;
             } else {
                 out.write_all(&bytes).await?;
             }

@@ -9,7 +9,7 @@ use tokio::{
     task::LocalSet,
     time::timeout,
 };
-use ww_core::registry;
+use ww_core::{registry, text};
 use ww_rpc::client::{self, Connection, Local};
 use ww_schema::{cell_capnp::status, peer_capnp::process};
 
@@ -61,9 +61,9 @@ pub(super) fn call_failure(error: &Error) -> Failure {
     match error.kind {
         ErrorKind::Disconnected => unavailable("the node has closed the connection: has it ended?".into()),
         _ => {
-            let message = error.extra.strip_prefix("remote exception: ").unwrap_or(&error.extra).to_owned();
+            let message = error.extra.strip_prefix("remote exception: ").unwrap_or(&error.extra);
             let code = if message.starts_with("denied: ") { code::NO_PERMISSION } else { code::UNAVAILABLE };
-            Failure { code, message }
+            Failure::told(code, "", message)
         }
     }
 }
@@ -200,12 +200,13 @@ impl Node {
 impl Status {
     /// Reads what a node says of a cell.
     pub(super) fn read(status: status::Reader<'_>) -> Result<Self, Error> {
-        let names = status.get_names()?.iter().map(|name| Ok(name?.to_string()?)).collect::<Result<_, Error>>()?;
+        let names =
+            status.get_names()?.iter().map(|name| Ok(text::name(name?.to_str()?))).collect::<Result<_, Error>>()?;
         let (code, ended) = match status.get_state().which()? {
             status::state::Running(()) => (None, None),
             status::state::Ended(reason) => {
                 let reason = reason?;
-                (Some(reason.get_code()), Some(reason.get_text()?.to_string()?))
+                (Some(reason.get_code()), Some(text::line(reason.get_text()?.to_str()?, text::MAX_ERROR)))
             }
         };
         Ok(Self {

@@ -288,8 +288,8 @@ async fn serve(
 fn tell(name: &str, reason: &Reason) {
     match reason {
         Reason::Normal | Reason::Exit(_) => {}
-        Reason::Trap(trap) => eprintln!("ww: {name} ended: {reason}\n{}", trap.backtrace.trim_end()),
-        _ => eprintln!("ww: {name} ended: {reason}"),
+        Reason::Trap(trap) => super::say(&format!("{name} ended: {reason}\n{}", trap.backtrace.trim_end())),
+        _ => super::say(&format!("{name} ended: {reason}")),
     }
 }
 

@@ -139,7 +139,7 @@ async fn call(stream: Stream, name: Name, deadline: Option<Duration>, text: &str
                     Ok(0) => break,
                     Ok(read) => body.write(&buffer[..read]).await?,
                     Err(error) => {
-                        eprintln!("ww: cannot read the rest of the message: {error}");
+                        super::say(&format!("cannot read the rest of the message: {error}"));
                         return body.finish(Ending::Aborted).await;
                     }
                 }
@@ -166,17 +166,15 @@ async fn call(stream: Stream, name: Name, deadline: Option<Duration>, text: &str
         }
     };
     let status = both(sending, receiving).await?;
-    let failed = |code, message| Err(Failure { code, message });
+    let failed = |code, what: &str, text: &str| Err(Failure::told(code, what, text));
     match status {
         Status::Ok => Ok(code::OK),
-        Status::Guest(error) => failed(code::GUEST, format!("the cell could not answer: {error}")),
-        Status::Exit { code, reason } => {
-            failed(code.max(1), format!("the cell ended before it had answered: {reason}"))
-        }
+        Status::Guest(error) => failed(code::GUEST, "the cell could not answer: ", &error),
+        Status::Exit { code, reason } => failed(code.max(1), "the cell ended before it had answered: ", &reason),
         Status::Refused { reason, text } => {
-            failed(code::UNAVAILABLE, format!("the message was refused ({reason:?}): {text}"))
+            failed(code::UNAVAILABLE, &format!("the message was refused ({reason:?}): "), &text)
         }
-        other => failed(code::UNAVAILABLE, format!("a status that this version does not know: {other:?}")),
+        other => failed(code::UNAVAILABLE, "a status that this version does not know: ", &format!("{other:?}")),
     }
 }
 

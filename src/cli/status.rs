@@ -89,11 +89,6 @@ pub(super) fn table<const N: usize>(head: [&str; N], left: &[&str], rows: &[[Str
     text
 }
 
-/// A text without what controls a terminal: names of programs and what they report come from guests.
-pub(super) fn printable(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,10 +105,5 @@ mod tests {
     fn columns_are_aligned() {
         let rows = [["1".to_owned(), "pid0".to_owned()], ["10".to_owned(), "-".to_owned()]];
         assert_eq!(table(["CELL", "NAME"], &["NAME"], &rows), "CELL  NAME\n   1  pid0\n  10  -\n");
-    }
-
-    #[test]
-    fn guests_do_not_reach_the_terminal() {
-        assert_eq!(printable("a\u{1b}[2Jb\tc\r\n"), "a[2Jb\tc\n");
     }
 }

@@ -1,14 +1,10 @@
 //! `ww tree`: who owns whom on a node.
 
 use serde::Serialize;
+use ww_core::text;
 use ww_schema::admin_capnp::tree_node;
 
-use super::{
-    Failure,
-    node::Node,
-    place::Which,
-    status::{Status, printable},
-};
+use super::{Failure, node::Node, place::Which, status::Status};
 
 /// Show who owns whom on a running node
 ///
@@ -50,7 +46,7 @@ impl Branch {
     fn read(node: tree_node::Reader<'_>) -> Result<Self, capnp::Error> {
         let status = if node.has_status() { Some(Status::read(node.get_status()?)?) } else { None };
         let children = node.get_children()?.iter().map(Self::read).collect::<Result<_, _>>()?;
-        Ok(Self { cell: node.get_cell(), label: printable(&node.get_label()?.to_string()?), status, children })
+        Ok(Self { cell: node.get_cell(), label: text::name(node.get_label()?.to_str()?), status, children })
     }
 
     /// Draws what is below, each line after `margin`.

@@ -121,8 +121,8 @@ fn output_that_the_parent_does_not_read_holds_the_child_up() {
 #[test]
 fn errors_that_the_parent_does_not_read_hold_nobody_up_and_are_in_the_log() {
     let ended = caller(&["unread-output", CHILD, "flood-stderr", "20000000"]);
-    ended.expect(0, "code 0\n").expect_stderr(&["ww::stderr", "lines were dropped"]);
+    ended.expect(0, "code 0\n").expect_stderr(&["ww::stderr", "were left out: more than it may write"]);
     let lines = ended.stderr.lines().filter(|line| line.contains("INFO ww::stderr: xxx")).count();
-    assert!((1_000..19_000).contains(&lines), "{lines} lines in the log");
+    assert!((100..10_000).contains(&lines), "{lines} lines in the log");
     caller(&["unread-output", CHILD, "log"]).expect_stderr(&["ww::stderr: ERROR 1", "ww::stderr: INFO 3"]);
 }

@@ -33,10 +33,10 @@ fn a_program_ends_itself() {
 fn a_trap_says_what_and_where() {
     let image = Image::of("exits");
     for (end, kind, function) in [
-        ("panic", "trap(unreachable)", "\nexits::main\n"),
-        ("unreachable", "trap(unreachable)", "\nexits::main\n"),
-        ("overflow", "trap(stack-overflow)", "\nexits::recurse\n"),
-        ("overflow-frames", "trap(memory-out-of-bounds)", "\nexits::recurse_with_frames\n"),
+        ("panic", "trap(unreachable)", "\n  exits::main\n"),
+        ("unreachable", "trap(unreachable)", "\n  exits::main\n"),
+        ("overflow", "trap(stack-overflow)", "\n  exits::recurse\n"),
+        ("overflow-frames", "trap(memory-out-of-bounds)", "\n  exits::recurse_with_frames\n"),
     ] {
         let ended = Ww::run(&image).args(["--name", "faulty"]).guest_args(&[end]).end();
         ended.expect(134, "").expect_stderr(&[&format!("ww: faulty ended: {kind}: "), function]);
@@ -55,7 +55,7 @@ fn traps_of_a_core_module() {
     ] {
         let text = format!(r#"(module (memory (export "memory") 1) (func $faulty (export "_start") {body}))"#);
         let ended = Ww::run(&Image::of_text(&text)).end();
-        ended.expect(134, "").expect_stderr(&[&format!("trap({kind})"), "\nfaulty\n"]);
+        ended.expect(134, "").expect_stderr(&[&format!("trap({kind})"), "\n  faulty\n"]);
     }
 }
 

@@ -20,6 +20,7 @@
 //! | `hostile` | peers that mean no good |
 //! | `hostile_clients` | clients that mean no good, at the control socket and over the network |
 //! | `foreign` | clients that are not ours |
+//! | `foreign_text` | text of guests in the log and in what the verbs say |
 //! | `dialling` | guests that send messages to cells |
 //! | `control` | the control socket, and hostile clients beside well-behaved ones |
 //! | `verbs`, `top` | the verbs that ask a running node |
@@ -45,6 +46,7 @@ mod debug_info;
 mod dialling;
 mod ends;
 mod foreign;
+mod foreign_text;
 mod guests;
 mod harness;
 mod hostile;

@@ -5,7 +5,10 @@ use std::{fmt::Write, sync::Arc};
 use thiserror::Error;
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
-use ww_core::exit::{self, Reason};
+use ww_core::{
+    exit::{self, Reason},
+    text::{self, MAX_BACKTRACE},
+};
 
 use crate::limiter::Reached;
 
@@ -48,7 +51,7 @@ pub(crate) fn reason(error: &wasmtime::Error) -> Reason {
         let _ = write!(message, "; {remedy}");
     }
     let backtrace = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();
-    Reason::Trap(Arc::new(exit::Trap { kind, message, backtrace }))
+    Reason::Trap(Arc::new(exit::Trap::new(&kind, message, &backtrace)))
 }
 
 /// The engine's name of a trap, in kebab case.
@@ -66,42 +69,51 @@ fn kind(trap: Trap) -> String {
     kind
 }
 
-/// One line per frame: the function, then file, line and column where the program tells.
+/// One line per frame: the function, then file, line and column where the program tells. No name, which is the
+/// program's to choose, makes a line of its own.
 fn frames(backtrace: &WasmBacktrace) -> String {
-    let mut text = String::new();
+    let mut frames = String::new();
     for frame in backtrace.frames() {
-        let push_function = |text: &mut String| match frame.func_name() {
-            Some(name) => push_name(text, name),
-            None => push(text, format_args!("function {}", frame.func_index())),
+        if frames.len() > MAX_BACKTRACE {
+            break;
+        }
+        let push_function = |frames: &mut String| match frame.func_name() {
+            Some(name) => push_name(frames, name),
+            None => push(frames, format_args!("function {}", frame.func_index())),
         };
         if frame.symbols().is_empty() {
-            push_function(&mut text);
-            text.push('\n');
+            push_function(&mut frames);
+            frames.push('\n');
         }
         for symbol in frame.symbols() {
+            // Of calls that were inlined there may be any number.
+            if frames.len() > MAX_BACKTRACE {
+                break;
+            }
             match symbol.name() {
-                Some(name) => push_name(&mut text, name),
-                None => push_function(&mut text),
+                Some(name) => push_name(&mut frames, name),
+                None => push_function(&mut frames),
             }
             if let (Some(file), Some(line)) = (symbol.file(), symbol.line()) {
-                push(&mut text, format_args!(" at {file}:{line}:{}", symbol.column().unwrap_or_default()));
+                let column = symbol.column().unwrap_or_default();
+                push(&mut frames, format_args!(" at {}:{line}:{column}", text::name(file)));
             }
-            text.push('\n');
+            frames.push('\n');
         }
     }
-    text
+    frames
 }
 
-fn push_name(text: &mut String, name: &str) {
-    match rustc_demangle::try_demangle(name) {
-        Ok(name) => push(text, format_args!("{name:#}")),
-        Err(_) => text.push_str(name),
-    }
+fn push_name(frames: &mut String, name: &str) {
+    frames.push_str(&match rustc_demangle::try_demangle(name) {
+        Ok(name) => text::name(format_args!("{name:#}")),
+        Err(_) => text::name(name),
+    });
 }
 
-fn push(text: &mut String, what: std::fmt::Arguments<'_>) {
+fn push(frames: &mut String, what: std::fmt::Arguments<'_>) {
     // Writing to a string cannot fail.
-    let _ = text.write_fmt(what);
+    let _ = frames.write_fmt(what);
 }
 
 #[cfg(test)]

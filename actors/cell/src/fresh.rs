@@ -4,7 +4,7 @@ use std::{pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
-use ww_core::{exit::Reason, lend, task};
+use ww_core::{Text, exit::Reason, lend, task};
 
 use crate::{
     cell::{Cell, Spec},
@@ -114,7 +114,7 @@ impl Servers {
             let answer = match &reason {
                 Reason::Normal => Ok(Bytes::new()),
                 Reason::Killed | Reason::Shutdown => Err(Failure::Ended(reason.clone())),
-                other => Err(Failure::Guest(Arc::from(other.to_string()))),
+                other => Err(Failure::Guest(Text::new(other))),
             };
             if let Err(failure) = &answer {
                 tracing::warn!(cell = %cell.id(), message, %reason, "an instance failed its message");

@@ -301,5 +301,5 @@ fn of_signal(cell: &Cell, signal: Signal) -> (Current, Body, Done) {
 }
 
 fn guest_failure(error: String) -> Failure {
-    Failure::Guest(Arc::from(error))
+    Failure::Guest(error.into())
 }

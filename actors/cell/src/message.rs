@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 use tokio::{sync::oneshot, time::Instant};
 use ww_core::{
-    CellId, Charge, SlotId,
+    CellId, Charge, SlotId, Text,
     exit::Reason,
     links::Signal,
     mailbox::{Letter, Refused, Returned},
@@ -96,7 +96,7 @@ pub(crate) struct Answer(oneshot::Receiver<Result<Bytes, Failure>>);
 pub enum Failure {
     /// The guest returned this error.
     #[error("the cell could not answer: {0}")]
-    Guest(Arc<str>),
+    Guest(Text),
     /// The cell ended before it had answered.
     #[error("the cell ended before it had answered: {0}")]
     Ended(Reason),
@@ -246,7 +246,7 @@ pub(crate) async fn collect(reader: pipe::Reader) -> Result<Bytes, Failure> {
                     return Err(Failure::TooLarge { len: all.len(), most: MAX_WHOLE });
                 }
             }
-            Err(Closed::Failed(why)) => return Err(Failure::Guest(why)),
+            Err(Closed::Failed(why)) => return Err(Failure::Guest(why.into())),
             Err(Closed::End) => return Ok(all.freeze()),
         }
     }

@@ -19,7 +19,7 @@ use thiserror::Error;
 use tokio::{runtime, sync::Semaphore};
 use wasmtime::{Module, component::Component};
 use wasmtime_wasi::I32Exit;
-use ww_core::task;
+use ww_core::{Text, task};
 
 use crate::{
     actor, core_module,
@@ -55,19 +55,19 @@ pub enum LoadError {
     NotWasm(String),
     /// It is damaged, or uses what the engine does not know.
     #[error("not a valid WebAssembly program: {0}. Is the file complete, and built for WASI 0.2 or preview 1?")]
-    Invalid(String),
+    Invalid(Text),
     /// It needs what the node does not offer.
     #[error(
         "the program imports what this node does not offer: {0}. A node offers WASI 0.2 or preview 1 without files \
          and sockets, wetware:streams, wetware:loader and wetware:cell"
     )]
-    Import(String),
+    Import(Text),
     /// Too many programs wait to be compiled.
     #[error("{MAX_WAITING} programs wait to be compiled already: try again later")]
     Busy,
     /// The node failed.
     #[error("the node failed while it compiled the program: {0}")]
-    Host(String),
+    Host(Text),
 }
 
 impl LoadError {
@@ -136,7 +136,7 @@ impl Programs {
         let kind = task::Kind::detached("compile", key.0);
         let compiled = task::spawn(&self.0.runtime, kind, async move { programs.compile(key, wasm).await });
         let loading = compiled
-            .map(|joined| joined.unwrap_or_else(|failed| Err(LoadError::Host(failed.to_string()))))
+            .map(|joined| joined.unwrap_or_else(|failed| Err(LoadError::Host(Text::new(failed)))))
             .boxed()
             .shared();
         known.programs.insert(key, loading.clone());
@@ -155,7 +155,7 @@ impl Programs {
         let joined = self.0.runtime.spawn_blocking(move || this.0.build(key, &wasm)).await;
         drop(permit);
         self.known().waiting -= 1;
-        joined.unwrap_or_else(|error| Err(LoadError::Host(error.to_string())))
+        joined.unwrap_or_else(|error| Err(LoadError::Host(Text::new(error))))
     }
 
     fn forget(&self, key: Key) {
@@ -173,7 +173,7 @@ impl Programs {
 impl Inner {
     /// Compiles, or takes the code from disk. Blocks.
     fn build(&self, key @ (hash, class): Key, wasm: &[u8]) -> Result<Program, LoadError> {
-        let host = |error: wasmtime::Error| LoadError::Host(format!("{error:#}"));
+        let host = |error: wasmtime::Error| LoadError::Host(Text::new(format_args!("{error:#}")));
         let sandbox = self.engines.sandbox(class).map_err(host)?;
         let context = compatibility(&sandbox);
         let name = format!("{hash}-{class:?}").to_lowercase();
@@ -195,7 +195,7 @@ impl Inner {
         }
         let started = std::time::Instant::now();
         let artifact = Artifact::compile(&sandbox, component, wasm)
-            .map_err(|error| LoadError::Invalid(error.root_cause().to_string()))?;
+            .map_err(|error| LoadError::Invalid(Text::new(error.root_cause())))?;
         tracing::debug!(%hash, ?class, bytes = wasm.len(), elapsed = ?started.elapsed(), "compiled a program");
         if let Some(disk) = &self.disk {
             match artifact.serialize() {
@@ -254,8 +254,8 @@ impl Artifact {
 
     /// `wasm` is what it was compiled from.
     fn link(self, sandbox: &Sandbox, key: Key, wasm: &[u8]) -> Result<Program, LoadError> {
-        let host = |error: wasmtime::Error| LoadError::Host(format!("{error:#}"));
-        let import = |error: wasmtime::Error| LoadError::Import(format!("{error:#}"));
+        let host = |error: wasmtime::Error| LoadError::Host(Text::new(format_args!("{error:#}")));
+        let import = |error: wasmtime::Error| LoadError::Import(Text::new(format_args!("{error:#}")));
         let (exports, remedy, code) = match self {
             Self::Component(component) => {
                 let (exports, entries) = Exports::of_component(&component);

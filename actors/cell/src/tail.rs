@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::ready;
-use ww_core::CellId;
+use ww_core::{CellId, text};
 
 pub use crate::history::CAPACITY;
 use crate::history::History;
@@ -152,8 +152,7 @@ impl Lines {
         if !self.rate.admit(self.cell) {
             return;
         }
-        // Control characters of a guest must not reach a terminal through the log.
-        let line: String = String::from_utf8_lossy(&line).chars().filter(|c| !c.is_control() || *c == '\t').collect();
+        let line = text::bytes(&line, MAX_LINE);
         tracing::info!(target: "ww::stderr", cell = %self.cell, "{line}");
     }
 }

@@ -5,7 +5,10 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::CellId;
+use crate::{
+    CellId, Text,
+    text::{MAX_BACKTRACE, MAX_ERROR, MAX_NAME, line, lines},
+};
 
 mod news;
 mod text;
@@ -44,7 +47,7 @@ pub enum Reason {
     /// Its supervisor or owner shut it down.
     Shutdown,
     /// It never ran.
-    StartFailed(Arc<str>),
+    StartFailed(Text),
     /// A cell that it was linked to ended.
     Link {
         /// The linked cell.
@@ -53,15 +56,16 @@ pub enum Reason {
         reason: Arc<Reason>,
     },
     /// The node failed on its behalf.
-    HostFault(Arc<str>),
+    HostFault(Text),
     /// It was not there when somebody asked for it.
     NoProcess,
     /// The connection to it, or to whoever kept it alive, was lost.
     NoConnection,
 }
 
-/// A trap: the guest did what WebAssembly forbids.
+/// A trap: the guest did what WebAssembly forbids. Its texts are escaped and bounded: names in a program are the guest's.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Trap {
     /// What it did, in kebab case: `unreachable`, `stack-overflow`, `memory-out-of-bounds`, …
     pub kind: String,
@@ -97,12 +101,12 @@ impl Reason {
 
     /// A cell that never ran.
     pub fn start_failed(why: impl fmt::Display) -> Self {
-        Self::StartFailed(why.to_string().into())
+        Self::StartFailed(Text::new(why))
     }
 
     /// A failure of the node.
     pub fn host_fault(what: impl fmt::Display) -> Self {
-        Self::HostFault(what.to_string().into())
+        Self::HostFault(Text::new(what))
     }
 
     /// The exit code that stands for the reason.
@@ -127,6 +131,17 @@ impl Reason {
             Self::Normal | Self::Shutdown => true,
             Self::Link { reason, .. } => reason.is_orderly(),
             _ => false,
+        }
+    }
+}
+
+impl Trap {
+    /// A trap. Line breaks are kept in the backtrace alone, whose lines are the caller's; see [`crate::text`].
+    pub fn new(kind: &str, message: impl fmt::Display, backtrace: &str) -> Self {
+        Self {
+            kind: line(kind, MAX_NAME),
+            message: line(message, MAX_ERROR),
+            backtrace: lines(backtrace, MAX_BACKTRACE),
         }
     }
 }
@@ -165,11 +180,7 @@ mod tests {
     use super::*;
 
     fn trap() -> Reason {
-        Reason::Trap(Arc::new(Trap {
-            kind: "unreachable".into(),
-            message: "wasm `unreachable` instruction executed".into(),
-            backtrace: String::new(),
-        }))
+        Reason::Trap(Trap::new("unreachable", "wasm `unreachable` instruction executed", "").into())
     }
 
     #[test]
@@ -193,6 +204,29 @@ mod tests {
         ];
         for (reason, code) in table {
             assert_eq!(reason.code(), code, "{reason}");
+        }
+    }
+
+    #[test]
+    fn no_reason_has_more_than_one_line_or_more_than_its_bound() {
+        let evil = "\n2026-01-01 INFO forged\u{1b}[2J\u{202e}".repeat(100_000);
+        let trap = Trap::new(&evil, &evil, &evil);
+        assert!(trap.backtrace.len() <= MAX_BACKTRACE && !trap.backtrace.contains('\u{1b}'));
+        let trap = Reason::Trap(trap.into());
+        let reasons = [
+            Reason::start_failed(&evil),
+            Reason::host_fault(&evil),
+            Reason::reported(126, &format!("start failed: {evil}")),
+            Reason::reported(134, &format!("trap({evil}): {evil}")),
+            Reason::reported(134, &format!("link to cell 1: host fault: {evil}")),
+            Reason::reported(1, &evil),
+            Reason::Link { cell: CellId::new(1), reason: trap.clone().into() },
+            trap,
+        ];
+        for reason in reasons {
+            let text = reason.to_string();
+            assert!(text.len() <= MAX_ERROR + MAX_NAME + 64, "{}", text.len());
+            assert!(!text.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text}");
         }
     }
 

@@ -6,6 +6,8 @@
 pub mod account;
 pub mod events;
 pub mod exit;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod grants;
 pub mod id;
 pub mod lend;
@@ -17,6 +19,7 @@ pub mod platform;
 pub mod registry;
 pub mod supervisor;
 pub mod task;
+pub mod text;
 pub mod turn;
 
 pub use account::{Account, Charge};
@@ -25,3 +28,4 @@ pub use id::{CellId, SlotId};
 pub use limits::Limits;
 pub use name::Name;
 pub use platform::Platform;
+pub use text::Text;

@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::text;
+
 /// Longest name, in bytes: it has to fit into one label of a protocol name.
 pub const MAX_LEN: usize = 63;
 
@@ -22,11 +24,12 @@ pub struct Name(String);
 pub enum Invalid {
     /// It does not match the pattern.
     #[error(
-        "{0:?} is not a name: expected 1 to {MAX_LEN} characters of a-z, 0-9, '.', '_' and '-', the first a letter or a digit"
+        "{} is not a name: expected 1 to {MAX_LEN} characters of a-z, 0-9, '.', '_' and '-', the first a letter or a digit",
+        text::quoted(.0)
     )]
     Pattern(String),
     /// It names a protocol of the node.
-    #[error("the name {0:?} is reserved for the node itself: choose another one")]
+    #[error("the name {} is reserved for the node itself: choose another one", text::quoted(.0))]
     Reserved(String),
 }
 

@@ -166,13 +166,14 @@ impl Request {
 /// it awaits itself.
 fn report(owner: Owner, cell: &Cell, reason: &Reason) {
     let (id, name) = (cell.id(), cell.name());
+    // Its owner answers for how often it starts something that ends like this.
+    let Owner::Cell(owner) = owner else { return };
     match reason {
-        _ if owner == Owner::Node => {}
         Reason::Trap(trap) => {
-            tracing::warn!(cell = %id, name, %reason, backtrace = %trap.backtrace.trim_end(), "a cell ended");
+            tracing::warn!(%owner, cell = %id, name, %reason, backtrace = %trap.backtrace.trim_end(), "a cell ended");
         }
-        Reason::HostFault(_) => tracing::error!(cell = %id, name, %reason, "a cell ended"),
-        Reason::Limit(_) => tracing::warn!(cell = %id, name, %reason, "a cell ended"),
+        Reason::HostFault(_) => tracing::error!(%owner, cell = %id, name, %reason, "a cell ended"),
+        Reason::Limit(_) => tracing::warn!(%owner, cell = %id, name, %reason, "a cell ended"),
         _ => {}
     }
 }

@@ -18,6 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cid::Cid;
 use thiserror::Error;
+use ww_core::text;
 
 pub(crate) use self::{
     client::{Client, Times},
@@ -96,7 +97,7 @@ pub enum Error {
         most: usize,
     },
     /// A name does not stand for anything in IPFS.
-    #[error("the daemon resolved {name} to {answer:?}: expected a path like /ipfs/bafy…")]
+    #[error("the daemon resolved {name} to {}: expected a path like /ipfs/bafy…", text::quoted(answer))]
     Unresolved {
         /// The name.
         name: String,
@@ -118,7 +119,7 @@ pub enum Error {
     #[error(transparent)]
     File(file::Invalid),
     /// There is nothing of that name.
-    #[error("there is no {name:?} in the directory {directory}")]
+    #[error("there is no {} in the directory {directory}", text::quoted(name))]
     NotFound {
         /// The name.
         name: String,

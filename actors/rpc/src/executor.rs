@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use capnp::Error;
-use ww_core::grants::ExecutorMethod;
+use ww_core::{grants::ExecutorMethod, text};
 use ww_executor::{Owner, Spec};
 use ww_schema::{cell_capnp, peer_capnp::executor};
 
@@ -72,7 +72,7 @@ pub(crate) fn texts(list: capnp::text_list::Reader<'_>, room: &mut usize) -> Res
 pub(crate) fn variable(entry: String) -> Result<(String, String), Error> {
     match entry.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err(Error::failed(format!("{entry:?} is no environment variable: expected KEY=VALUE"))),
+        _ => Err(Error::failed(format!("{} is no environment variable: expected KEY=VALUE", text::quoted(entry)))),
     }
 }
 

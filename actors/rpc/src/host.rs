@@ -3,7 +3,7 @@
 use std::{rc::Rc, sync::Arc, time::Duration};
 
 use capnp::Error;
-use ww_core::{Name, grants::HostMethod};
+use ww_core::{Name, grants::HostMethod, text};
 use ww_schema::peer_capnp::host;
 
 use crate::{
@@ -158,7 +158,7 @@ impl host::Server for Server {
         let params = params.get()?;
         let name = params.get_name()?.to_str()?;
         let key = self.0.guest.handed.as_ref().and_then(|handed| handed.downcast_ref::<Key>());
-        let client = key.and_then(|key| key.get(name)).ok_or_else(|| self.0.denied(format_args!("{name:?}")))?;
+        let client = key.and_then(|key| key.get(name)).ok_or_else(|| self.0.denied(text::quoted(name)))?;
         results.get().init_cap().set_as_capability(client.hook);
         Ok(())
     }

@@ -11,6 +11,7 @@ use ww_core::{
     limits::{DEFAULT_DEADLINE, DEFAULT_MEMORY, Narrowing},
     mailbox::{DEFAULT_CAPACITY, MAX_CAPACITY, Overflow},
     supervisor::{AutoShutdown, Backoff, ChildId, Kind, Options, Restart, Shutdown, Strategy},
+    text,
 };
 use ww_executor::{Blueprint, CellBlueprint, ChildSpec, Handed, Publish, Serving, Spec, Supervision};
 use ww_schema::{
@@ -178,7 +179,7 @@ fn grants(
             }
             let client: Client = grant.get_cap().get_as_capability()?;
             if named.insert(name.to_owned(), client).is_some() {
-                return Err(refused(format_args!("two grants have the name {name:?}")));
+                return Err(refused(format_args!("two grants have the name {}", text::quoted(name))));
             }
         } else {
             reserved(&mut grants, context, &own, name)?;
@@ -239,7 +240,8 @@ fn reserved(child: &mut Grants, context: &Context, parent: &Grants, name: &str) 
             }
             None => {
                 return Err(refused(format_args!(
-                    "the grant {name:?} has no capability, and its name is none of those that need none"
+                    "the grant {} has no capability, and its name is none of those that need none",
+                    text::quoted(name)
                 )));
             }
         },

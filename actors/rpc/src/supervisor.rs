@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use capnp::Error;
-use ww_core::{SlotId, supervisor::ChildId};
+use ww_core::{SlotId, supervisor::ChildId, text};
 use ww_executor::{Child, ChildInfo, ChildStatus, SupervisorHandle, Which};
 use ww_schema::supervision_capnp::supervisor;
 
@@ -61,8 +61,9 @@ impl Server {
         if !self.simple {
             return ChildId::new(id).map(Which::Id).map_err(failed);
         }
-        let slot =
-            id.parse().map_err(|_| failed(format_args!("{id:?} is no instance: expected an id of whichChildren")))?;
+        let slot = id.parse().map_err(|_| {
+            failed(format_args!("{} is no instance: expected an id of whichChildren", text::quoted(id)))
+        })?;
         Ok(Which::Instance(SlotId::new(slot)))
     }
 

@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, time::Instant};
 
+use ww_core::text;
+
 use crate::cli::status::{self, Status, table};
 
 const HEAD: [&str; 9] = ["CELL", "NAME", "CPU", "MEMORY", "MAILBOX", "MSG/S", "MESSAGES", "RESTARTS", "AGE"];
@@ -111,7 +113,7 @@ impl View {
 
     /// Shows a message until the next one.
     pub(super) fn say(&mut self, message: String) {
-        self.message = status::printable(&message).replace('\n', " ");
+        self.message = text::line(message, text::MAX_ERROR);
     }
 
     /// The lines of a screen of this size, none of them wider.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use wasmtime::component::{ComponentType, Lift, Lower};
+use ww_core::text;
 
 /// The one error of interfaces whose functions cannot fail otherwise.
 #[derive(Clone, Copy, ComponentType, Lift, Lower)]
@@ -25,6 +26,6 @@ pub(super) enum Error {
 
 impl Error {
     pub(super) fn refused(why: impl fmt::Display) -> Self {
-        Self::Refused(why.to_string())
+        Self::Refused(text::line(why, text::MAX_ERROR))
     }
 }

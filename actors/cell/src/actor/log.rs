@@ -1,8 +1,9 @@
 //! `wetware:cell/log`: lines in the log of the node.
 
-use std::sync::PoisonError;
+use std::{fmt, sync::PoisonError};
 
 use wasmtime::component::{ComponentType, Lift, Linker};
+use ww_core::text;
 
 use super::error::Denied;
 use crate::guest::Guest;
@@ -62,19 +63,13 @@ fn log(guest: &Guest, level: Level, message: &str, fields: &Fields) -> Result<()
     Ok(())
 }
 
-/// One line without control characters, which must not reach a terminal through the log.
+/// One line: a guest's text.
 fn line(message: &str, fields: &Fields) -> String {
-    let parts = fields.iter().flat_map(|(key, value)| [" ", key.as_str(), "=", value.as_str()]);
-    let mut line = String::new();
-    for character in std::iter::once(message).chain(parts).flat_map(str::chars) {
-        if line.len() + character.len_utf8() > MAX_LINE {
-            break;
-        }
-        if !character.is_control() || character == '\t' {
-            line.push(character);
-        }
-    }
-    line
+    let all = fmt::from_fn(|f| {
+        f.write_str(message)?;
+        fields.iter().try_for_each(|(key, value)| write!(f, " {key}={value}"))
+    });
+    text::line(all, MAX_LINE)
 }
 
 #[cfg(test)]
@@ -84,7 +79,8 @@ mod tests {
     #[test]
     fn a_line_is_one_line_of_bounded_length() {
         let fields = vec![("key".to_owned(), "va\nlue".to_owned())];
-        assert_eq!(line("hello \u{1b}[31mred\n", &fields), "hello [31mred key=value");
-        assert_eq!(line(&"ä".repeat(MAX_LINE), &fields).len(), MAX_LINE);
+        assert_eq!(line("hello \u{1b}[31mred\n", &fields), "hello \\u{1b}[31mred\\n key=va\\nlue");
+        assert!((MAX_LINE - 64..=MAX_LINE).contains(&line(&"ä".repeat(MAX_LINE), &fields).len()));
+        assert!(line("\u{1b}", &vec![("\n".repeat(99_999), "\n".repeat(99_999))]).len() <= MAX_LINE);
     }
 }

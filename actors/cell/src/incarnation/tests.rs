@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures::future::join_all;
 use tokio::task::coop;
-use ww_core::Limits;
+use ww_core::{Limits, text};
 
 use super::*;
 use crate::{
@@ -151,6 +151,30 @@ async fn a_program_without_main_does_not_start() {
     match end_of(library, Limits::default()).await {
         Reason::StartFailed(why) => assert!(why.contains("poll"), "{why}"),
         other => panic!("expected a failed start, found {other}"),
+    }
+}
+
+#[tokio::test]
+async fn names_in_a_program_are_escaped_and_bounded_in_reasons_and_errors() {
+    // What clears a screen, and a line of somebody else; as text of WebAssembly, and as it is shown.
+    let (name, shown) = (r"\1b[2J\0aforged", r"\u{1b}[2J\nforged");
+    let long = name.repeat(5_000);
+    for (name, frame) in [(name, format!("{shown}\n")), (&*long, "…\n".to_owned())] {
+        let traps = format!(
+            r#"(module (memory (export "memory") 1)
+            (func $deep (@name "{name}") unreachable) (func (@name "{name}") (export "_start") (call $deep)))"#
+        );
+        let reason = end_of(&traps, Limits::default()).await;
+        let Reason::Trap(trap) = &reason else { panic!("a trap: {reason}") };
+        assert!(trap.backtrace.starts_with(shown) && trap.backtrace.ends_with(&frame), "{trap:?}");
+        assert_eq!(trap.backtrace.lines().count(), 2, "{trap:?}");
+        assert!(trap.backtrace.len() <= 2 * text::MAX_NAME + 2 && !trap.backtrace.contains('\u{1b}'), "{trap:?}");
+
+        let imports = format!(r#"(module (import "{name}" "{name}" (func)) (func (export "_start")))"#);
+        let error =
+            runtime().load(wasm(&imports), Class::Standard).await.expect_err("it is offered by nobody").to_string();
+        assert!(error.contains(shown) && !error.contains(char::is_control), "{error}");
+        assert!(error.len() <= text::MAX_ERROR + 512, "{} bytes", error.len());
     }
 }
 

@@ -30,8 +30,7 @@ fn parse(text: &str, links: u8) -> Option<Reason> {
                 "exit" => Reason::Exit(rest.strip_prefix('(')?.strip_suffix(')')?.parse().ok()?),
                 "trap" => {
                     let (kind, message) = rest.strip_prefix('(')?.split_once("): ")?;
-                    let trap = Trap { kind: kind.to_owned(), message: message.to_owned(), backtrace: String::new() };
-                    Reason::Trap(trap.into())
+                    Reason::Trap(Trap::new(kind, message, "").into())
                 }
                 "limit" => Reason::Limit(limit(rest.strip_prefix(": ")?)?),
                 "start" => Reason::start_failed(rest.strip_prefix(" failed: ")?),
@@ -57,7 +56,7 @@ mod tests {
 
     #[test]
     fn every_reason_is_read_as_it_was_written() {
-        let trap = Trap { kind: "unreachable".into(), message: "wasm: at a): b".into(), backtrace: String::new() };
+        let trap = Trap::new("unreachable", "wasm: at a): b", "");
         let limits = [Limit::Memory, Limit::Deadline, Limit::Cpu, Limit::Resources];
         let reasons = [
             Reason::Normal,

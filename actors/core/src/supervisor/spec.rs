@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::exit::Reason;
+use crate::{exit::Reason, text};
 
 use super::{
     backoff::{self, Backoff},
@@ -112,9 +112,10 @@ impl ChildId {
     }
 }
 
+/// Escaped, as it is a text of others.
 impl fmt::Display for ChildId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&text::name(&self.0))
     }
 }
 

@@ -13,6 +13,7 @@ use futures::{
 };
 use reqwest::{Client as Http, Response, Url, redirect};
 use serde::Deserialize;
+use ww_core::text;
 
 use super::{
     Error,
@@ -27,7 +28,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Largest answer to a question about names, and largest error, in bytes.
 const MAX_ANSWER: usize = 16 * 1_024;
 
-/// Characters of a daemon's error that are passed on.
+/// Bytes of a daemon's error that are passed on.
 const MAX_MESSAGE: usize = 300;
 
 /// How long to wait for what.
@@ -163,10 +164,10 @@ fn cause(error: &dyn error::Error) -> String {
     while let Some(source) = cause.source() {
         cause = source;
     }
-    cause.to_string()
+    shown(&cause.to_string())
 }
 
 /// A text that somebody else wrote, safe to print and short.
 fn shown(text: &str) -> String {
-    text.trim().chars().take(MAX_MESSAGE).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text::line(text.trim(), MAX_MESSAGE)
 }

@@ -3,6 +3,7 @@
 use std::{fmt::Write, io, time::Duration};
 
 use thiserror::Error;
+use ww_core::text;
 
 use crate::{files::FileError, ipfs, manifest, program::NotAProgram};
 
@@ -92,18 +93,18 @@ impl LoadError {
     }
 
     fn text(&self) -> String {
-        let mut text = format!("cannot load the image {:?}", self.image);
+        let mut said = format!("cannot load the image {:?}", self.image);
         let mut advice = Vec::new();
         for Attempt { loader, failure } in &self.attempts {
             // Writing to a `String` does not fail.
-            write!(text, "\n  {loader}: {failure}").unwrap_or_default();
+            write!(said, "\n  {loader}: {}", text::line(failure, text::MAX_ERROR)).unwrap_or_default();
             advice.extend(failure.advice().filter(|new| !advice.contains(new)));
         }
         for advice in advice {
-            text.push('\n');
-            text.push_str(advice.text());
+            said.push('\n');
+            said.push_str(advice.text());
         }
-        text
+        said
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use ww_cell::{Cell, Directory, Mode};
-use ww_core::{Limits, registry::Owner};
+use ww_core::{Limits, registry::Owner, text};
 use ww_schema::cell_capnp::{limits, status};
 
 use crate::exit_reason;
@@ -60,7 +60,12 @@ pub(crate) fn detail(cell: &Cell) -> String {
         Some(Mode::Sync) => "sync: an instance for each message",
     };
     let meters = cell.meters();
-    format!("label: {}\nslot: {}\nmode: {mode}\nfailed messages: {}\n", cell.name(), cell.slot().id(), meters.failed())
+    format!(
+        "label: {}\nslot: {}\nmode: {mode}\nfailed messages: {}\n",
+        text::name(cell.name()),
+        cell.slot().id(),
+        meters.failed()
+    )
 }
 
 /// A duration in milliseconds.

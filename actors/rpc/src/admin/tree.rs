@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use ww_cell::Directory;
+use ww_core::text;
 use ww_executor::{Kind, Owned, Owner};
 use ww_schema::admin_capnp::tree_node;
 
@@ -48,7 +49,7 @@ fn set_children(
 fn set_cell(mut node: tree_node::Builder<'_>, directory: &Directory, owned: &Owned) {
     match directory.cell_or_ended(owned.id) {
         Some(cell) => {
-            node.set_label(cell.name());
+            node.set_label(text::name(cell.name()));
             status::set(node.init_status(), directory, &cell);
         }
         None => node.set_label(match owned.kind {

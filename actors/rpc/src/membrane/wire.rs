@@ -5,7 +5,7 @@ use std::time::Duration;
 use capnp::Error;
 use ww_core::{
     grants::{Method, Narrowing},
-    limits,
+    limits, text,
 };
 use ww_schema::{cell_capnp, grant_capnp::narrowing};
 
@@ -32,7 +32,10 @@ pub(super) fn read(to: narrowing::Reader<'_>) -> Result<Narrowing, Error> {
         if name.starts_with("wetware:") {
             return Ok(name);
         }
-        Err(Error::failed(format!("{name:?} is no reserved name: expected one like \"wetware:cell/log\"")))
+        Err(Error::failed(format!(
+            "{} is no reserved name: expected one like \"wetware:cell/log\"",
+            text::quoted(name)
+        )))
     });
     let expires = Some(to.get_expires()).filter(|millis| *millis > 0);
     Ok(Narrowing {
