@@ -278,7 +278,7 @@ impl Node {
         self.executor.quiet().await;
     }
 
-    /// Ends every cell in reverse order of start, then the network and the threads.
+    /// Ends every cell, all at once and supervisors within 8 s, then the network and the threads.
     pub async fn stop(self) {
         self.accepting.abort();
         self.executor.stop().await;

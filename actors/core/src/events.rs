@@ -100,6 +100,16 @@ impl Events {
     /// Publishes an event. Never waits.
     pub fn publish(&self, event: Event) {
         event.trace();
+        self.send(event);
+    }
+
+    /// Publishes an event like those before it, which is told to those who debug only. Never waits.
+    pub fn publish_again(&self, event: Event) {
+        tracing::debug!(?event, "once more");
+        self.send(event);
+    }
+
+    fn send(&self, event: Event) {
         // An error means that nobody listens, which is nobody's loss.
         drop(self.0.send(event));
     }

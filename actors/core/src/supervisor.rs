@@ -16,8 +16,8 @@
 //!   nobody is coming any more.
 //!
 //! Bounded: children by [`Options::max_children`], calls that wait by [`MAX_WAITING_CALLS`], restarts that are
-//! remembered by the intensity. Timers that are no longer wanted elapse and do nothing; there are no more of them than
-//! stops and restarts within the longest timeout.
+//! counted by the intensity, of which a few hundred moments are remembered. Timers that are no longer wanted elapse and do
+//! nothing, or are taken back when there are more of them than twice as many as children.
 
 mod backoff;
 mod calls;
@@ -169,6 +169,7 @@ impl<C: Clone> Supervisor<C> {
             Event::Kill => self.kill(),
         }
         self.pump();
+        self.take_back();
         std::mem::take(&mut self.out)
     }
 

@@ -254,7 +254,8 @@ impl Executor {
         self.0.ownership.owners()
     }
 
-    /// Ends every cell, in reverse order of start, and waits until nothing runs. Nothing starts from now on.
+    /// Asks every cell to end, at once and the youngest first, and waits until nothing runs.
+    /// Supervisors end their children in their order, within 8 s. Nothing starts from now on.
     pub async fn stop(&self) {
         // The answer is never lost: what gives it is held here.
         let _ = self.0.ownership.stop().await;

@@ -135,6 +135,7 @@ impl Ownership {
             let limits = state.limits(limits, owner)?;
             // It has no memory of its own: what its children have is counted.
             let account = state.tree.reserve(owner, id, limits.clone(), 0, Holder::Cell(id))?;
+            state.tree.supervises(id);
             state.running.insert(id, Running::Supervisor(inbox.clone()));
             Ok((limits, account))
         })
@@ -197,7 +198,7 @@ impl Ownership {
             match state.running.get(&id) {
                 None => state.given_up.push(kept),
                 Some(running) => {
-                    // Everything that an ending cell owned ends in reverse order of start: its turn comes.
+                    // All that is below an ending cell is asked to end at once: with the reason that fits.
                     if !owner_ends {
                         running.end(Reason::Shutdown);
                     }
@@ -207,7 +208,15 @@ impl Ownership {
         });
     }
 
-    /// Ends everything, in reverse order of its start; what is returned says when nothing runs.
+    /// A supervisor has not ended in time: all that is below it is killed.
+    pub(crate) fn out_of_time(&self, id: CellId) {
+        self.locked(|state| {
+            let effects = state.tree.out_of_time(id);
+            state.carry_out(effects);
+        });
+    }
+
+    /// Asks everything to end, the youngest first; what is returned says when nothing runs.
     pub(crate) fn stop(&self) -> oneshot::Receiver<()> {
         self.locked(|state| {
             let effects = state.tree.stop();
@@ -290,11 +299,18 @@ impl Drop for Place {
 }
 
 impl Running {
-    /// Asks for the end. A supervisor ends in its own way.
+    /// Asks for the end. A supervisor ends in its own way, within its grace.
     fn end(&self, reason: Reason) {
         match self {
             Self::Cell(stop) => stop.request(reason),
-            Self::Supervisor(inbox) => inbox.tell(Tell::Stop),
+            Self::Supervisor(inbox) => inbox.tell(Tell::OwnerEnded),
+        }
+    }
+
+    fn kill(&self) {
+        match self {
+            Self::Cell(stop) => stop.request(Reason::Killed),
+            Self::Supervisor(inbox) => inbox.tell(Tell::Kill),
         }
     }
 
@@ -342,6 +358,11 @@ impl State {
                         running.end(if of_lost { Reason::NoConnection } else { Reason::Shutdown });
                     }
                 }
+                Effect::Kill(id) => {
+                    if let Some(running) = self.running.get(&id) {
+                        running.kill();
+                    }
+                }
                 Effect::Gone(id) => {
                     self.lost.remove(&id);
                     tracing::trace!(cell = %id, "a cell and all that it owned are gone");
@@ -365,6 +386,8 @@ impl State {
 
     fn quiet(&mut self) -> oneshot::Receiver<()> {
         let (done, quiet) = oneshot::channel();
+        // Those who have stopped waiting make room.
+        self.waiting_for_quiet.retain(|waiting| !waiting.is_closed());
         self.waiting_for_quiet.push(done);
         quiet
     }

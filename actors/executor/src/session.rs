@@ -11,7 +11,7 @@ use crate::{
     tree::Owner,
 };
 
-/// A client's place in the tree. Dropping it ends whatever was started on its behalf, the youngest first.
+/// A client's place in the tree. Dropping it asks all that was started on its behalf to end, at once.
 #[derive(Debug)]
 pub struct Session {
     id: CellId,

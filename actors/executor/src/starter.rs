@@ -8,10 +8,13 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseActFuture, WrapFuture};
+use actix::{Actor, ActorFutureExt, Context, Handler, Message, ResponseActFuture, WrapFuture};
 use tokio::sync::Semaphore;
 use ww_cell::{Class, Stop};
-use ww_core::{Account, CellId, Limits};
+use ww_core::{
+    Account, CellId, Limits,
+    task::{self, Kind},
+};
 
 use crate::{
     executor::{MAX_STARTING, Shared, SpawnError},
@@ -114,13 +117,15 @@ impl Handler<Load> for Starter {
 impl Handler<OpenSession> for Starter {
     type Result = Result<Account, SpawnError>;
 
-    fn handle(&mut self, open: OpenSession, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, open: OpenSession, _: &mut Self::Context) -> Self::Result {
         let OpenSession { owner, id, limits, stop } = open;
         let account = self.ownership.open_session(owner, id, limits, &stop)?;
-        let closed = async move { stop.requested().await };
-        ctx.spawn(
-            closed.into_actor(self).map(move |reason, actor, _| actor.ownership.session_ended(id, owner, &reason)),
-        );
+        let ownership = Arc::clone(&self.ownership);
+        // A task of its own: the actor would look at all its futures for each message.
+        drop(task::spawn_local(Kind::detached("session", id), async move {
+            let reason = stop.requested().await;
+            ownership.session_ended(id, owner, &reason);
+        }));
         Ok(account)
     }
 }

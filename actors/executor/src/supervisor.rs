@@ -18,31 +18,38 @@
 //! | `inbox` | what reaches it, and what it waits for |
 //! | `places` | the slots of its children |
 //! | `lives` | the incarnations in them |
+//! | `retries` | how long a start waits that has failed again and again |
 //! | `answers` | its calls |
 //! | `handle` | what holds it from outside |
 //!
-//! Bounded are its children, by its options and its owner's limits; calls that wait, by the machine; and starts at the
-//! same time, by [`STARTING_AT_ONCE`].
+//! Bounded are its children, by its options and its owner's limits; calls that wait, by the machine,
+//! and on their way, by its inbox; and starts, at the same time and in one turn, by
+//! [`STARTING_AT_ONCE`]. When its owner has ended it has [`GRACE`] to end.
 
 mod answers;
 mod handle;
 mod inbox;
 mod lives;
 mod places;
+mod retries;
 mod start;
 
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Arc, Weak},
+    time::Duration,
 };
 
-use futures::FutureExt;
+use futures::{
+    FutureExt,
+    future::{AbortHandle, abortable},
+};
 use tokio::sync::oneshot;
 use ww_cell::{Native, Slot};
 use ww_core::{
     Account, CellId, Limits, events,
     exit::{self, Reason},
-    supervisor::{self as machine, CallId, Effect, Event, Incarnation, Report, Supervisor},
+    supervisor::{self as machine, CallId, Effect, Event, Incarnation, Report, Supervisor, Timer},
 };
 
 pub use handle::{CallError, Child, ChildInfo, ChildStatus, SupervisorHandle, Which};
@@ -51,8 +58,9 @@ pub(crate) use start::start;
 
 use self::{
     inbox::{Ask, Told, Waited, Waiting},
-    lives::Life,
+    lives::{Life, State},
     places::Place,
+    retries::Retries,
 };
 use crate::{
     Clock,
@@ -61,8 +69,14 @@ use crate::{
     ownership::Ended,
 };
 
-/// Cells that one supervisor starts at the same time: a thousand that trap together come back in turn, and each start
-/// finds a place in the queue of their owner.
+/// How long a supervisor may take to end its children, in its order and each with its own time, when
+/// its owner has ended or the node stops. What is left below it then is killed. More than the 5 s that
+/// one worker has, and less than the 10 s after which a container is ended by force.
+const GRACE: Duration = Duration::from_secs(8);
+
+/// Cells that one supervisor starts at the same time, and in one turn: a thousand that trap together
+/// come back in turn, each start finds a place in the queue of their owner, and what others have to say
+/// is heard in between.
 const STARTING_AT_ONCE: usize = 8;
 
 const _: () = assert!(STARTING_AT_ONCE <= MAX_STARTING);
@@ -91,6 +105,12 @@ pub(crate) struct Driver {
     waiting: VecDeque<Incarnation>,
     /// Cells that are being loaded.
     starting: usize,
+    /// It has told itself to start more of them.
+    more: bool,
+    /// Starts that fail again and again.
+    retries: Retries,
+    /// How to take back what the machine waits for.
+    timers: HashMap<Timer, AbortHandle>,
     calls: HashMap<CallId, oneshot::Sender<Result<Told, CallError>>>,
     next_call: u64,
     ready: Option<oneshot::Sender<()>>,
@@ -108,7 +128,10 @@ impl Driver {
         if started {
             self.has_started(incarnation);
         }
-        self.lives.remove(&incarnation);
+        let life = self.lives.remove(&incarnation);
+        if let (Some(life), false) = (life, started) {
+            self.retries.failed(life.slot, &reason);
+        }
         let event = if started { Event::Exited } else { Event::StartFailed };
         self.drive(event(incarnation, reason));
     }
@@ -132,13 +155,14 @@ impl Driver {
     }
 
     fn go_on(&mut self, mut events: VecDeque<Event<Blueprint>>) {
+        let mut started_now = 0;
         loop {
             while let Some(event) = events.pop_front() {
                 for effect in self.machine.handle(self.clock.now(), event) {
                     self.carry_out(effect, &mut events);
                 }
             }
-            self.start_waiting(&mut events);
+            self.start_waiting(&mut started_now, &mut events);
             if events.is_empty() {
                 return;
             }
@@ -148,13 +172,25 @@ impl Driver {
     fn carry_out(&mut self, effect: Effect<Blueprint>, events: &mut VecDeque<Event<Blueprint>>) {
         match effect {
             Effect::Start { slot, incarnation, from, .. } => {
-                if let Err(error) = self.start(slot, incarnation, from) {
-                    events.push_back(self.not_started(slot, incarnation, &error));
+                let pause = self.retries.pause(slot);
+                if pause.is_zero() {
+                    events.extend(self.start(slot, incarnation, from));
+                } else {
+                    self.lives.insert(incarnation, Life { slot, state: State::Paused(from) });
+                    self.waiting_for.push(self.clock.sleep(pause).map(move |()| Waited::Paused(incarnation)).boxed());
                 }
             }
             Effect::Stop { incarnation, how } => events.extend(self.stop(incarnation, how)),
             Effect::SetTimer { timer, after } => {
-                self.waiting_for.push(self.clock.sleep(after).map(move |()| Waited::Elapsed(timer)).boxed());
+                let (sleep, handle) = abortable(self.clock.sleep(after));
+                self.timers.insert(timer, handle);
+                // One that was taken back is nothing to the machine.
+                self.waiting_for.push(sleep.map(move |_| Waited::Elapsed(timer)).boxed());
+            }
+            Effect::TakeBack { timer } => {
+                if let Some(handle) = self.timers.remove(&timer) {
+                    handle.abort();
+                }
             }
             Effect::Reply { to, answer } => {
                 if let Some(call) = self.calls.remove(&to) {
@@ -183,11 +219,13 @@ impl Driver {
         }
     }
 
-    fn report(&self, report: &Report) {
+    fn report(&mut self, report: &Report) {
         match report {
             Report::Restart { slot, after, count } => {
+                self.retries.decided(*slot, *after);
                 if let Some(place) = self.places.get(slot) {
-                    self.publish(events::Event::Restarting { slot: place.id(), after: *after, count: *count });
+                    let event = events::Event::Restarting { slot: place.id(), after: *after, count: *count };
+                    self.publish_of(*slot, event);
                 }
             }
             Report::Escalated { why, .. } => {
@@ -201,6 +239,14 @@ impl Driver {
     fn publish(&self, event: events::Event) {
         if let Some(shared) = self.executor.upgrade() {
             shared.runtime.directory().events().publish(event);
+        }
+    }
+
+    /// Publishes what is no news to the log if the child could not be started for a while.
+    fn publish_of(&self, child: machine::Slot, event: events::Event) {
+        if let Some(shared) = self.executor.upgrade() {
+            let events = shared.runtime.directory().events();
+            if self.retries.is_old_news(child) { events.publish_again(event) } else { events.publish(event) }
         }
     }
 

@@ -1,18 +1,26 @@
 //! Who owns whom: a pure state machine, events in, effects out.
 //!
 //! Every cell has one owner: another cell, a supervisor, or the node. A supervisor has an owner as well, and is counted
-//! as a cell without memory. When an owner ends, everything that it owned ends
-//! as well, one after the other in reverse order of its start, each with all that it owned in turn. Starts
+//! as a cell without memory. When an owner ends, everything below it is asked to end at once, a cell
+//! before what it owns, and of two that have one owner the younger first. Only a supervisor asks its
+//! children itself, in its own order. An owner is gone when all below it are. Starts
 //! are counted against the limits of every owner above from the moment they are reserved, so that no
 //! number of starts at the same time exceeds them.
+//!
+//! Nothing here recurses, and no owner is deeper than [`MAX_DEPTH`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use thiserror::Error;
 use ww_core::{
     Account, CellId, Limits,
     account::{Holder, Overdrawn},
 };
+
+/// Owners above one another, the cell itself included: what has to be known of all owners above is
+/// found by walking up. A program of parts needs a handful, and each capability that is narrowed to
+/// limits of its own adds one.
+pub const MAX_DEPTH: u32 = 128;
 
 /// Who owns a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +42,12 @@ pub enum Full {
     #[error("the cell owns {most} children already, which is its limit `children`")]
     Children {
         /// How many it may own.
+        most: u32,
+    },
+    /// The owner has as many owners above it as there may be.
+    #[error("{most} owners are above one another already, the most that a node takes: start it from a cell further up")]
+    Depth {
+        /// How many there may be.
         most: u32,
     },
     /// One of the cells above has as many below it as it may.
@@ -65,9 +79,9 @@ pub(crate) struct Tree {
     /// What is held for all of them.
     account: Account,
     nodes: HashMap<CellId, Node>,
-    /// The cells that the node owns, in the order of their start.
-    roots: Vec<CellId>,
-    /// The node is stopping: its cells end one after the other.
+    /// The cells that the node owns. The order of ids is that of their start.
+    roots: BTreeSet<CellId>,
+    /// The node is stopping: all its cells were asked to end.
     stopping: bool,
 }
 
@@ -79,10 +93,14 @@ struct Node {
     account: Account,
     /// Bytes that it may use itself.
     memory: u64,
+    /// How many owners there are down to it, itself included.
+    depth: u32,
     /// In the order of their start.
-    children: Vec<CellId>,
+    children: BTreeSet<CellId>,
+    /// It is a supervisor, which ends its children itself.
+    supervises: bool,
     ended: bool,
-    /// It was asked to end, by its owner's end or by the node's.
+    /// It was asked to end, by the end of an owner above or by the node's.
     stopping: bool,
     cells_below: u32,
     memory_below: u64,
@@ -91,8 +109,10 @@ struct Node {
 /// What has to be done after an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
-    /// End this cell with `shutdown`; its end is the next event.
+    /// Ask this cell or supervisor to end; its end is an event to come.
     Stop(CellId),
+    /// The same for one whose time is over.
+    Kill(CellId),
     /// This cell and all that it owned have ended.
     Gone(CellId),
 }
@@ -120,11 +140,16 @@ impl Tree {
         if self.stopping {
             return Err(Full::OwnerEnded);
         }
+        let mut depth = 1;
         if let Owner::Cell(cell) = owner {
             let node = self.nodes.get(&cell).filter(|node| !node.ended && !node.stopping).ok_or(Full::OwnerEnded)?;
             let most = node.limits.children;
             if node.children.len() >= usize::try_from(most).unwrap_or(usize::MAX) {
                 return Err(Full::Children { most });
+            }
+            depth += node.depth;
+            if depth > MAX_DEPTH {
+                return Err(Full::Depth { most: MAX_DEPTH });
             }
         }
         for above in self.above(owner) {
@@ -151,10 +176,12 @@ impl Tree {
             }
         }
         match owner {
-            Owner::Node => self.roots.push(id),
+            Owner::Node => {
+                self.roots.insert(id);
+            }
             Owner::Cell(cell) => {
                 if let Some(node) = self.nodes.get_mut(&cell) {
-                    node.children.push(id);
+                    node.children.insert(id);
                 }
             }
         }
@@ -163,7 +190,9 @@ impl Tree {
             limits,
             account: account.clone(),
             memory,
-            children: Vec::new(),
+            depth,
+            children: BTreeSet::new(),
+            supervises: false,
             ended: false,
             stopping: false,
             cells_below: 0,
@@ -171,6 +200,13 @@ impl Tree {
         };
         self.nodes.insert(id, node);
         Ok(account)
+    }
+
+    /// What has this place ends its children itself.
+    pub(crate) fn supervises(&mut self, id: CellId) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.supervises = true;
+        }
     }
 
     /// What a cell may use.
@@ -205,72 +241,82 @@ impl Tree {
         owners
     }
 
-    /// A cell has ended, or was never started. Its children follow.
+    /// A cell has ended, or was never started. All that is below it follows.
     pub(crate) fn ended(&mut self, id: CellId) -> Vec<Effect> {
         let mut effects = Vec::new();
         if let Some(node) = self.nodes.get_mut(&id)
             && !node.ended
         {
             node.ended = true;
-            self.advance(id, &mut effects);
+            let children = node.children.iter().copied().collect();
+            self.ask(children, &mut effects);
+            self.leave(id, &mut effects);
         }
         effects
     }
 
-    /// The node stops: its cells end in reverse order of their start, and no new one starts.
+    /// The node stops: all its cells are asked to end, and no new one starts.
     pub(crate) fn stop(&mut self) -> Vec<Effect> {
         let mut effects = Vec::new();
         if !self.stopping {
             self.stopping = true;
-            if let Some(&last) = self.roots.last() {
-                self.stop_cell(last, &mut effects);
+            let roots = self.roots.iter().copied().collect();
+            self.ask(roots, &mut effects);
+        }
+        effects
+    }
+
+    /// The time of a supervisor is over: all that is below it is killed, whoever was to end it.
+    pub(crate) fn out_of_time(&mut self, id: CellId) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let mut next = vec![id];
+        while let Some(id) = next.pop() {
+            let Some(node) = self.nodes.get_mut(&id) else { continue };
+            next.extend(&node.children);
+            node.stopping = true;
+            if !node.ended {
+                effects.push(Effect::Kill(id));
             }
         }
         effects
     }
 
-    /// Goes on with the end of a cell: its youngest child next, or itself if there is none left.
-    fn advance(&mut self, id: CellId, effects: &mut Vec<Effect>) {
-        let Some(node) = self.nodes.get(&id) else { return };
-        if let Some(&youngest) = node.children.last() {
-            self.stop_cell(youngest, effects);
-            return;
-        }
-        let Some(node) = self.nodes.remove(&id) else { return };
-        effects.push(Effect::Gone(id));
-        for above in self.above(node.owner) {
-            if let Some(above) = self.nodes.get_mut(&above) {
-                above.cells_below -= 1;
-                above.memory_below = above.memory_below.saturating_sub(node.memory);
-            }
-        }
-        match node.owner {
-            Owner::Node => {
-                self.roots.retain(|root| *root != id);
-                if self.stopping
-                    && let Some(&last) = self.roots.last()
-                {
-                    self.stop_cell(last, effects);
-                }
-            }
-            Owner::Cell(owner) => {
-                if let Some(parent) = self.nodes.get_mut(&owner) {
-                    parent.children.retain(|child| *child != id);
-                    if parent.ended {
-                        self.advance(owner, effects);
-                    }
-                }
+    /// Asks cells to end that were not asked before, and what is below them. The last one is the first.
+    fn ask(&mut self, mut next: Vec<CellId>, effects: &mut Vec<Effect>) {
+        while let Some(id) = next.pop() {
+            let Some(node) = self.nodes.get_mut(&id).filter(|node| !node.ended && !node.stopping) else { continue };
+            node.stopping = true;
+            effects.push(Effect::Stop(id));
+            if !node.supervises {
+                next.extend(&node.children);
             }
         }
     }
 
-    fn stop_cell(&mut self, id: CellId, effects: &mut Vec<Effect>) {
-        if let Some(node) = self.nodes.get_mut(&id)
-            && !node.ended
-            && !node.stopping
+    /// Frees the place of a cell if it has ended and nothing is left below it, and then those above that waited for that.
+    fn leave(&mut self, mut id: CellId, effects: &mut Vec<Effect>) {
+        while self.nodes.get(&id).is_some_and(|node| node.ended && node.children.is_empty())
+            && let Some(node) = self.nodes.remove(&id)
         {
-            node.stopping = true;
-            effects.push(Effect::Stop(id));
+            effects.push(Effect::Gone(id));
+            for above in self.above(node.owner) {
+                if let Some(above) = self.nodes.get_mut(&above) {
+                    above.cells_below -= 1;
+                    above.memory_below = above.memory_below.saturating_sub(node.memory);
+                }
+            }
+            match node.owner {
+                Owner::Node => {
+                    self.roots.remove(&id);
+                    return;
+                }
+                Owner::Cell(owner) => {
+                    if let Some(owner) = self.nodes.get_mut(&owner) {
+                        owner.children.remove(&id);
+                    }
+                    id = owner;
+                }
+            }
         }
     }
 
@@ -325,12 +371,49 @@ mod tests {
     }
 
     #[test]
-    fn what_an_owner_started_ends_in_reverse_order() {
+    fn all_that_is_below_an_owner_is_asked_at_once_the_youngest_first() {
         let mut tree = tree(&[(1, 0), (2, 1), (3, 1), (4, 2), (5, 2)]);
         let effects = tree.ended(id(1));
-        assert_eq!(effects, [Effect::Stop(id(3))]);
+        assert_eq!(effects, [3, 2, 5, 4].map(|cell| Effect::Stop(id(cell))));
         assert_eq!(settle(&mut tree, effects), [3, 2, 5, 4]);
         assert!(tree.len() == 0);
+    }
+
+    #[test]
+    fn a_supervisor_asks_its_children_itself_until_its_time_is_over() {
+        let mut tree = tree(&[(1, 0), (2, 1), (3, 2), (4, 3), (5, 4), (6, 1)]);
+        for supervisor in [2, 4] {
+            tree.supervises(id(supervisor));
+        }
+        assert_eq!(tree.ended(id(1)), [6, 2].map(|cell| Effect::Stop(id(cell))));
+        assert_eq!(tree.out_of_time(id(2)), [2, 3, 4, 5].map(|cell| Effect::Kill(id(cell))));
+        assert_eq!(tree.ended(id(3)), [], "what it owned knows already");
+        for cell in [6, 5, 4] {
+            tree.ended(id(cell));
+        }
+        assert_eq!(tree.ended(id(2)), [Effect::Gone(id(2)), Effect::Gone(id(1))]);
+    }
+
+    #[test]
+    fn a_chain_of_owners_has_an_end_and_ends_without_recursion() {
+        let mut tree = Tree::default();
+        let depth = u64::from(MAX_DEPTH);
+        let limits = Limits { subtree_cells: u32::MAX, ..Limits::default() };
+        reserve(&mut tree, Owner::Node, 1, limits.clone()).expect("the first");
+        for cell in 2..=depth {
+            reserve(&mut tree, Owner::Cell(id(cell - 1)), cell, limits.clone()).expect("not too deep");
+        }
+        let refused = reserve(&mut tree, Owner::Cell(id(depth)), depth + 1, limits.clone());
+        assert_eq!(refused, Err(Full::Depth { most: MAX_DEPTH }));
+        reserve(&mut tree, Owner::Cell(id(depth - 1)), depth + 1, limits).expect("one further up");
+        let effects = tree.stop();
+        assert_eq!(effects.len(), tree.len(), "all at once");
+        let (last, others) = (2..=depth + 1).fold((None, 0), |(_, gone), cell| {
+            let effects = tree.ended(id(cell));
+            (effects.last().copied(), gone + effects.len())
+        });
+        assert_eq!((last, others), (Some(Effect::Gone(id(2))), usize::try_from(depth).expect("small")));
+        assert_eq!(tree.ended(id(1)), [Effect::Gone(id(1))]);
     }
 
     #[test]
@@ -349,15 +432,15 @@ mod tests {
     }
 
     #[test]
-    fn a_child_that_ends_while_its_sibling_is_stopped_is_not_stopped_again() {
+    fn siblings_are_asked_once_and_an_owner_is_gone_with_the_last_of_them() {
         let mut tree = tree(&[(1, 0), (2, 1), (3, 1)]);
-        assert_eq!(tree.ended(id(1)), [Effect::Stop(id(3))]);
+        assert_eq!(tree.ended(id(1)), [Effect::Stop(id(3)), Effect::Stop(id(2))]);
         assert_eq!(tree.ended(id(2)), [Effect::Gone(id(2))]);
         assert_eq!(tree.ended(id(3)), [Effect::Gone(id(3)), Effect::Gone(id(1))]);
     }
 
     #[test]
-    fn a_stopping_node_ends_its_cells_in_reverse_order_and_starts_none() {
+    fn a_stopping_node_asks_the_youngest_of_its_cells_first_and_starts_none() {
         let mut tree = tree(&[(1, 0), (2, 0), (3, 1)]);
         let effects = tree.stop();
         assert_eq!(reserve(&mut tree, Owner::Node, 9, Limits::default()), Err(Full::OwnerEnded));

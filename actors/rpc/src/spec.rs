@@ -8,7 +8,7 @@ use ww_cell::Mode;
 use ww_core::{
     Grants, Limits, Name,
     grants::{HostMethod, Reach},
-    limits::{DEFAULT_DEADLINE, DEFAULT_MEMORY, Narrowing},
+    limits::{DEFAULT_CHILDREN, DEFAULT_DEADLINE, DEFAULT_MEMORY, DEFAULT_SUBTREE_CELLS, Narrowing},
     mailbox::{DEFAULT_CAPACITY, MAX_CAPACITY, Overflow},
     supervisor::{AutoShutdown, Backoff, ChildId, Kind, Options, Restart, Shutdown, Strategy},
     text,
@@ -28,6 +28,10 @@ use crate::{
 
 /// Peers that one spec may name: each is looked at for every stream.
 const MAX_ALLOWED: usize = 1_024;
+
+/// Children of all supervisors in one spec together: more could not run, and a short message can name
+/// one list again and again.
+const MAX_SPECS: u32 = DEFAULT_SUBTREE_CELLS;
 
 /// Before the name of the one cell that a child may send messages to.
 pub(crate) const MAIL_TO: &str = "wetware:cell/mail/";
@@ -251,6 +255,16 @@ fn reserved(child: &mut Grants, context: &Context, parent: &Grants, name: &str) 
 
 /// A supervisor and its first children.
 pub(crate) async fn supervision(context: &Context, options: options::Reader<'_>) -> Result<Supervision, Error> {
+    nested(context, options, &mut { MAX_SPECS }).await
+}
+
+/// The spec of a child.
+pub(crate) async fn child(context: &Context, spec: child_spec::Reader<'_>) -> Result<ChildSpec, Error> {
+    one_child(context, spec, &mut { MAX_SPECS }).await
+}
+
+/// A supervisor for whose children, and theirs, there is as much room.
+async fn nested(context: &Context, options: options::Reader<'_>, room: &mut u32) -> Result<Supervision, Error> {
     let strategy = match options.get_strategy()? {
         options::Strategy::OneForOne => Strategy::OneForOne,
         options::Strategy::OneForAll => Strategy::OneForAll,
@@ -272,16 +286,22 @@ pub(crate) async fn supervision(context: &Context, options: options::Reader<'_>)
         if !options.has_template() {
             return Err(refused("a simple-one-for-one supervisor needs a template"));
         }
-        supervision = supervision.child(child(context, options.get_template()?).await?);
+        supervision = supervision.child(one_child(context, options.get_template()?, room).await?);
     }
-    for spec in options.get_children()? {
-        supervision = supervision.child(child(context, spec).await?);
+    let children = options.get_children()?;
+    if children.len() > DEFAULT_CHILDREN {
+        return Err(refused(format_args!("{} children: a supervisor may have {DEFAULT_CHILDREN}", children.len())));
+    }
+    for spec in children {
+        supervision = supervision.child(one_child(context, spec, room).await?);
     }
     Ok(supervision)
 }
 
-/// The spec of a child.
-pub(crate) async fn child(context: &Context, spec: child_spec::Reader<'_>) -> Result<ChildSpec, Error> {
+async fn one_child(context: &Context, spec: child_spec::Reader<'_>, room: &mut u32) -> Result<ChildSpec, Error> {
+    let too_many =
+        || refused(format_args!("the spec names more than {MAX_SPECS} children, those of supervisors in it included"));
+    *room = room.checked_sub(1).ok_or_else(too_many)?;
     let mut id = spec.get_id()?.to_str()?;
     let (from, kind) = match spec.get_child().which()? {
         child_spec::child::Cell(wanted) => {
@@ -293,7 +313,7 @@ pub(crate) async fn child(context: &Context, spec: child_spec::Reader<'_>) -> Re
             (Blueprint::Cell(Arc::new(CellBlueprint { spec, work: serving.into(), slot: None })), Kind::Worker)
         }
         child_spec::child::Supervisor(options) => {
-            let supervision = Box::pin(supervision(context, options?)).await?;
+            let supervision = Box::pin(nested(context, options?, room)).await?;
             (Blueprint::Supervisor(Arc::new(supervision)), Kind::Supervisor)
         }
     };

@@ -2,38 +2,56 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+/// Restarts of which each is remembered by itself. Beyond these, those within one 256th of the period
+/// count as one moment, the first of them, so that a window takes some KiB whatever the intensity.
+const REMEMBERED: usize = 256;
+
 /// The restarts of the last `period`.
 #[derive(Clone, Debug)]
 pub(super) struct Window {
     intensity: u32,
     period: Duration,
-    /// When they happened, the oldest first. At most one more than the intensity.
-    restarts: VecDeque<Duration>,
+    /// When how many of them happened, the oldest first.
+    restarts: VecDeque<(Duration, usize)>,
+    /// How many there are, at most one more than the intensity.
+    count: usize,
 }
 
 impl Window {
     pub(super) fn new(intensity: u32, period: Duration) -> Self {
-        Self { intensity, period, restarts: VecDeque::new() }
+        Self { intensity, period, restarts: VecDeque::new(), count: 0 }
     }
 
     /// Counts a restart, and says whether it is still one of those that are allowed.
     ///
     /// As in OTP, a restart that is exactly as old as the period counts still.
     pub(super) fn admit(&mut self, now: Duration) -> bool {
-        while self.restarts.front().is_some_and(|&then| now.saturating_sub(then) > self.period) {
+        while let Some(&(then, count)) = self.restarts.front()
+            && now.saturating_sub(then) > self.period
+        {
             self.restarts.pop_front();
+            self.count -= count;
         }
-        self.restarts.push_back(now);
-        let allowed = self.restarts.len() <= self.intensity as usize;
-        if !allowed {
-            self.restarts.pop_front();
+        let many = self.restarts.len() >= REMEMBERED;
+        match self.restarts.back_mut() {
+            Some((then, count)) if many && now.saturating_sub(*then) < self.period / REMEMBERED as u32 => *count += 1,
+            _ => self.restarts.push_back((now, 1)),
+        }
+        self.count += 1;
+        let allowed = self.count <= self.intensity as usize;
+        if !allowed && let Some((_, count)) = self.restarts.front_mut() {
+            self.count -= 1;
+            *count -= 1;
+            if *count == 0 {
+                self.restarts.pop_front();
+            }
         }
         allowed
     }
 
     /// Restarts that the last call of `admit` left in the window.
     pub(super) fn count(&self) -> usize {
-        self.restarts.len()
+        self.count
     }
 }
 
@@ -65,5 +83,18 @@ mod tests {
             }
             assert_eq!(last, allowed, "{intensity} in {period} s at {times:?}");
         }
+    }
+
+    #[test]
+    fn a_window_of_many_restarts_is_small_and_counts_all() {
+        let mut window = Window::new(10_000, Duration::from_secs(1));
+        for restart in 0..10_000 {
+            assert!(window.admit(Duration::from_micros(restart)), "{restart}");
+        }
+        assert_eq!(window.count(), 10_000);
+        assert!(window.restarts.len() <= 2 * REMEMBERED + 1, "{}", window.restarts.len());
+        assert!(!window.admit(Duration::from_millis(10)));
+        assert!(window.admit(Duration::from_millis(1_100)), "they are forgotten");
+        assert_eq!(window.count(), 1);
     }
 }

@@ -14,7 +14,7 @@ pub const DEFAULT_INTENSITY: u32 = 1;
 /// The window in which restarts count unless told otherwise: OTP's default.
 pub const DEFAULT_PERIOD: Duration = Duration::from_secs(5);
 
-/// Highest intensity, in restarts: each restart in the window costs memory, and more than these are no limit any more.
+/// Highest intensity, in restarts: more than these are no limit any more.
 pub const MAX_INTENSITY: u32 = 100_000;
 
 /// Which children are restarted when one of them has to be.

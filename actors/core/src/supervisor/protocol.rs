@@ -36,7 +36,7 @@ pub enum Event<C> {
     StartFailed(Incarnation, Reason),
     /// An incarnation that had started has ended, whether it was told to or not.
     Exited(Incarnation, Reason),
-    /// The time of a timer has come. Timers are never taken back; one that is no longer wanted does nothing.
+    /// The time of a timer has come. One that is no longer wanted does nothing.
     Elapsed(Timer),
     /// Somebody asks for something. Answered exactly once.
     Called(CallId, Call<C>),
@@ -107,6 +107,11 @@ pub enum Effect<C> {
         timer: Timer,
         /// When, from now.
         after: Duration,
+    },
+    /// Forget a timer: nobody waits for it any more.
+    TakeBack {
+        /// The timer.
+        timer: Timer,
     },
     /// Answer a call.
     Reply {

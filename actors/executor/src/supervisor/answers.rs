@@ -64,7 +64,7 @@ impl Driver {
         match &self.lives.get(&incarnation)?.state {
             State::Cell { process, .. } => Some(Child::Cell(process.observer())),
             State::Supervisor { handle, .. } => Some(Child::Supervisor(handle.clone())),
-            State::Waiting(_) | State::Loading(_) => None,
+            State::Paused(_) | State::Waiting(_) | State::Loading(_) => None,
         }
     }
 }

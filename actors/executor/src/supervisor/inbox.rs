@@ -1,25 +1,43 @@
 //! What reaches a supervisor: the word of others, and what it waits for itself.
 
-use std::pin::pin;
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
-use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::sync::{mpsc, oneshot};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::yield_now,
+};
 use ww_cell::Notices;
 use ww_core::{
     CellId,
     exit::Reason,
-    lend,
+    lend, limits,
     supervisor::{self as machine, ChildId, Event, Incarnation},
 };
 
-use super::{CallError, ChildInfo, Driver, Which};
+use super::{CallError, ChildInfo, Driver, GRACE, Which};
 use crate::{SpawnError, blueprint::Blueprint, start::Started};
+
+/// Questions that may be on their way to one supervisor: one for each cell of a subtree by default, so
+/// that all of them may be started without waiting.
+const MAX_ASKED: usize = limits::DEFAULT_SUBTREE_CELLS as usize;
 
 /// How others reach a supervisor. Cheap to clone; usable from any thread. What comes after its end is lost.
 #[derive(Clone, Debug)]
-pub(crate) struct Inbox(mpsc::UnboundedSender<Message>);
+pub(crate) struct Inbox {
+    tx: mpsc::UnboundedSender<Message>,
+    /// Questions that have not arrived.
+    asked: Arc<AtomicUsize>,
+}
 
-/// Where what they say arrives. Bounded by who says it: each child ends once, and whoever asks waits for the answer.
+/// Where what they say arrives. Bounded by who says it: each child ends once, and no more than
+/// [`MAX_ASKED`] questions are on their way.
 pub(super) type Arriving = mpsc::UnboundedReceiver<Message>;
 
 /// What others say.
@@ -36,6 +54,8 @@ pub(super) enum Message {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Tell {
     Stop,
+    /// Its owner has ended, or the node stops: it has to end in time.
+    OwnerEnded,
     Kill,
 }
 
@@ -73,6 +93,10 @@ pub(crate) enum Told {
 pub(super) enum Waited {
     /// A timer of the machine.
     Elapsed(machine::Timer),
+    /// A child may be started again after those that could not be.
+    Paused(Incarnation),
+    /// Its own end has taken too long.
+    OutOfTime,
     /// A child serves, or has ended instead.
     Started(Incarnation, Result<(), Reason>),
     /// The program of a cell was loaded.
@@ -89,7 +113,7 @@ impl Inbox {
             reason = "bounded by who says something, and the end of a child must not be lost"
         )]
         let (tx, rx) = mpsc::unbounded_channel();
-        (Self(tx), rx)
+        (Self { tx, asked: Arc::default() }, rx)
     }
 
     pub(crate) fn tell(&self, what: Tell) {
@@ -106,14 +130,24 @@ impl Inbox {
 
     /// Asks, and waits for the answer.
     pub(super) async fn ask(&self, ask: Ask) -> Result<Told, CallError> {
+        if self.asked.fetch_add(1, Ordering::Relaxed) >= MAX_ASKED {
+            self.arrived();
+            // What came after its end has never arrived.
+            return Err(if self.tx.is_closed() { CallError::Ended } else { machine::Error::Busy.into() });
+        }
         let (tx, rx) = oneshot::channel();
         lend::at_once(|| self.send(Message::Asked(ask, tx))).await;
         rx.await.unwrap_or(Err(CallError::Ended))
     }
 
+    /// A question has arrived, or is not going to.
+    fn arrived(&self) {
+        self.asked.fetch_sub(1, Ordering::Relaxed);
+    }
+
     fn send(&self, message: Message) {
         // Whoever wants to know whether it has ended waits for its exit.
-        let _ = self.0.send(message);
+        let _ = self.tx.send(message);
     }
 }
 
@@ -125,11 +159,15 @@ impl Driver {
         let mut killed = false;
         self.drive(Event::Start);
         while !self.done {
+            let mut others_first = false;
+            // Nothing has precedence: however much of the one there is, the other is heard.
             tokio::select! {
-                biased;
                 Some(waited) = self.waiting_for.next() => self.waited(waited),
                 message = arriving.recv() => match message {
-                    Some(message) => self.arrived(message),
+                    Some(message) => {
+                        others_first = matches!(message, Message::StartMore);
+                        self.arrived(message);
+                    }
                     None => return,
                 },
                 None = notices.next(), if !killed => {
@@ -138,22 +176,48 @@ impl Driver {
                     self.drive(Event::Kill);
                 }
             }
+            if others_first {
+                yield_now().await;
+            }
         }
     }
 
     fn arrived(&mut self, message: Message) {
         match message {
             Message::Told(Tell::Stop) => self.drive(Event::Stop),
+            Message::Told(Tell::OwnerEnded) => {
+                self.waiting_for.push(self.clock.sleep(GRACE).map(|()| Waited::OutOfTime).boxed());
+                self.drive(Event::Stop);
+            }
             Message::Told(Tell::Kill) => self.drive(Event::Kill),
             Message::ChildEnded(ended) => self.child_ended(ended),
-            Message::Asked(ask, answer) => self.asked(ask, answer),
-            Message::StartMore => self.go_on([].into()),
+            Message::Asked(ask, answer) => {
+                self.inbox.arrived();
+                self.asked(ask, answer);
+            }
+            Message::StartMore => {
+                self.more = false;
+                self.go_on([].into());
+            }
         }
     }
 
     fn waited(&mut self, waited: Waited) {
         match waited {
-            Waited::Elapsed(timer) => self.drive(Event::Elapsed(timer)),
+            Waited::Elapsed(timer) => {
+                self.timers.remove(&timer);
+                self.drive(Event::Elapsed(timer));
+            }
+            Waited::Paused(incarnation) => {
+                let event = self.start_paused(incarnation);
+                self.go_on(event.into_iter().collect());
+            }
+            Waited::OutOfTime => {
+                tracing::warn!(supervisor = %self.id, "what has not ended within {GRACE:?} of the owner's end is killed");
+                if let Some(shared) = self.executor.upgrade() {
+                    shared.ownership.out_of_time(self.id);
+                }
+            }
             Waited::Started(incarnation, Ok(())) => self.has_started(incarnation),
             // Its end is on its way.
             Waited::Started(_, Err(_)) => {}

@@ -30,6 +30,8 @@ pub(super) struct Life {
 }
 
 pub(super) enum State {
+    /// A child that waits because its start has failed again and again.
+    Paused(Blueprint),
     /// A cell that has to wait until others have started.
     Waiting(Arc<CellBlueprint>),
     /// A cell that is being loaded.
@@ -41,15 +43,14 @@ pub(super) enum State {
 }
 
 impl Driver {
-    /// Starts an incarnation in the slot of its child.
+    /// Starts an incarnation in the slot of its child. What came of it, if it could not be.
     pub(super) fn start(
         &mut self,
         slot: machine::Slot,
         incarnation: Incarnation,
         from: Blueprint,
-    ) -> Result<(), SpawnError> {
-        let place = self.place(slot, &from)?;
-        match from {
+    ) -> Option<Event<Blueprint>> {
+        let begun = self.place(slot, &from).and_then(|place| match from {
             Blueprint::Cell(cell) => {
                 // In its turn.
                 self.lives.insert(incarnation, Life { slot, state: State::Waiting(cell) });
@@ -57,13 +58,25 @@ impl Driver {
                 Ok(())
             }
             Blueprint::Supervisor(supervision) => self.start_supervisor(slot, place, incarnation, &supervision),
+        });
+        begun.err().map(|error| self.not_started(slot, incarnation, &error))
+    }
+
+    /// Starts an incarnation that has waited long enough after those that could not be started.
+    pub(super) fn start_paused(&mut self, incarnation: Incarnation) -> Option<Event<Blueprint>> {
+        match self.lives.remove(&incarnation)? {
+            Life { slot, state: State::Paused(from) } => self.start(slot, incarnation, from),
+            other => {
+                self.lives.insert(incarnation, other);
+                None
+            }
         }
     }
 
-    /// Starts as many of the cells that wait as may start at the same time, or within one message.
-    pub(super) fn start_waiting(&mut self, events: &mut VecDeque<Event<Blueprint>>) {
-        let mut started_now = 0;
-        while self.starting + started_now < STARTING_AT_ONCE {
+    /// Starts as many of the cells that wait as may start at the same time, or within one message: `started_now` of them
+    /// have been.
+    pub(super) fn start_waiting(&mut self, started_now: &mut usize, events: &mut VecDeque<Event<Blueprint>>) {
+        while self.starting + *started_now < STARTING_AT_ONCE {
             let Some(incarnation) = self.waiting.pop_front() else { return };
             let Some(Life { slot, state: State::Waiting(cell) }) = self.lives.remove(&incarnation) else { continue };
             let place = self.places.get(&slot).map(|place| place.slot.clone());
@@ -100,10 +113,10 @@ impl Driver {
                 Ok(Begun::Started(started)) => Ok(started),
                 Err(error) => Err(error),
             };
-            started_now += 1;
+            *started_now += 1;
             events.extend(self.loaded(slot, incarnation, id, started));
         }
-        if started_now > 0 && !self.waiting.is_empty() {
+        if *started_now > 0 && !self.waiting.is_empty() && !std::mem::replace(&mut self.more, true) {
             // Others have their turn in between.
             self.inbox.start_more();
         }
@@ -162,8 +175,9 @@ impl Driver {
             }
             // Its end was faster than the news of its start.
             State::Loading(_) => {}
-            State::Waiting(_) => return,
+            State::Waiting(_) | State::Paused(_) => return,
         }
+        self.retries.end(life.slot);
         if let Some(place) = self.places.get_mut(&life.slot) {
             place.taken();
         }
@@ -172,7 +186,7 @@ impl Driver {
 
     /// A child could not be started.
     pub(super) fn not_started(
-        &self,
+        &mut self,
         slot: machine::Slot,
         incarnation: Incarnation,
         error: &SpawnError,
@@ -181,8 +195,9 @@ impl Driver {
             SpawnError::Cancelled(reason) | SpawnError::NotStarted(reason) => reason.clone(),
             error => Reason::start_failed(error),
         };
+        self.retries.failed(slot, &reason);
         if let Some(place) = self.places.get(&slot) {
-            self.publish(events::Event::StartFailed { slot: place.id(), reason: reason.clone() });
+            self.publish_of(slot, events::Event::StartFailed { slot: place.id(), reason: reason.clone() });
         }
         Event::StartFailed(incarnation, reason)
     }
@@ -195,7 +210,7 @@ impl Driver {
         };
         let shared = self.executor.upgrade();
         match &mut self.lives.get_mut(&incarnation)?.state {
-            State::Waiting(_) => {
+            State::Waiting(_) | State::Paused(_) => {
                 self.lives.remove(&incarnation);
                 return Some(Event::StartFailed(incarnation, reason));
             }

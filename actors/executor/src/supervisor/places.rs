@@ -71,6 +71,7 @@ impl Driver {
 
     /// A child is forgotten, and its slot ends.
     pub(super) fn give_up(&mut self, child: machine::Slot, reason: &Reason) {
+        self.retries.end(child);
         if let Some(place) = self.places.remove(&child) {
             self.remove(&place, reason);
         }

@@ -18,6 +18,7 @@ use ww_core::{
 use super::{
     Driver, Inbox, SupervisorHandle,
     inbox::{Arriving, Waiting},
+    retries::Retries,
 };
 use crate::{Owner, SpawnError, Supervision, executor::Shared};
 
@@ -102,6 +103,9 @@ pub(super) fn create(
         ids: HashMap::new(),
         waiting: VecDeque::new(),
         starting: 0,
+        more: false,
+        retries: Retries::default(),
+        timers: HashMap::new(),
         calls: HashMap::new(),
         next_call: 0,
         ready: None,

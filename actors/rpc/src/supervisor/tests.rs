@@ -122,6 +122,28 @@ fn a_tree_is_declared_restarted_and_stopped() {
 }
 
 #[test]
+fn children_are_counted_before_they_are_looked_at() {
+    local(async {
+        let session = session(Grants::all()).await;
+        let refused = supervise(&session, |options| {
+            options.init_children(1_025);
+        })
+        .await;
+        let error = refused.map(drop).expect_err("one list is too long");
+        assert!(error.extra.contains("1025 children"), "{error}");
+        let refused = supervise(&session, |options| {
+            let mut children = options.init_children(5);
+            for at in 0..5 {
+                let inner = children.reborrow().get(at).init_child().init_supervisor();
+                inner.init_children(1_000);
+            }
+        });
+        let error = refused.await.map(drop).expect_err("no list is too long, and all of them are");
+        assert!(error.extra.contains("more than 4096 children"), "{error}");
+    });
+}
+
+#[test]
 fn instances_of_a_template_have_ids_that_stay() {
     local(async {
         let session = session(Grants::all()).await;

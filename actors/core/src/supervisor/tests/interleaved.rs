@@ -57,6 +57,7 @@ impl Run {
                     }
                 }
                 Effect::SetTimer { timer, .. } => self.timers.push(timer),
+                Effect::TakeBack { timer } => self.timers.retain(|other| *other != timer),
                 Effect::Reply { to, .. } => assert!(self.unanswered.remove(&to), "two answers to {to:?}"),
                 Effect::Vacated { slot, .. } => {
                     assert!(!self.slots.values().any(|other| *other == slot), "somebody lives there");

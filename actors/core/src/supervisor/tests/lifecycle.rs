@@ -293,3 +293,18 @@ fn options_and_specs_that_contradict_themselves_are_refused() {
     assert_eq!(ChildId::new(""), Err(InvalidSpec::Id(0)));
     assert_eq!(ChildId::new("x".repeat(MAX_ID_LEN + 1)), Err(InvalidSpec::Id(MAX_ID_LEN + 1)));
 }
+
+#[test]
+fn timers_that_nobody_waits_for_are_taken_back() {
+    let years = Shutdown::Timeout(Duration::from_secs(1_000_000_000));
+    let child = |name| ChildSpec { shutdown: years, ..worker(name) };
+    let mut world = World::started(Options::default(), vec![child("a"), child("b")]);
+    world.stubborn = ["b".to_owned()].into();
+    world.call("root", Call::TerminateChild(Target::Id(id("b"))));
+    for _ in 0..1_000 {
+        assert_eq!(world.call("root", Call::TerminateChild(Target::Id(id("a")))).0, "-a");
+        assert_eq!(world.call("root", Call::RestartChild(id("a"))).0, "+a");
+        assert!(world.timers() <= 20, "{}", world.timers());
+    }
+    assert_eq!(world.pass(Duration::from_secs(1_000_000_000)), "!b", "what is waited for is still there");
+}

@@ -125,6 +125,11 @@ impl World {
         key
     }
 
+    /// Timers that were asked for, and have neither elapsed nor been taken back.
+    pub(super) fn timers(&self) -> usize {
+        self.timers.len()
+    }
+
     /// Lets an event happen to the root, and everything that follows from it. What happened.
     pub(super) fn event(&mut self, event: Event<Seed>) -> String {
         self.tell(0, event);
@@ -182,6 +187,7 @@ impl World {
                 }
             }
             Effect::SetTimer { timer, after } => self.timers.push((now + after, key, timer)),
+            Effect::TakeBack { timer } => self.timers.retain(|&(_, whose, other)| (whose, other) != (key, timer)),
             Effect::Reply { to, answer } => {
                 assert!(self.answers.insert(to, answer).is_none(), "two answers to {to:?}");
             }

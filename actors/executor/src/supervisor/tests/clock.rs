@@ -10,7 +10,7 @@ use ww_core::{
 };
 
 use super::*;
-use crate::fixture::STUBBORN;
+use crate::fixture::{ECHO, STUBBORN, limited};
 
 /// A clock that stands still until it is told to go on.
 #[derive(Debug)]
@@ -140,4 +140,64 @@ async fn a_supervisor_answers_while_a_child_takes_for_ever_to_start() {
     };
     let (started, stopped) = join(supervisor.start_child(endless), meanwhile).await;
     assert_eq!((started.map(drop), stopped), (Err(CallError::Ended), Reason::Shutdown));
+}
+
+#[tokio::test]
+async fn a_start_that_fails_at_once_waits_longer_each_time_and_its_supervisor_answers_meanwhile() {
+    let clock = Hands::new();
+    let executor = House::shared().executor_with(Arc::clone(&clock) as _);
+    let mib = |mib: u64| Limits { memory: mib << 20, subtree_memory: Some(20 << 20), ..Limits::default() };
+    let session = soon(executor.open_session(mib(20))).await.expect("a place");
+    let owner = Owner::Cell(session.id());
+    let a = cell("a", limited(ACTOR, mib(16)), Serving::new(Mode::Async)).expect("an id");
+    let grants = Grants { process: true, ..Grants::none() };
+    let b = cell("b", Spec { grants, ..limited(STUBBORN, mib(4)) }, Serving::new(Mode::Async)).expect("an id");
+    let tree = Supervision::one_for_all()
+        .intensity(machine::MAX_INTENSITY, Duration::from_millis(1))
+        .child(a)
+        .child(b.shutdown(Shutdown::Timeout(Duration::from_secs(30))));
+    let supervisor = soon(executor.supervisor(owner, tree)).await.expect("it starts");
+    let stubborn = process(&supervisor, "b").await;
+    assert_eq!(ask(stubborn.cell().slot(), "trap exits").await, Ok(Bytes::new()));
+    crash(&process(&supervisor, "a").await, "t").await;
+    assert_eq!(clock.wait_number(1).await, Duration::from_secs(30));
+    // While its sibling takes its time, somebody else takes the memory of the child.
+    let (thief, _streams) = soon(executor.run(owner, limited(ECHO, mib(16)))).await.expect("there is room");
+    clock.forward(Duration::from_secs(30));
+    const LAST: usize = 10;
+    for (nth, millis) in (2..=LAST).zip([1, 2, 4, 8, 16, 32, 64, 100, 100]) {
+        assert_eq!(clock.wait_number(nth).await, Duration::from_millis(millis));
+        assert_eq!(soon(supervisor.count_children()).await.expect("it answers").active, 0);
+        if nth == LAST {
+            thief.kill().await;
+        }
+        clock.forward(Duration::from_millis(millis));
+    }
+    assert_eq!(ask(&slot(&supervisor, "a").await, "n").await, Ok("1".into()), "it is back");
+    drop(session);
+    soon(supervisor.exit().wait()).await;
+}
+
+#[tokio::test]
+async fn what_has_not_ended_in_time_after_its_owner_is_killed_at_every_depth() {
+    let clock = Hands::new();
+    let executor = House::shared().executor_with(Arc::clone(&clock) as _);
+    let tree = Supervision::one_for_one().child(actor("a")).child(stubborn("b").shutdown(Shutdown::Infinity));
+    let supervisor = soon(executor.supervisor(Owner::Node, tree)).await.expect("it starts");
+    let (first, patient) = (process(&supervisor, "a").await, process(&supervisor, "b").await);
+    assert_eq!(ask(patient.cell().slot(), "trap exits").await, Ok(Bytes::new()));
+    let nested = Supervision::one_for_one().child(stubborn("c").shutdown(Shutdown::Infinity));
+    let nested = soon(executor.supervisor(Owner::Cell(patient.id()), nested)).await.expect("it starts");
+    let deep = process(&nested, "c").await;
+    let meanwhile = async {
+        assert_eq!(clock.wait_number(1).await, GRACE);
+        assert_eq!(ask(patient.cell().slot(), "alive").await, Ok(Bytes::new()), "it has its time");
+        assert_eq!(first.exit().reason(), None, "its turn comes after that");
+        clock.forward(GRACE);
+    };
+    soon(join(executor.stop(), meanwhile)).await;
+    for process in [&patient, &deep] {
+        assert_eq!(process.exit().reason(), Some(Reason::Killed));
+    }
+    assert_eq!(soon(supervisor.exit().wait()).await, Reason::Killed);
 }
