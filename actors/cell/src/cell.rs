@@ -67,10 +67,21 @@ pub struct Spec {
     pub mailbox: usize,
     /// What happens to one more.
     pub overflow: Overflow,
+    /// Room for the memory of instances besides the first, in sync mode; `None` if nothing bounds that.
+    pub room: Option<Arc<dyn Room>>,
     /// Serves the connection of an instance to its node; `None` if it has no node to talk to.
     pub connect: Option<Connect>,
     /// The files of its image; `None` if it may not read them.
     pub files: Option<Arc<dyn Files>>,
+}
+
+/// Room for the memory of further instances of one cell.
+pub trait Room: Send + Sync {
+    /// Takes room for one more. Whether there was some.
+    fn take(&self) -> bool;
+
+    /// Gives the room of one back.
+    fn give_back(&self);
 }
 
 /// Why a cell was not started.
@@ -143,6 +154,7 @@ impl Default for Spec {
             grants: Grants::none(),
             mailbox: mailbox::DEFAULT_CAPACITY,
             overflow: Overflow::default(),
+            room: None,
             connect: None,
             files: None,
         }

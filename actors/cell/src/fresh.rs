@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 use ww_core::{Text, exit::Reason, lend, task};
 
 use crate::{
-    cell::{Cell, Spec},
+    cell::{Cell, Room, Spec},
     incarnation::Start,
     lanes::{Lanes, Next},
     message::{Body, Current, Failure, Message, collect},
@@ -22,6 +22,15 @@ use crate::{
 
 /// Servers of one cell that stay when there is nothing to do, so that the next messages find them.
 const KEPT: usize = 4;
+
+/// Room for the memory of one instance besides the first, until this is dropped.
+struct Further(Arc<dyn Room>);
+
+impl Drop for Further {
+    fn drop(&mut self) {
+        self.0.give_back();
+    }
+}
 
 /// The tasks that serve one cell, each with one message at a time. As many as are busy at once, up to the cell's limit of
 /// instances; a message is served by the task that takes it, and not handed on.
@@ -48,7 +57,7 @@ impl Runtime {
             places: Arc::new(Semaphore::new(instances as usize)),
         });
         cell.serve();
-        servers.add();
+        servers.start(None);
         let reason = loop {
             tokio::select! {
                 biased;
@@ -67,18 +76,30 @@ impl Runtime {
 }
 
 impl Servers {
-    /// Starts one more, if there may be one more.
+    /// Starts one more, if there is room for the memory of another instance.
     fn add(self: &Arc<Self>) {
+        match &self.own.spec.room {
+            None => self.start(None),
+            Some(room) if room.take() => self.start(Some(Further(Arc::clone(room)))),
+            Some(_) => {}
+        }
+    }
+
+    /// Starts one more, if there may be one more.
+    fn start(self: &Arc<Self>, further: Option<Further>) {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
         let (servers, kind) = (Arc::clone(self), task::Kind::detached("instance", self.own.id()));
         // Ends with the cell's stop, or when there are others.
         lend::spawn(&self.runtime.handle, kind.clone(), self.program.pace(), async move {
-            servers.serve(&kind).await;
-            drop(place);
+            // One whose memory others may need does not stay, unless nobody else waits for the next message.
+            let kept = if further.is_some() { 1 } else { KEPT };
+            servers.serve(&kind, kept).await;
+            drop((place, further));
         });
     }
 
-    async fn serve(self: &Arc<Self>, kind: &task::Kind) {
+    /// Serves messages until there is none, and at least `kept` others wait for the next.
+    async fn serve(self: &Arc<Self>, kind: &task::Kind, kept: usize) {
         let mailbox = self.own.cell.slot().messages();
         let mut lanes = Lanes::new(&self.stop, None, mailbox);
         let mut stopping = pin!(self.stop.requested());
@@ -88,7 +109,7 @@ impl Servers {
             }
             // A fault of the node's own is the loss of that message, whose sender learns it, and not of the server.
             let _ = task::catch(kind.clone(), self.serve_once(message)).await;
-            if mailbox.readers() >= KEPT && mailbox.depth() == 0 {
+            if mailbox.readers() >= kept && mailbox.depth() == 0 {
                 return;
             }
         }

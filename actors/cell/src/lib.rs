@@ -59,7 +59,7 @@ pub mod tail;
 mod wakers;
 
 pub use capacity::{Cells, DEFAULT_SMALL_CELLS, DEFAULT_STANDARD_CELLS};
-pub use cell::{Cell, Mode, Spec};
+pub use cell::{Cell, Mode, Room, Spec};
 pub use directory::Directory;
 pub use engine::{Class, Customise, MAX_MEMORY, SMALL_MEMORY};
 pub use handling::{Cause, Handling};

@@ -159,6 +159,16 @@ impl Ownership {
         })
     }
 
+    /// Counts the memory of one more instance of a cell. Whether there was room.
+    pub(crate) fn take_memory(&self, id: CellId, memory: u64) -> bool {
+        self.locked(|state| state.tree.take_memory(id, memory))
+    }
+
+    /// Gives it back.
+    pub(crate) fn give_memory(&self, id: CellId, memory: u64) {
+        self.locked(|state| state.tree.give_memory(id, memory));
+    }
+
     /// A client has gone, or a part of what it started is to end.
     pub(crate) fn session_ended(&self, id: CellId, owner: Owner, reason: &Reason) {
         self.locked(|state| {
@@ -281,6 +291,12 @@ impl Place {
                 Err(Full::OwnerEnded.into())
             }
         })
+    }
+
+    /// What counts the memory of further instances, if an owner above bounds that.
+    pub(crate) fn bounded_by(&self) -> Option<Arc<Ownership>> {
+        let bounded = self.ownership.locked(|state| state.tree.bounds_memory(self.id));
+        bounded.then(|| Arc::clone(&self.ownership))
     }
 
     /// The cell has the place until it ends.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ww_cell::{
-    Cell, Class, Connect, Program, Slot, Stop,
+    Cell, Class, Connect, Program, Room, Slot, Stop,
     cell::{self, Refusal},
 };
 use ww_core::{
@@ -13,7 +13,7 @@ use ww_core::{
 
 use crate::{
     executor::{Executor, Serving, Shared, SpawnError, Spec, Task},
-    ownership::{Ended, Place},
+    ownership::{Ended, Ownership, Place},
     starter::Load,
     supervisor::Inbox,
     tree::Owner,
@@ -126,6 +126,9 @@ impl Request {
             names: spec.names,
             args: spec.args,
             env: spec.env,
+            room: place
+                .bounded_by()
+                .map(|ownership| -> Arc<dyn Room> { Arc::new(InstanceRoom { ownership, id, memory: limits.memory }) }),
             limits,
             account,
             grants: spec.grants,
@@ -159,6 +162,23 @@ impl Request {
                 }
             }
         }
+    }
+}
+
+/// Room for further instances of a cell that serves its messages with fresh ones.
+struct InstanceRoom {
+    ownership: Arc<Ownership>,
+    id: CellId,
+    memory: u64,
+}
+
+impl Room for InstanceRoom {
+    fn take(&self) -> bool {
+        self.ownership.take_memory(self.id, self.memory)
+    }
+
+    fn give_back(&self) {
+        self.ownership.give_memory(self.id, self.memory);
     }
 }
 

@@ -120,7 +120,7 @@ pub(crate) enum Effect {
 impl Tree {
     /// An empty tree, whose cells have their accounts below this one.
     pub(crate) fn new(account: Account) -> Self {
-        Self { account, nodes: HashMap::new(), roots: Vec::new(), stopping: false }
+        Self { account, nodes: HashMap::new(), roots: BTreeSet::new(), stopping: false }
     }
 
     /// Takes a place for a new cell, or for a supervisor, that may use `memory` bytes itself. Returns its account, which
@@ -200,6 +200,47 @@ impl Tree {
         };
         self.nodes.insert(id, node);
         Ok(account)
+    }
+
+    /// Whether an owner above bounds the memory of a cell.
+    pub(crate) fn bounds_memory(&self, id: CellId) -> bool {
+        let above = self.owner(id).map(|owner| self.above(owner)).unwrap_or_default();
+        above.iter().any(|above| self.nodes[above].limits.subtree_memory.is_some())
+    }
+
+    /// Counts more memory of a cell that runs, for one more of its instances, against the limits of every owner above.
+    /// Whether there was room.
+    pub(crate) fn take_memory(&mut self, id: CellId, memory: u64) -> bool {
+        let Some(owner) = self.owner(id) else { return false };
+        let above = self.above(owner);
+        let has_room = |above: &CellId| {
+            let node = &self.nodes[above];
+            node.limits.subtree_memory.is_none_or(|most| node.memory_below.saturating_add(memory) <= most)
+        };
+        if !above.iter().all(has_room) {
+            return false;
+        }
+        for above in above {
+            if let Some(node) = self.nodes.get_mut(&above) {
+                node.memory_below = node.memory_below.saturating_add(memory);
+            }
+        }
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.memory = node.memory.saturating_add(memory);
+        }
+        true
+    }
+
+    /// Gives back what [`Tree::take_memory`] took. Nothing, if the cell is gone: then all of its memory is free.
+    pub(crate) fn give_memory(&mut self, id: CellId, memory: u64) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        node.memory = node.memory.saturating_sub(memory);
+        let owner = node.owner;
+        for above in self.above(owner) {
+            if let Some(node) = self.nodes.get_mut(&above) {
+                node.memory_below = node.memory_below.saturating_sub(memory);
+            }
+        }
     }
 
     /// What has this place ends its children itself.
@@ -396,7 +437,7 @@ mod tests {
 
     #[test]
     fn a_chain_of_owners_has_an_end_and_ends_without_recursion() {
-        let mut tree = Tree::default();
+        let mut tree = Tree::new(Account::unlimited());
         let depth = u64::from(MAX_DEPTH);
         let limits = Limits { subtree_cells: u32::MAX, ..Limits::default() };
         reserve(&mut tree, Owner::Node, 1, limits.clone()).expect("the first");
@@ -478,6 +519,25 @@ mod tests {
             reserve(&mut tree, Owner::Cell(id(1)), 6, greedy),
             Err(Full::Memory { above: id(1), wanted: 20, most: 25 })
         );
+    }
+
+    #[test]
+    fn memory_of_further_instances_counts_for_every_owner_above_until_the_cell_is_gone() {
+        let mut tree = Tree::new(Account::unlimited());
+        let limits = Limits { memory: 10, subtree_memory: Some(35), ..Limits::default() };
+        reserve(&mut tree, Owner::Node, 1, limits.clone()).expect("room");
+        for cell in [2, 3] {
+            reserve(&mut tree, Owner::Cell(id(1)), cell, limits.clone()).expect("room");
+        }
+        assert!(tree.take_memory(id(2), 10));
+        assert!(!tree.take_memory(id(2), 10), "40 of 35");
+        assert!(reserve(&mut tree, Owner::Cell(id(1)), 4, limits.clone()).is_err());
+        tree.give_memory(id(2), 10);
+        assert!(tree.take_memory(id(3), 10));
+        tree.ended(id(3));
+        tree.give_memory(id(3), 10);
+        assert!(tree.take_memory(id(2), 20), "all of the other is free, once");
+        assert!(!tree.take_memory(id(2), 10) && !tree.take_memory(id(3), 1));
     }
 
     #[test]

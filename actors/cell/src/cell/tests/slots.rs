@@ -1,8 +1,9 @@
 //! Slots: what stays when an incarnation ends, and what does not.
 
-use ww_core::events::Event;
+use ww_core::{account::Holder, events::Event};
 
 use super::*;
+use crate::message::Sender;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_next_incarnation_serves_what_the_last_one_had_not_begun() {
