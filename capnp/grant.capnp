@@ -31,7 +31,7 @@ struct Narrowing {
 interface Revoker {
   revoke @0 (reason :Text) -> ();
   # Breaks the capability and all that was reached through it, at once: calls under way fail with the reason, of which 1,024
-  # bytes are kept. Cells started through it end with `shutdown`, the youngest first. Only the first reason counts.
+  # bytes are kept. Cells started through it end with `shutdown`, all at once. Only the first reason counts.
 }
 
 interface Neighbour {

@@ -67,7 +67,7 @@ impl Scope {
         }
     }
 
-    /// Ends what was started, the youngest first.
+    /// Asks what was started to end, at once.
     pub(super) fn end(&self) {
         self.ended.set(true);
         self.afar.end();
