@@ -387,12 +387,13 @@ async fn as_many_keys_as_one_likes_keep_nobody_out() {
         stranger.connect(server.peer_id(), vec![addrs[at % 2].clone()]).await.unwrap();
         strangers.push(stranger);
     }
+    // Some may come back by themselves.
+    until(async || server.connection_counts(), |counts| counts.made_room >= 8).await;
     until(|| server.peers(), |peers| peers.len() == 5).await;
     assert!(server.peers().await.iter().any(|peer| peer.peer_id == friend.peer_id()), "it has a place of its own");
-    assert_eq!(server.connection_counts().made_room, 8);
-    // The last one is still there.
+    // And who was closed finds in again.
     let served = server.accept(crate::Protocol::Call).unwrap();
-    strangers[11].open(server.peer_id(), Vec::new(), crate::Protocol::Call).await.unwrap();
+    strangers[0].open(server.peer_id(), Vec::new(), crate::Protocol::Call).await.unwrap();
     drop(served);
 }
 
