@@ -335,6 +335,7 @@ fn net_config(config: &Config) -> ww_net::Config {
         net.listen_if_possible.clear();
     }
     net.mdns = config.mdns;
+    net.named = config.peers.iter().map(|peer| peer.id).collect();
     net
 }
 

@@ -4,10 +4,19 @@
 
 use std::{io, num::NonZeroU8};
 
+use futures::{
+    AsyncRead, AsyncWrite,
+    future::{Ready, ready},
+};
 use libp2p::{
-    PeerId, SwarmBuilder,
-    connection_limits::{self, ConnectionLimits},
-    identify,
+    PeerId, Transport,
+    core::{
+        ConnectedPoint,
+        muxing::StreamMuxerBox,
+        transport::{Boxed, timeout::TransportTimeout},
+        upgrade::{InboundConnectionUpgrade, OutboundConnectionUpgrade, UpgradeInfo, Version},
+    },
+    dns, identify,
     identity::Keypair,
     mdns, noise, ping, quic,
     swarm::{self, NetworkBehaviour, behaviour::toggle::Toggle},
@@ -15,7 +24,16 @@ use libp2p::{
 };
 
 use crate::{
-    config::{Config, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, Limits, MAX_ADDRS, STREAMS_PER_CONNECTION},
+    admission::Admission,
+    arrivals::Arrivals,
+    config::{
+        Config, GROWTH, HANDSHAKE_TIMEOUT, IDLE_TIMEOUT, INCOMING_TIMEOUT, MAX_ADDRS, QUIC_STREAM_WINDOW, QUIC_WINDOW,
+        STRANGERS_GROWTH, STREAM_WINDOW, STREAMS_PER_CONNECTION,
+    },
+    counts::Refusals,
+    muxer::{Bounded, Places, Pool},
+    origin::Origin,
+    standing::{Acquaintances, Standing},
     streams::{self, Streams},
 };
 
@@ -28,19 +46,27 @@ const AGENT_VERSION: &str = concat!("ww/", env!("CARGO_PKG_VERSION"));
 /// Addresses of one attempt that are tried at the same time: all of them, so that a deadline is enough for each.
 const DIAL_CONCURRENCY: NonZeroU8 = NonZeroU8::new(MAX_ADDRS as u8).expect("there is at least one address");
 
+/// What yamux has for the windows of one connection. It sets [`STREAM_WINDOW`] aside for each stream that it allows, and
+/// lets windows grow by what is left. So it allows as many streams as leave the wanted growth: far more than find a
+/// place, because it ends a connection with one more.
+const YAMUX_WINDOW: usize = 1024 * 1024 * 1024;
+
+/// A connection that has shown who is at its other end.
+type Secured = (PeerId, StreamMuxerBox);
+
 /// What happens on every connection.
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
     // First, so that what is refused costs the others nothing.
-    limits: connection_limits::Behaviour,
+    admission: Admission,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
-    mdns: Toggle<mdns::tokio::Behaviour>,
+    pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
     streams: streams::behaviour::Behaviour,
 }
 
 impl Behaviour {
-    fn new(keypair: &Keypair, config: &Config, streams: Streams) -> io::Result<Self> {
+    fn new(keypair: &Keypair, config: &Config, streams: Streams, refusals: Refusals) -> io::Result<Self> {
         let identify = identify::Config::new(PROTOCOL_VERSION.to_owned(), keypair.public())
             .with_agent_version(AGENT_VERSION.to_owned())
             // Addresses of private interfaces are nobody's business.
@@ -51,7 +77,7 @@ impl Behaviour {
         let peer_id = PeerId::from(keypair.public());
         let mdns = config.mdns.then(|| mdns::tokio::Behaviour::new(mdns::Config::default(), peer_id)).transpose()?;
         Ok(Self {
-            limits: connection_limits::Behaviour::new(connection_limits(config.limits)),
+            admission: Admission::new(config.limits, streams.known().clone(), streams.ledger().clone(), refusals),
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::default(),
             mdns: mdns.into(),
@@ -71,48 +97,108 @@ pub(crate) fn swarm(
     keypair: &Keypair,
     config: &Config,
     streams: Streams,
+    refusals: Refusals,
 ) -> Result<libp2p::Swarm<Behaviour>, BuildError> {
-    let transports = || {
-        SwarmBuilder::with_existing_identity(keypair.clone())
-            .with_tokio()
-            .with_tcp(tcp::Config::default(), noise::Config::new, yamux_config)
-            .map(|builder| builder.with_quic_config(quic_config))
-            .map_err(BuildError::Noise)
-    };
-    let behaviour = Behaviour::new(keypair, config, streams).map_err(BuildError::Mdns)?;
-    match transports()?.with_dns() {
-        Ok(builder) => {
-            let Ok(builder) = builder.with_behaviour(|_| behaviour);
-            Ok(builder.with_swarm_config(swarm_config).with_connection_timeout(HANDSHAKE_TIMEOUT).build())
-        }
+    let transport = transports(keypair, config, &streams, refusals.clone()).map_err(BuildError::Noise)?;
+    let behaviour = Behaviour::new(keypair, config, streams, refusals).map_err(BuildError::Mdns)?;
+    let config = swarm::Config::with_tokio_executor()
+        .with_idle_connection_timeout(IDLE_TIMEOUT)
+        .with_dial_concurrency_factor(DIAL_CONCURRENCY);
+    Ok(libp2p::Swarm::new(transport, behaviour, PeerId::from(keypair.public()), config))
+}
+
+/// TCP and QUIC, with names of hosts where the system can resolve them; all with their bounds.
+fn transports(
+    keypair: &Keypair,
+    config: &Config,
+    streams: &Streams,
+    refusals: Refusals,
+) -> Result<Boxed<Secured>, noise::Error> {
+    let pool = Pool::new(config.streams);
+    let without_names = || tcp_and_quic(keypair, pool.clone(), streams.known().clone());
+    let all = match dns::tokio::Transport::system(without_names()?) {
+        Ok(with_names) => with_names.boxed(),
         Err(error) => {
             tracing::warn!(%error, "no resolver is configured on this system: addresses with names will not work");
-            let Ok(builder) = transports()?.with_behaviour(|_| behaviour);
-            Ok(builder.with_swarm_config(swarm_config).with_connection_timeout(HANDSHAKE_TIMEOUT).build())
+            without_names()?
         }
+    };
+    let timed = TransportTimeout::with_outgoing_timeout(all, HANDSHAKE_TIMEOUT).boxed();
+    Ok(Arrivals::new(timed, config.limits, INCOMING_TIMEOUT, refusals).boxed())
+}
+
+/// TCP with noise and yamux, and QUIC.
+fn tcp_and_quic(keypair: &Keypair, pool: Pool, known: Acquaintances) -> Result<Boxed<Secured>, noise::Error> {
+    let yamux = move |peer: &PeerId, point: &ConnectedPoint| {
+        let standing = known.standing(peer).max(if point.is_dialer() { Standing::Dialled } else { Standing::Stranger });
+        Yamux { standing, places: pool.places(standing, Origin::of(point.get_remote_address())) }
+    };
+    let tcp = tcp::tokio::Transport::new(tcp::Config::default())
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise::Config::new(keypair)?)
+        .multiplex_ext(yamux)
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
+    let quic = quic::tokio::Transport::new(quic_config(quic::Config::new(keypair)))
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(Bounded::new(muxer, None))));
+    Ok(tcp.or_transport(quic).map(|either, _| either.into_inner()).boxed())
+}
+
+/// Yamux with its places.
+#[derive(Clone)]
+struct Yamux {
+    standing: Standing,
+    places: Places,
+}
+
+impl Yamux {
+    fn config(&self) -> yamux::Config {
+        let growth = if self.standing == Standing::Stranger { STRANGERS_GROWTH } else { GROWTH };
+        let mut config = yamux::Config::default();
+        config.set_max_num_streams((YAMUX_WINDOW - growth) / STREAM_WINDOW);
+        config
     }
 }
 
-fn swarm_config(config: swarm::Config) -> swarm::Config {
-    config.with_idle_connection_timeout(IDLE_TIMEOUT).with_dial_concurrency_factor(DIAL_CONCURRENCY)
+impl UpgradeInfo for Yamux {
+    type Info = <yamux::Config as UpgradeInfo>::Info;
+    type InfoIter = <yamux::Config as UpgradeInfo>::InfoIter;
+
+    fn protocol_info(&self) -> Self::InfoIter {
+        self.config().protocol_info()
+    }
 }
 
-fn yamux_config() -> yamux::Config {
-    let mut config = yamux::Config::default();
-    config.set_max_num_streams(STREAMS_PER_CONNECTION);
-    config
+impl<C> InboundConnectionUpgrade<C> for Yamux
+where
+    C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    type Output = Bounded<yamux::Muxer<C>>;
+    type Error = io::Error;
+    type Future = Ready<io::Result<Self::Output>>;
+
+    fn upgrade_inbound(self, socket: C, info: Self::Info) -> Self::Future {
+        let muxer = self.config().upgrade_inbound(socket, info).into_inner();
+        ready(muxer.map(|muxer| Bounded::new(muxer, Some(self.places))))
+    }
+}
+
+impl<C> OutboundConnectionUpgrade<C> for Yamux
+where
+    C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    type Output = Bounded<yamux::Muxer<C>>;
+    type Error = io::Error;
+    type Future = Ready<io::Result<Self::Output>>;
+
+    fn upgrade_outbound(self, socket: C, info: Self::Info) -> Self::Future {
+        let muxer = self.config().upgrade_outbound(socket, info).into_inner();
+        ready(muxer.map(|muxer| Bounded::new(muxer, Some(self.places))))
+    }
 }
 
 fn quic_config(mut config: quic::Config) -> quic::Config {
     config.max_concurrent_stream_limit = STREAMS_PER_CONNECTION as u32;
+    config.max_connection_data = QUIC_WINDOW;
+    config.max_stream_data = QUIC_STREAM_WINDOW;
     config
-}
-
-fn connection_limits(limits: Limits) -> ConnectionLimits {
-    ConnectionLimits::default()
-        .with_max_established(Some(limits.connections))
-        .with_max_established_incoming(Some(limits.incoming))
-        .with_max_established_per_peer(Some(limits.per_peer))
-        .with_max_pending_incoming(Some(limits.pending_incoming))
-        .with_max_pending_outgoing(Some(limits.pending_outgoing))
 }

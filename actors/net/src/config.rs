@@ -1,12 +1,13 @@
 //! Where the swarm listens, and every limit of the network with its default.
 
 use std::{
+    collections::BTreeSet,
     net::{Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
 
 use libp2p::{
-    Multiaddr,
+    Multiaddr, PeerId,
     multiaddr::{self, Protocol},
 };
 
@@ -14,15 +15,34 @@ use libp2p::{
 /// 40 KiB; half of them are left for everything else.
 pub const DEFAULT_CONNECTIONS: u32 = 512;
 
-/// Open connections that others opened: less than all, so that strangers cannot keep the node from dialling out.
-pub const DEFAULT_INCOMING: u32 = 384;
+/// Open connections that strangers opened, all together: fewer than are left for peers that the node knows, which are
+/// named in its configuration or were dialled by it. An idle one makes room for the next.
+pub const DEFAULT_STRANGERS: u32 = 224;
+
+/// Open connections to peers that the node dialled, and from these: as many as strangers have. What is left of all, 64,
+/// is for the peers that the configuration names: all connections of sixteen.
+pub const DEFAULT_DIALLED: u32 = 224;
+
+/// Open connections of strangers from one address, or one network of IPv6 with 64 bits: all programs of a house or an
+/// office, yet too few for one owner of an address to have most places of strangers.
+pub const DEFAULT_PER_ADDRESS: u32 = 64;
+
+/// Open connections of strangers over QUIC, of those that strangers have: each may hold [`QUIC_WINDOW`] bytes that nobody
+/// has read, so together 384 MiB.
+pub const DEFAULT_QUIC_STRANGERS: u32 = 48;
+
+/// The same from one address: 128 MiB, as much as its streams on TCP may hold.
+pub const DEFAULT_QUIC_PER_ADDRESS: u32 = 16;
 
 /// Open connections to one peer: two transports, each opened from both ends at the same moment.
 pub const DEFAULT_PER_PEER: u32 = 4;
 
 /// Incoming connections in their handshake. One lasts milliseconds for an honest peer and at most
-/// [`HANDSHAKE_TIMEOUT`] for another one.
+/// [`INCOMING_TIMEOUT`] for another one. The oldest makes room for the next.
 pub const DEFAULT_PENDING_INCOMING: u32 = 128;
+
+/// The same from one address, or one network of IPv6 with 64 bits: half of them.
+pub const DEFAULT_PENDING_PER_ADDRESS: u32 = 64;
 
 /// Outgoing attempts at the same time. Each tries up to [`MAX_ADDRS`] addresses, with a socket each.
 pub const DEFAULT_PENDING_OUTGOING: u32 = 32;
@@ -35,8 +55,16 @@ pub const DEFAULT_DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// node takes to start anew.
 pub const DEFAULT_REDIAL_DELAY: Duration = Duration::from_secs(1);
 
-/// How long one attempt at one address may take until both ends know each other, in either direction.
+/// How long one attempt at one address may take until both ends know each other.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long others may take to show who they are, once they have connected: some five round trips around the world. Half
+/// of what this node takes, because it has no reason yet to wait for them.
+pub const INCOMING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the farewell to a peer may take whose connection is closed. It is one packet, which a peer that reads nothing
+/// does not take.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// How long a connection without streams is kept: longer than the pauses of a conversation, short enough that those
 /// who left without a word give back their place.
@@ -70,6 +98,16 @@ pub const DEFAULT_OUTBOUND_PER_PEER: usize = 256;
 /// Streams of a node. Each holds some KiB, and up to 256 KiB that its reader has not taken yet.
 pub const DEFAULT_STREAMS: usize = 4_096;
 
+/// Streams that strangers have open to this node, all together, beside the first ones of each: so that they hold at most
+/// 192 MiB on TCP, and most streams are left for others.
+pub const DEFAULT_STRANGERS_STREAMS: usize = 768;
+
+/// The same from one address, or one network of IPv6 with 64 bits: as many as one peer may have, and 128 MiB on TCP.
+pub const DEFAULT_STREAMS_PER_ADDRESS: usize = DEFAULT_INBOUND_PER_PEER;
+
+/// Streams that the peers which the node dialled have open to it, all together, beside the first ones of each.
+pub const DEFAULT_DIALLED_STREAMS: usize = 1_024;
+
 /// Streams that wait to be accepted under one name: as many as one peer may have. Whoever accepts them does so at once;
 /// how many may wait for a cell is not for the network to say.
 pub const DEFAULT_WAITING: usize = DEFAULT_INBOUND_PER_PEER;
@@ -78,8 +116,27 @@ pub const DEFAULT_WAITING: usize = DEFAULT_INBOUND_PER_PEER;
 pub const DEFAULT_OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Streams that a connection carries, whoever opened them: all that a peer may have in both directions and what libp2p
-/// has of its own, so that its limit, which ends the connection, is reached by none that keeps to ours.
+/// has of its own, so that its limit is reached by none that keeps to ours.
 pub(crate) const STREAMS_PER_CONNECTION: usize = 1_024;
+
+/// Bytes that a stream of yamux may bring before any of them is read, by its specification.
+pub const STREAM_WINDOW: usize = 256 * 1024;
+
+/// Bytes by which the windows of all streams of one connection of yamux may grow, where its peer is fast and far away:
+/// 160 MiB a second over 50 ms. A stream that is read fast first and then not at all holds as many more.
+pub(crate) const GROWTH: usize = 8 * 1024 * 1024;
+
+/// The same of a stranger's connection: 20 MiB a second over 50 ms.
+pub(crate) const STRANGERS_GROWTH: usize = 1024 * 1024;
+
+/// Bytes that all streams of one connection of QUIC may bring before any of them is read: 64 messages of 128 KiB.
+pub const QUIC_WINDOW: u32 = 8 * 1024 * 1024;
+
+/// The same of one stream, so that one alone does not take all.
+pub(crate) const QUIC_STREAM_WINDOW: u32 = QUIC_WINDOW / 2;
+
+/// Peers on the local network whose addresses are remembered, some 300 bytes each: a large office.
+pub(crate) const MAX_DISCOVERED: usize = 512;
 
 /// How the network of a node is set up. The default listens nowhere and can still dial.
 #[derive(Clone, Debug)]
@@ -92,6 +149,8 @@ pub struct Config {
     /// Whether peers on the local network are discovered with mDNS. A discovered peer can be connected to without
     /// knowing its address. Everybody on that network learns of the node.
     pub mdns: bool,
+    /// Peers that have places which strangers cannot take.
+    pub named: BTreeSet<PeerId>,
     /// How many connections there may be.
     pub limits: Limits,
     /// How long [`Net::connect`](crate::Net::connect) tries.
@@ -111,23 +170,41 @@ pub struct StreamLimits {
     pub inbound_per_peer: usize,
     /// Those to one peer.
     pub outbound_per_peer: usize,
+    /// Those that strangers opened, beside the first two of each. On TCP also those that are not negotiated yet, beside
+    /// the first three of each connection.
+    pub strangers: usize,
+    /// The same from one address, or one network of IPv6 with 64 bits.
+    pub per_address: usize,
+    /// Those that peers opened which the node dialled, beside the first two of each.
+    pub dialled: usize,
     /// All of them.
     pub per_node: usize,
     /// Those that wait to be accepted under one name.
     pub waiting: usize,
 }
 
-/// How many connections there may be. What is above is refused, and logged.
+/// How many connections there may be. Where there are as many, the one that has been idle longest makes room; where none
+/// is idle, the next is refused. Both are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Open ones.
     pub connections: u32,
-    /// Open ones that others opened.
-    pub incoming: u32,
+    /// Open ones that strangers opened.
+    pub strangers: u32,
+    /// Open ones to peers that the node dialled, and from these.
+    pub dialled: u32,
+    /// Open ones that strangers opened from one address, or one network of IPv6 with 64 bits.
+    pub per_address: u32,
+    /// Open ones that strangers opened over QUIC.
+    pub quic_strangers: u32,
+    /// The same from one address.
+    pub quic_per_address: u32,
     /// Open ones to one peer.
     pub per_peer: u32,
     /// Incoming ones in their handshake.
     pub pending_incoming: u32,
+    /// The same from one address, or one network of IPv6 with 64 bits.
+    pub pending_per_address: u32,
     /// Outgoing attempts at the same time.
     pub pending_outgoing: u32,
 }
@@ -152,6 +229,7 @@ impl Default for Config {
             listen: Vec::new(),
             listen_if_possible: Vec::new(),
             mdns: false,
+            named: BTreeSet::new(),
             limits: Limits::default(),
             dial_timeout: DEFAULT_DIAL_TIMEOUT,
             redial_delay: DEFAULT_REDIAL_DELAY,
@@ -166,6 +244,9 @@ impl Default for StreamLimits {
         Self {
             inbound_per_peer: DEFAULT_INBOUND_PER_PEER,
             outbound_per_peer: DEFAULT_OUTBOUND_PER_PEER,
+            strangers: DEFAULT_STRANGERS_STREAMS,
+            per_address: DEFAULT_STREAMS_PER_ADDRESS,
+            dialled: DEFAULT_DIALLED_STREAMS,
             per_node: DEFAULT_STREAMS,
             waiting: DEFAULT_WAITING,
         }
@@ -176,9 +257,14 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: DEFAULT_CONNECTIONS,
-            incoming: DEFAULT_INCOMING,
+            strangers: DEFAULT_STRANGERS,
+            dialled: DEFAULT_DIALLED,
+            per_address: DEFAULT_PER_ADDRESS,
+            quic_strangers: DEFAULT_QUIC_STRANGERS,
+            quic_per_address: DEFAULT_QUIC_PER_ADDRESS,
             per_peer: DEFAULT_PER_PEER,
             pending_incoming: DEFAULT_PENDING_INCOMING,
+            pending_per_address: DEFAULT_PENDING_PER_ADDRESS,
             pending_outgoing: DEFAULT_PENDING_OUTGOING,
         }
     }

@@ -17,14 +17,16 @@ use std::{
 
 use libp2p::{
     Multiaddr, PeerId, TransportError,
-    connection_limits::Exceeded,
     multiaddr::Protocol,
     swarm::{ConnectionId, DialError},
 };
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use crate::config::{DEFAULT_OUTBOUND_PER_PEER, MAX_ADDRS};
+use crate::{
+    admission::Exceeded,
+    config::{DEFAULT_OUTBOUND_PER_PEER, MAX_ADDRS},
+};
 
 /// Callers that may wait for one peer: as many as may then have a stream to it.
 const MAX_WAITERS: usize = DEFAULT_OUTBOUND_PER_PEER;

@@ -5,6 +5,11 @@
 //! | [`identity`] | the key that names the node, and the file that keeps it |
 //! | [`config`] | where the swarm listens, and every limit |
 //! | [`net`] | the handle: what the rest of the node asks of the swarm |
+//! | `admission` | which connections are open at the same time, and which make room |
+//! | `arrivals` | connections of others that have not proven yet who they are |
+//! | `muxer` | what a connection may hold before anybody has accepted anything |
+//! | `origin`, `standing` | where a connection comes from, and how well its peer is known |
+//! | `counts` | how many connections were refused, or made room |
 //! | `swarm` | the actor that owns the swarm |
 //! | `dials` | attempts to reach peers, shared by all who wait for the same one |
 //! | `book` | addresses at which peers were reached, and when to try them again |
@@ -15,10 +20,13 @@
 //!
 //! This crate knows no cell, no schema and no name of either: it knows peers, addresses, connections and streams.
 
+mod admission;
+mod arrivals;
 mod behaviour;
 mod book;
 pub mod call;
 pub mod config;
+mod counts;
 mod dials;
 #[cfg(test)]
 mod fixture;
@@ -26,11 +34,16 @@ mod fixture;
 pub mod fuzz;
 pub mod identity;
 mod listen;
+mod muxer;
 pub mod net;
+mod origin;
+mod standing;
 mod streams;
 mod swarm;
 
+pub use admission::Exceeded;
 pub use config::{Config, StreamLimits};
+pub use counts::ConnectionCounts;
 pub use dials::{ConnectError, Refusal};
 pub use identity::Identity;
 pub use libp2p::{Multiaddr, PeerId, multiaddr};

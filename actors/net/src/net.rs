@@ -10,10 +10,12 @@ use tokio::{
 };
 
 use crate::{
-    AcceptError, Audience, Config, ConnectError, Identity, Incoming, OpenError, Protocol, StartError, Stream,
-    StreamCounts,
+    AcceptError, Audience, Config, ConnectError, ConnectionCounts, Identity, Incoming, OpenError, Protocol, StartError,
+    Stream, StreamCounts,
     config::{FAREWELL, LISTEN_TIMEOUT},
+    counts::Refusals,
     dials,
+    standing::Acquaintances,
     streams::{self, Streams, behaviour::Behaviour},
     swarm::{Admitted, Connect, Launched, ListAddrs, ListPeers, Stop, Swarm},
 };
@@ -40,6 +42,7 @@ struct Inner {
     dial_timeout: Duration,
     open_timeout: Duration,
     streams: Streams,
+    refusals: Refusals,
     /// `None` where the swarm is the program's.
     actor: Option<Addr<Swarm>>,
     room: Arc<Semaphore>,
@@ -62,11 +65,12 @@ impl Net {
     pub async fn start(config: Config, identity: Identity, arbiter: &ArbiterHandle) -> Result<Self, StartError> {
         let peer_id = identity.peer_id();
         let (dial_timeout, open_timeout) = (config.dial_timeout, config.open_timeout);
-        let streams = Streams::new(config.streams);
-        let shared = streams.clone();
+        let streams = Streams::new(config.streams, Acquaintances::new(config.named.clone()));
+        let refusals = Refusals::default();
+        let (shared, counted) = (streams.clone(), refusals.clone());
         let (tx, rx) = oneshot::channel();
         let launch = move || {
-            if tx.send(Swarm::launch(&config, identity, shared)).is_err() {
+            if tx.send(Swarm::launch(&config, identity, shared, counted)).is_err() {
                 tracing::debug!("nobody waits for the start of the network any more");
             }
         };
@@ -76,8 +80,16 @@ impl Net {
         let launched = timeout(LISTEN_TIMEOUT, rx).await.map_err(|_| StartError::Unresponsive)?;
         let Launched { addr, ready, closed } = launched.map_err(|_| StartError::Ended)??;
         let room = Arc::new(Semaphore::new(MAX_REQUESTS));
-        let net =
-            Self(Arc::new(Inner { peer_id, dial_timeout, open_timeout, streams, actor: Some(addr), room, closed }));
+        let net = Self(Arc::new(Inner {
+            peer_id,
+            dial_timeout,
+            open_timeout,
+            streams,
+            refusals,
+            actor: Some(addr),
+            room,
+            closed,
+        }));
         let outcome = match timeout(LISTEN_TIMEOUT, ready).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(StartError::Ended),
@@ -99,11 +111,13 @@ impl Net {
     /// [`Config::streams`] and [`Config::open_timeout`]; the rest of the configuration means nothing here. How many
     /// connections there may be, and how many streams on each, is for the program to bound.
     pub fn in_swarm(peer_id: PeerId, config: &Config) -> (Self, Behaviour) {
-        let streams = Streams::new(config.streams);
+        let streams = Streams::new(config.streams, Acquaintances::new(config.named.clone()));
         let (behaviour, closed) = Behaviour::new(streams.clone(), config.open_timeout).watched();
         let (dial_timeout, open_timeout) = (config.dial_timeout, config.open_timeout);
         let room = Arc::new(Semaphore::new(MAX_REQUESTS));
-        let net = Self(Arc::new(Inner { peer_id, dial_timeout, open_timeout, streams, actor: None, room, closed }));
+        let refusals = Refusals::default();
+        let net =
+            Self(Arc::new(Inner { peer_id, dial_timeout, open_timeout, streams, refusals, actor: None, room, closed }));
         (net, behaviour)
     }
 
@@ -207,6 +221,11 @@ impl Net {
     /// How many streams there are now, and how many were refused.
     pub fn stream_counts(&self) -> StreamCounts {
         self.0.streams.ledger().counts()
+    }
+
+    /// How many connections were refused or closed to make room since the start: none in a swarm of the program's own.
+    pub fn connection_counts(&self) -> ConnectionCounts {
+        self.0.refusals.counts()
     }
 
     /// Stops the network, and returns when it has: listeners and connections are closed and the key file is unlocked.

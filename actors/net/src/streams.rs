@@ -32,6 +32,7 @@ use tokio::io::AsyncWriteExt;
 use crate::{
     call::{Reason, Status, frames::encode_end},
     config::StreamLimits,
+    standing::Acquaintances,
 };
 
 use self::{
@@ -47,19 +48,26 @@ use self::{
 pub(crate) struct Streams(Arc<Inner>);
 
 struct Inner {
+    known: Acquaintances,
     ledger: Ledger,
     published: Published,
     connections: Connections,
 }
 
 impl Streams {
-    pub(crate) fn new(limits: StreamLimits) -> Self {
+    pub(crate) fn new(limits: StreamLimits, known: Acquaintances) -> Self {
         let published = Published::new(limits);
         Self(Arc::new(Inner {
+            known,
             ledger: Ledger::new(limits),
             published,
             connections: Connections::new(limits.outbound_per_peer),
         }))
+    }
+
+    /// The peers that the node knows.
+    pub(crate) fn known(&self) -> &Acquaintances {
+        &self.0.known
     }
 
     pub(crate) fn ledger(&self) -> &Ledger {

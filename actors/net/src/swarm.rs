@@ -7,8 +7,9 @@
 //!   restarted behind the backs of those who hold connections.
 //! - Stops on [`Stop`], when the last handle is dropped, or when a listener that it needs cannot start. It closes its
 //!   listeners and connections first, for at most [`STOP_TIMEOUT`].
-//! - Bounded are requests (permits of the handle), connections and pending ones ([`Limits`](crate::config::Limits)),
-//!   dials with their addresses and waiters (`dials`), and events that are handled before messages get their turn.
+//! - Bounded are requests (permits of the handle), connections and pending ones ([`Limits`](crate::config::Limits), see
+//!   `admission` and `arrivals`), discovered peers, dials with their addresses and waiters (`dials`), and events that
+//!   are handled before messages get their turn.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -41,7 +42,8 @@ use crate::{
     Config, Identity, PeerInfo,
     behaviour::{self, Behaviour, BehaviourEvent, BuildError},
     book::Book,
-    config::{LISTEN_TIMEOUT, MAX_ADDRS, STOP_TIMEOUT},
+    config::{LISTEN_TIMEOUT, MAX_ADDRS, MAX_DISCOVERED, STOP_TIMEOUT},
+    counts::Refusals,
     dials::{Attempt, ConnectError, Dials, Outcome, without_peer},
     listen,
     streams::Streams,
@@ -49,6 +51,9 @@ use crate::{
 
 /// Events of the network that are handled before messages get their turn, some microseconds each.
 const EVENTS_PER_TURN: usize = 64;
+
+/// How often it is said at most that a listener cannot accept a connection.
+const COMPLAINTS_APART: Duration = Duration::from_secs(10);
 
 /// Why the network of a node cannot start.
 #[derive(Debug, Error)]
@@ -141,6 +146,8 @@ pub(crate) struct Swarm {
     /// When it stops, if peers are still connected then.
     farewell: Option<Pin<Box<Sleep>>>,
     stopping: Option<Pin<Box<Sleep>>>,
+    /// When it was last said that a listener failed.
+    complained: Option<Instant>,
     _identity: Identity,
     _alive: watch::Sender<()>,
 }
@@ -161,9 +168,14 @@ struct Starting {
 
 impl Swarm {
     /// Builds the swarm, opens its listeners, and starts the actor on the calling thread's arbiter.
-    pub(crate) fn launch(config: &Config, identity: Identity, streams: Streams) -> Result<Launched, StartError> {
+    pub(crate) fn launch(
+        config: &Config,
+        identity: Identity,
+        streams: Streams,
+        refusals: Refusals,
+    ) -> Result<Launched, StartError> {
         let peer_id = identity.peer_id();
-        let swarm = behaviour::swarm(identity.keypair(), config, streams).map_err(|error| match error {
+        let swarm = behaviour::swarm(identity.keypair(), config, streams, refusals).map_err(|error| match error {
             BuildError::Noise(error) => StartError::Noise(error),
             BuildError::Mdns(error) => StartError::Mdns(error),
         })?;
@@ -180,6 +192,7 @@ impl Swarm {
             starting: None,
             farewell: None,
             stopping: None,
+            complained: None,
             _identity: identity,
             _alive: alive,
         };
@@ -274,9 +287,7 @@ impl Swarm {
             }
             SwarmEvent::ExpiredListenAddr { address, .. } => tracing::info!(addr = %address, "no longer listening"),
             SwarmEvent::ListenerClosed { listener_id, reason, .. } => self.on_listener_closed(listener_id, reason),
-            SwarmEvent::ListenerError { error, .. } => {
-                tracing::warn!(%error, "a listener could not accept a connection")
-            }
+            SwarmEvent::ListenerError { error, .. } => self.complain(&error),
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, established_in, .. } => {
                 let addr = without_peer(endpoint.get_remote_address().clone());
                 let incoming = endpoint.is_listener();
@@ -322,9 +333,10 @@ impl Swarm {
                 }
             }
             SwarmEvent::Behaviour(BehaviourEvent::Mdns(mdns::Event::Discovered(found))) => {
-                for (peer, addr) in found {
+                for (peer, addr) in &found {
                     tracing::debug!(%peer, %addr, "discovered");
                 }
+                self.bound_discovered(&found);
             }
             _ => {}
         }
@@ -339,6 +351,29 @@ impl Swarm {
         if let Some(starting) = self.starting.take_if(|starting| starting.awaited.contains(&id)) {
             starting.report(Err(StartError::Listen { addr, source }));
             self.stop();
+        }
+    }
+
+    /// Says that a listener failed, unless that was said just now: others can bring it about as often as they like.
+    fn complain(&mut self, error: &io::Error) {
+        let now = Instant::now();
+        if self.complained.is_some_and(|at| now.duration_since(at) < COMPLAINTS_APART) {
+            return tracing::debug!(%error, "a listener could not accept a connection");
+        }
+        self.complained = Some(now);
+        tracing::warn!(%error, "a listener could not accept a connection");
+    }
+
+    /// Forgets what was discovered last where too much is known: everybody on the local network can announce peers.
+    fn bound_discovered(&mut self, found: &[(PeerId, Multiaddr)]) {
+        let Some(mdns) = self.swarm.behaviour_mut().mdns.as_mut() else { return };
+        if mdns.discovered_nodes().len() > MAX_DISCOVERED {
+            tracing::debug!(found = found.len(), "too many peers are discovered: those that came last are forgotten");
+            for (peer, _) in found {
+                // The only way to take an entry out.
+                #[expect(deprecated, reason = "nothing has taken its place")]
+                mdns.expire_node(peer);
+            }
         }
     }
 

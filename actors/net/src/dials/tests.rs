@@ -1,8 +1,15 @@
-use std::io;
+use std::{collections::BTreeSet, io};
 
-use libp2p::{TransportError, connection_limits, core::Endpoint, swarm::NetworkBehaviour};
+use libp2p::{TransportError, core::Endpoint, swarm::NetworkBehaviour};
 
 use super::*;
+use crate::{
+    admission::Admission,
+    config::{Limits, StreamLimits},
+    counts::Refusals,
+    standing::Acquaintances,
+    streams::ledger::Ledger,
+};
 
 fn addr(port: u16) -> Multiaddr {
     format!("/ip4/192.0.2.7/tcp/{port}").parse().unwrap()
@@ -105,8 +112,9 @@ fn an_attempt_is_repeated_without_the_address_where_a_stranger_answers() {
 fn the_first_verdict_says_why() {
     let peer = PeerId::random();
     let limit = || {
-        let limits = connection_limits::ConnectionLimits::default().with_max_pending_outgoing(Some(0));
-        let cause = connection_limits::Behaviour::new(limits)
+        let limits = Limits { pending_outgoing: 0, ..Limits::default() };
+        let (known, ledger) = (Acquaintances::new(BTreeSet::new()), Ledger::new(StreamLimits::default()));
+        let cause = Admission::new(limits, known, ledger, Refusals::default())
             .handle_pending_outbound_connection(ConnectionId::new_unchecked(1), None, &[], Endpoint::Dialer)
             .unwrap_err();
         DialError::Denied { cause }

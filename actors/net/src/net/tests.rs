@@ -5,6 +5,7 @@ use std::{
 
 use futures::{StreamExt, future::join_all};
 use libp2p::{SwarmBuilder, identify, multiaddr::Protocol, noise, swarm::SwarmEvent, tcp, yamux};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::{
@@ -315,12 +316,17 @@ async fn limits_of_connections_have_outcomes() {
     let limited = |limits| Config { limits, ..listening(&[TCP]) };
     let (one, other) = (room.net(&[TCP]).await, room.net(&[TCP]).await);
 
+    // What is idle makes room, what is at work does not.
     let full = limited(Limits { connections: 1, ..Limits::default() });
     let client = room.try_start(full.clone()).await.unwrap();
+    let _served = other.accept(crate::Protocol::Call).unwrap();
     client.connect(one.peer_id(), one.addrs().await).await.unwrap();
-    let error = client.connect(other.peer_id(), other.addrs().await).await.unwrap_err();
+    let work = client.open(other.peer_id(), other.addrs().await, crate::Protocol::Call).await.unwrap();
+    until(|| client.peers(), |peers| peers.len() == 1 && peers[0].peer_id == other.peer_id()).await;
+    let error = client.connect(one.peer_id(), one.addrs().await).await.unwrap_err();
     assert!(matches!(error, ConnectError::Limit { .. }), "{error:?}");
-    assert_eq!(client.peers().await.len(), 1);
+    assert_eq!((client.connection_counts().made_room, client.connection_counts().refused_by_node), (1, 1));
+    drop(work);
 
     let client = room.try_start(limited(Limits { pending_outgoing: 0, ..Limits::default() })).await.unwrap();
     let error = client.connect(one.peer_id(), one.addrs().await).await.unwrap_err();
@@ -332,13 +338,63 @@ async fn limits_of_connections_have_outcomes() {
 
     // The peer proves its id before it finds that it has no place: the connection opens, and ends.
     let server = room.try_start(full).await.unwrap();
-    one.connect(server.peer_id(), server.addrs().await).await.unwrap();
-    until(|| server.peers(), |peers| peers.len() == 1).await;
+    let mut served = server.accept(crate::Protocol::Call).unwrap();
+    let mut work = one.open(server.peer_id(), server.addrs().await, crate::Protocol::Call).await.unwrap();
+    work.write_all(b"a request").await.unwrap();
+    let mut request = served.next().await.unwrap().stream;
+    request.read_exact(&mut [0; 9]).await.unwrap();
     let is_server = |peer: &PeerInfo| peer.peer_id == server.peer_id();
     other.connect(server.peer_id(), server.addrs().await).await.unwrap();
     until(|| other.peers(), |peers| !peers.iter().any(is_server)).await;
     let peers = server.peers().await;
     assert_eq!((peers.len(), peers[0].peer_id), (1, one.peer_id()));
+}
+
+#[tokio::test]
+async fn silent_sockets_keep_nobody_out() {
+    let room = Room::new();
+    let limits = Limits { pending_incoming: 8, pending_per_address: 4, ..Limits::default() };
+    let server = room.try_start(Config { limits, ..listening(&[TCP, QUIC]) }).await.unwrap();
+    let addrs = server.addrs().await;
+    let ports = addrs.iter().filter_map(|addr| {
+        addr.iter().find_map(|part| match part {
+            Protocol::Tcp(port) => Some(port),
+            _ => None,
+        })
+    });
+    let port = ports.last().unwrap();
+    let silent = (0..20).map(|_| std::net::TcpStream::connect(("127.0.0.1", port)).unwrap()).collect::<Vec<_>>();
+    until(async || server.connection_counts(), |counts| counts.pending_dropped == 16).await;
+    for addr in addrs {
+        let client = room.net(&[]).await;
+        client.connect(server.peer_id(), vec![addr]).await.unwrap();
+    }
+    drop(silent);
+}
+
+#[tokio::test]
+async fn as_many_keys_as_one_likes_keep_nobody_out() {
+    let room = Room::new();
+    let limits = Limits { strangers: 6, per_address: 4, ..Limits::default() };
+    let friend = room.net(&[]).await;
+    let named = [friend.peer_id()].into();
+    let server = room.try_start(Config { limits, named, ..listening(&[TCP, QUIC]) }).await.unwrap();
+    let addrs = server.addrs().await;
+    friend.connect(server.peer_id(), addrs.clone()).await.unwrap();
+    let mut strangers = Vec::new();
+    for at in 0..12 {
+        let stranger = room.net(&[]).await;
+        stranger.connect(server.peer_id(), vec![addrs[at % 2].clone()]).await.unwrap();
+        strangers.push(stranger);
+    }
+    // Some may come back by themselves.
+    until(async || server.connection_counts(), |counts| counts.made_room >= 8).await;
+    until(|| server.peers(), |peers| peers.len() == 5).await;
+    assert!(server.peers().await.iter().any(|peer| peer.peer_id == friend.peer_id()), "it has a place of its own");
+    // And who was closed finds in again.
+    let served = server.accept(crate::Protocol::Call).unwrap();
+    strangers[0].open(server.peer_id(), Vec::new(), crate::Protocol::Call).await.unwrap();
+    drop(served);
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use libp2p::{
 use tokio::sync::watch;
 
 use super::{Streams, handler::Handler};
+use crate::origin::Origin;
 
 /// The node's share in a swarm: its streams, on every connection. Dropped with the swarm, it ends every wait.
 ///
@@ -43,8 +44,10 @@ impl Behaviour {
         (self, rx)
     }
 
-    fn handler(&self, peer: PeerId, id: ConnectionId) -> Handler {
-        Handler::new(self.streams.clone(), peer, id, self.open_timeout)
+    fn handler(&self, peer: PeerId, id: ConnectionId, addr: &Multiaddr) -> Handler {
+        let standing = self.streams.known().standing(&peer);
+        let presence = self.streams.ledger().connected(peer, standing, Origin::of(addr));
+        Handler::new(self.streams.clone(), peer, id, presence, self.open_timeout)
     }
 }
 
@@ -57,20 +60,21 @@ impl NetworkBehaviour for Behaviour {
         id: ConnectionId,
         peer: PeerId,
         _: &Multiaddr,
-        _: &Multiaddr,
+        remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.handler(peer, id))
+        Ok(self.handler(peer, id, remote))
     }
 
     fn handle_established_outbound_connection(
         &mut self,
         id: ConnectionId,
         peer: PeerId,
-        _: &Multiaddr,
+        addr: &Multiaddr,
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(self.handler(peer, id))
+        self.streams.known().dialled(peer);
+        Ok(self.handler(peer, id, addr))
     }
 
     fn on_swarm_event(&mut self, _: FromSwarm<'_>) {}

@@ -28,6 +28,7 @@ use libp2p::{
 use super::{
     Streams,
     connections::{Request, Requests},
+    ledger::Presence,
     open::OpenError,
     protocol::Protocol,
     published::{Offers, offered_to},
@@ -39,17 +40,19 @@ pub struct Handler {
     streams: Streams,
     peer: PeerId,
     requests: Requests,
+    /// Lets the ledger know that there is a connection.
+    _presence: Presence,
     timeout: Duration,
     /// What is offered to the peer, beside the list of all that it was made from.
     offered: RefCell<(Offers, Offers)>,
 }
 
 impl Handler {
-    pub(crate) fn new(streams: Streams, peer: PeerId, id: ConnectionId, timeout: Duration) -> Self {
+    pub(crate) fn new(streams: Streams, peer: PeerId, id: ConnectionId, presence: Presence, timeout: Duration) -> Self {
         let requests = streams.connections().add(peer, id);
         let all = streams.published().offers();
         let offered = RefCell::new((Offers::clone(&all), offered_to(&peer, &all)));
-        Self { streams, peer, requests, timeout, offered }
+        Self { streams, peer, requests, _presence: presence, timeout, offered }
     }
 
     /// What the peer may ask for. Made anew when the list of all has changed.

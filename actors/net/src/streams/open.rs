@@ -135,7 +135,7 @@ fn to_self(streams: &Streams, peer: PeerId, protocol: &Protocol) -> Result<Strea
     match streams.arrived(peer, protocol, Io::Local(other)) {
         Ok(()) => Ok(Stream::new(Io::Local(one), place)),
         Err(Refusal::Unknown) => Err(OpenError::NoSuchProtocol { peer, protocol: protocol.clone() }),
-        Err(Refusal::Peer | Refusal::Node | Refusal::Busy) => Err(OpenError::Busy { peer }),
+        Err(Refusal::Peer | Refusal::Shared | Refusal::Node | Refusal::Busy) => Err(OpenError::Busy { peer }),
     }
 }
 

@@ -22,7 +22,7 @@ use super::{ledger::Place, local::LocalStream};
 #[derive(Debug)]
 pub struct Stream {
     io: Io,
-    _place: Place,
+    place: Place,
 }
 
 /// What carries the bytes.
@@ -34,7 +34,7 @@ pub(crate) enum Io {
 
 impl Stream {
     pub(crate) fn new(io: Io, place: Place) -> Self {
-        Self { io, _place: place }
+        Self { io, place }
     }
 
     /// What carries the bytes, without the place.
@@ -57,10 +57,14 @@ impl From<libp2p::Stream> for Io {
 
 impl AsyncRead for Stream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
+        let read = match &mut self.io {
             Io::Remote(io) => Pin::new(io).poll_read(cx, buf),
             Io::Local(io) => Pin::new(io).poll_read(cx, buf),
+        };
+        if read.is_ready() && !self.place.is_heard() {
+            self.place.hear();
         }
+        read
     }
 }
 
