@@ -13,6 +13,7 @@ use crate::{
     entitlement::Entitlement,
     membrane::{MAX_NARROWED, Place, Scope},
     network::Network,
+    program::Sources,
     remote::{nodes::MAX_NODES, ties::Ties},
 };
 
@@ -36,6 +37,8 @@ pub(crate) struct Context {
     pub(crate) ties: Rc<Ties>,
     /// Monitors that its capabilities hold.
     pub(crate) monitors: Rc<Cell<usize>>,
+    /// Programs that it holds.
+    pub(crate) sources: Sources,
     /// What the cell is handling.
     handling: Handling,
     /// Room for the capabilities that it narrows.
@@ -58,6 +61,7 @@ impl Context {
             nodes: Arc::new(Semaphore::new(MAX_NODES)),
             ties: Rc::default(),
             monitors: Rc::default(),
+            sources: Sources::default(),
             handling: Handling::default(),
             narrowed: Arc::new(Semaphore::new(MAX_NARROWED)),
             place: None,

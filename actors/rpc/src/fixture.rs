@@ -23,8 +23,12 @@ use ww_executor::{Executor, Guest, GuestVat, Handed, Owner, Process, Spec, Strea
 use ww_schema::peer_capnp::{byte_stream, executor, host, process};
 
 use crate::{
-    Clients, Dial, Dialled, Entitlement, Network, Outcome, Peer, Publication, Vats, Wire, client::Connection,
-    client::Local, context::Context, host as server,
+    Clients, Dial, Dialled, Entitlement, Network, Outcome, Peer, Publication, Vats, Wire,
+    client::Connection,
+    client::Local,
+    context::Context,
+    host as server,
+    load::{Bounds, Load},
 };
 
 pub(crate) mod calls;
@@ -179,8 +183,9 @@ impl Network for FakeNetwork {
                     let account = Account::unlimited();
                     let guest = Guest { id, grants: Grants::all(), files: None, account, handed: None };
                     house().vats.spawn_fn(move || {
+                        let load = Rc::new(Load::new(Bounds::PEER, guest.account.clone()));
                         let host = server::client(Context::new(guest, network, executor.clone(), vats));
-                        let served = crate::vats::drive(theirs.0, theirs.1, host.client, 0, Rc::default());
+                        let served = crate::vats::drive(theirs.0, theirs.1, host.client, 0, load);
                         drop(task::spawn_local(task::Kind::detached("vat", "a test"), served));
                     });
                 }

@@ -12,7 +12,10 @@ use ww_core::{Limits, Platform};
 use ww_executor::{Executor, Guest};
 
 use crate::{
-    Dial, Dialled, Entitlement, Network, Peer, Publication, Vats, Wire, context::Context, load::Load, local,
+    Dial, Dialled, Entitlement, Network, Peer, Publication, Vats, Wire,
+    context::Context,
+    load::{Bounds, Load},
+    local,
     vats::drive,
 };
 
@@ -81,10 +84,11 @@ pub fn vat(bytes: &[u8]) {
             account: session.account().clone(),
             handed: None,
         };
+        let load = Rc::new(Load::new(Bounds::OWN, guest.account.clone()));
         let context = Context::new(guest, Arc::new(Nobody), house.executor.clone(), house.arbiter.clone());
         let context = context.of_client(Rc::new(entitlement));
         let bootstrap = local::client(context, Arc::new(|| {})).client;
         let reader = std::io::Cursor::new(bytes);
-        drive(reader, sink(), bootstrap, session.id().get(), Rc::new(Load::default())).await;
+        drive(reader, sink(), bootstrap, session.id().get(), load).await;
     });
 }

@@ -15,6 +15,7 @@
 //! | `network` | what a `Host` needs to know of the network, implemented elsewhere |
 //! | `vat` | one end of a connection, and when what it writes leaves |
 //! | `watched`, `load`, `traced` | what passes through a vat: kept within bounds, and logged at level trace |
+//! | `metered`, `sift`, `promises` | what comes: charged before it is read, judged before it is heard, never nested too deep |
 //!
 //! Capabilities are `!Send`: they never leave the arbiter. Everything that they reach beyond it is a handle.
 
@@ -35,12 +36,15 @@ mod host;
 mod load;
 mod local;
 mod membrane;
+mod metered;
 mod network;
 mod process;
 mod program;
+mod promises;
 mod registry;
 mod remote;
 mod shelf;
+mod sift;
 mod spec;
 mod supervisor;
 #[cfg(test)]

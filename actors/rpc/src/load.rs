@@ -4,23 +4,29 @@
 //! A client that exceeds one of the first two is `overloaded` and loses its connection, and nobody else does. The calls of one
 //! that holds too many capabilities are refused with `overloaded` until it releases some; if the answers that are due by then
 //! double what it holds, it loses its connection as well. One that does not read its answers is not read from, until it does.
+//!
+//! Everything that is held for a connection is charged to the account of its client besides, until it is gone: a message from
+//! the moment at which its length is known until nobody needs it, a call until it is finished, an answer until it is
+//! written and its call is finished, all else that is to be written until it is, capabilities until they are released.
+//! A connection for which the account has no room ends, with the account's word as the reason.
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{HashMap, VecDeque},
-    pin::Pin,
+    collections::{HashMap, HashSet, VecDeque},
     rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
+    task::Poll,
     time::Duration,
 };
 
 use capnp::Error;
-use futures::AsyncRead;
 use tokio::{sync::Notify, time::sleep};
+use ww_core::account::{Account, Charge, Overdrawn};
+
+use crate::promises::Promises;
 
 /// How much one client may have under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,20 +74,49 @@ pub const MIN_PEER_MESSAGE: usize = 2 << 20;
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Bytes of one word.
-const WORD: usize = 8;
+pub(crate) const WORD: usize = 8;
+
+/// Bytes that are charged for a call besides its message, until it is finished: its entries in tables, and what serves it.
+const CALL_BYTES: u64 = 2 << 10;
+
+/// Bytes that the library keeps of a call that was given up, until it is answered all the same, or for ever: it is not told.
+const ABANDONED_BYTES: u64 = 256;
+
+/// Bytes that a call which is not answered keeps for each call, or parameter, that is what it promises.
+const PIPELINED_BYTES: u64 = 512;
+
+/// Bytes that are charged for each number under which the client was given a capability: entries in tables.
+const EXPORT_BYTES: u64 = 256;
+
+/// Bytes that are charged for each capability of the client: entries in tables.
+const IMPORT_BYTES: u64 = 512;
+
+/// Bytes that are charged for a question to the client until it answers, and for a promise of the client's until it has
+/// sent back the calls that went there.
+const QUESTION_BYTES: u64 = 512;
+
+/// Copies that the library keeps of the text of an error until its call is finished.
+const ERROR_COPIES: u64 = 4;
 
 /// What one client has under way.
 pub(crate) struct Load {
     pub(crate) bounds: Bounds,
+    /// What is promised over the connection.
+    pub(crate) promises: Rc<Promises>,
+    account: Account,
     state: RefCell<State>,
     received: Cell<usize>,
+    /// For the message that is being read.
+    reading: RefCell<Charge>,
+    /// Why the connection cannot go on.
+    failed: RefCell<Option<Error>>,
     /// Whether something was written that may not have left.
     buffered: Cell<bool>,
     /// Whether a whole message has come.
     heard: Arc<AtomicBool>,
     /// Bytes were written, so that answers may have left.
     progress: Notify,
-    /// The client holds too much.
+    /// The connection cannot go on.
     overrun: Notify,
     /// Told of the end of the connection, before anything is dropped that the client held.
     when_over: RefCell<Option<Box<dyn FnOnce()>>>,
@@ -91,8 +126,8 @@ pub(crate) struct Load {
 
 #[derive(Default)]
 struct State {
-    /// Bytes of each call, by the number that the client gave it; `None` once it is answered, until it is finished.
-    calls: HashMap<u32, Option<usize>>,
+    /// By the numbers that the client gave them, until they are finished.
+    calls: HashMap<u32, Call>,
     /// Those of them that are not answered.
     open: usize,
     call_bytes: usize,
@@ -102,38 +137,86 @@ struct State {
     /// Bytes that were queued and written since the connection began.
     queued: u64,
     written: u64,
-    answer_bytes: usize,
+    unread_bytes: usize,
+    /// Calls that were given up before they were answered.
+    abandoned: HashMap<u32, Charge>,
+    /// Questions to the client that it has not answered.
+    questions: HashSet<u32>,
+    /// Bytes of calls that wait to be written.
+    unsent_calls: usize,
+    /// For what tables hold: capabilities of both sides, questions to the client.
+    tables: Charge,
+    /// The numbers under which it was given capabilities are below this one.
+    exports: u32,
+    /// Promises of the client's that were kept by this node's own, and to which calls had gone.
+    embargoes: u32,
     /// Whether it holds as many capabilities as it may, as far as that is known.
     full: bool,
+}
+
+/// A call that is not finished.
+struct Call {
+    /// Bytes of its message; `None` once it is answered.
+    open: Option<usize>,
+    charge: Charge,
+    /// Whether it was named as a promise.
+    is_pipelined: bool,
+    /// For its answer, which the library keeps.
+    answer: Option<Rc<Charge>>,
+}
+
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outgoing {
+    /// The answer to a call.
+    Answer {
+        /// The call.
+        question: u32,
+        /// Whether it is an error.
+        is_error: bool,
+        /// Whether the other side has nothing to finish.
+        is_final: bool,
+    },
+    /// A call, whose caller waits for the answer.
+    Call,
+    /// What follows from what the other side says.
+    Other,
 }
 
 /// A message that waits to be written.
 struct Queued {
     /// Of all bytes that were queued, those up to its end.
     end: u64,
-    /// Of an answer; 0 for all else, which flow control or a bound of its own keeps small.
     bytes: usize,
+    is_call: bool,
+    _charge: Rc<Charge>,
 }
 
-/// Tells a [`Load`] which bytes of a stream are read.
-pub(crate) struct Metered<S> {
-    pub(crate) stream: S,
-    pub(crate) load: Rc<Load>,
-}
-
+#[cfg(test)]
 impl Default for Load {
     fn default() -> Self {
-        Self::new(Bounds::OWN)
+        Self::new(Bounds::OWN, Account::unlimited())
     }
 }
 
+/// What an account has no room for ends a connection.
+pub(crate) fn overloaded(overdrawn: Overdrawn) -> Error {
+    Error::overloaded(overdrawn.to_string())
+}
+
 impl Load {
-    /// Nothing yet, and at most this.
-    pub(crate) fn new(bounds: Bounds) -> Self {
+    /// Nothing yet, and at most this, for which the account pays.
+    pub(crate) fn new(bounds: Bounds, account: Account) -> Self {
+        // An account has room for nothing.
+        let tables = account.charge(0).unwrap_or_default();
         Self {
             bounds,
-            state: RefCell::default(),
+            promises: Rc::default(),
+            account,
+            state: RefCell::new(State { tables, ..State::default() }),
             received: Cell::default(),
+            reading: RefCell::default(),
+            failed: RefCell::default(),
             buffered: Cell::default(),
             heard: Arc::default(),
             progress: Notify::new(),
@@ -141,6 +224,11 @@ impl Load {
             when_over: RefCell::default(),
             over: Notify::new(),
         }
+    }
+
+    /// Says here as well whether a whole message has come.
+    pub(crate) fn telling(self, heard: Arc<AtomicBool>) -> Self {
+        Self { heard, ..self }
     }
 
     /// Calls this at the end of the connection, before anything is dropped that the client held.
@@ -189,15 +277,32 @@ impl Load {
         }
     }
 
-    /// Bytes that were read since the last look: those of the message that was received.
-    pub(crate) fn take_received(&self) -> usize {
-        self.heard.store(true, Ordering::Relaxed);
-        self.received.take()
+    /// The connection cannot go on. Only the first reason counts.
+    pub(crate) fn fail(&self, why: Error) {
+        self.failed.borrow_mut().get_or_insert(why);
+        self.overrun.notify_one();
     }
 
-    /// Whether a whole message has come, for whoever looks.
-    pub(crate) fn heard(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.heard)
+    /// Bytes were read.
+    pub(crate) fn read(&self, bytes: usize) {
+        self.received.set(self.received.get() + bytes);
+    }
+
+    /// A message of this many bytes is about to be read.
+    ///
+    /// # Errors
+    ///
+    /// `overloaded` where there is no room for it.
+    pub(crate) fn announced(&self, bytes: u64) -> Result<(), Error> {
+        let charge = self.account.charge(bytes).map_err(overloaded)?;
+        *self.reading.borrow_mut() = charge;
+        Ok(())
+    }
+
+    /// Bytes that were read since the last look: those of the message that was received, and the charge for it.
+    pub(crate) fn take_received(&self) -> (usize, Charge) {
+        self.heard.store(true, Ordering::Relaxed);
+        (self.received.take(), self.reading.take())
     }
 
     /// A call of this many bytes begins.
@@ -218,34 +323,137 @@ impl Load {
             let why = format!("{most} calls that were answered are not finished: finish them, or drop their answers");
             return Err(Error::overloaded(why));
         }
+        let charge = self.account.charge(CALL_BYTES).map_err(overloaded)?;
         state.answered(question);
-        state.calls.insert(question, Some(bytes));
+        state.calls.insert(question, Call { open: Some(bytes), charge, is_pipelined: false, answer: None });
         state.open += 1;
         state.call_bytes += bytes;
         Ok(())
     }
 
-    /// A call was answered.
+    /// A call was answered, of which nobody else here knows.
+    #[cfg(test)]
     pub(crate) fn answered(&self, question: u32) {
         self.state.borrow_mut().answered(question);
+    }
+
+    /// A call, or one of its parameters, is what another call promises.
+    ///
+    /// # Errors
+    ///
+    /// `overloaded` where there is no room for that.
+    pub(crate) fn pipelined(&self, question: u32) -> Result<(), Error> {
+        match self.state.borrow_mut().calls.get_mut(&question) {
+            Some(call) if call.open.is_some() => {
+                call.is_pipelined = true;
+                call.charge.grow(PIPELINED_BYTES).map_err(overloaded)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the client cannot give a call this number: another one has it.
+    pub(crate) fn is_used(&self, question: u32) -> bool {
+        let state = self.state.borrow();
+        state.calls.contains_key(&question) || state.abandoned.contains_key(&question)
     }
 
     /// The client has done with a call, answered or not. Whether it was one that was served.
     pub(crate) fn finished(&self, question: u32) -> bool {
         let mut state = self.state.borrow_mut();
-        state.answered(question);
-        state.calls.remove(&question).is_some()
+        let is_open = state.answered(question);
+        let Some(Call { mut charge, is_pipelined, .. }) = state.calls.remove(&question) else { return false };
+        if is_open {
+            if !is_pipelined {
+                charge.shrink(CALL_BYTES - ABANDONED_BYTES);
+            }
+            state.abandoned.insert(question, charge);
+        }
+        true
+    }
+
+    /// The client answers a question. Whether it was asked.
+    pub(crate) fn has_answered(&self, question: u32) -> bool {
+        let mut state = self.state.borrow_mut();
+        let was_asked = state.questions.remove(&question);
+        if was_asked {
+            state.tables.shrink(QUESTION_BYTES);
+        }
+        was_asked
+    }
+
+    /// Calls that went to a promise of the client's come back before others go to what it has become, or have come back.
+    pub(crate) fn embargo(&self, is_over: bool) {
+        let mut state = self.state.borrow_mut();
+        if !is_over {
+            state.embargoes += 1;
+            let grown = state.tables.grow(QUESTION_BYTES);
+            grown.unwrap_or_else(|overdrawn| self.fail(overloaded(overdrawn)));
+        } else if state.embargoes > 0 {
+            state.embargoes -= 1;
+            state.tables.shrink(QUESTION_BYTES);
+        }
+    }
+
+    /// A call of this many words is about to be sent to the client under this number.
+    ///
+    /// # Errors
+    ///
+    /// `overloaded` where too many wait that it does not read: nobody but its caller is harmed.
+    pub(crate) fn asks(&self, question: u32, words: usize) -> Result<(), Error> {
+        let mut state = self.state.borrow_mut();
+        let (most, waiting) = (self.bounds.call_bytes, state.unsent_calls);
+        if waiting > 0 && waiting.saturating_add(words.saturating_mul(WORD)) > most {
+            let why = format!("{waiting} bytes of calls wait to be read by the other side: at most {most} may");
+            return Err(Error::overloaded(why));
+        }
+        drop(self.account.charge(words.saturating_mul(WORD) as u64).map_err(overloaded)?);
+        state.tables.grow(QUESTION_BYTES).map_err(overloaded)?;
+        state.questions.insert(question);
+        Ok(())
+    }
+
+    /// A question of another kind was sent to the client under this number.
+    pub(crate) fn asked(&self, question: u32) {
+        self.state.borrow_mut().questions.insert(question);
     }
 
     /// The client is given a capability under this number. Numbers are given out from the lowest that is free, so one of
     /// them says how many are held at least.
     pub(crate) fn exported(&self, number: u32) {
         let most = self.bounds.exports;
+        let mut state = self.state.borrow_mut();
+        if number >= state.exports {
+            let more = u64::from(number - state.exports) + 1;
+            match state.tables.grow(more * EXPORT_BYTES) {
+                Ok(()) => state.exports = number + 1,
+                Err(overdrawn) => self.fail(overloaded(overdrawn)),
+            }
+        }
         if number >= most {
-            self.state.borrow_mut().full = true;
+            state.full = true;
         }
         if number >= most.saturating_mul(2) {
-            self.overrun.notify_one();
+            self.fail(self.too_many_held());
+        }
+    }
+
+    /// The client gives a capability of its own.
+    ///
+    /// # Errors
+    ///
+    /// `overloaded` where there is no room for one more.
+    pub(crate) fn imported(&self, number: u32, is_promise: bool) -> Result<(), Error> {
+        if self.promises.imported(number, is_promise) {
+            self.state.borrow_mut().tables.grow(IMPORT_BYTES).map_err(overloaded)?;
+        }
+        Ok(())
+    }
+
+    /// A capability of the client is released.
+    pub(crate) fn dropped(&self, number: u32) {
+        if self.promises.dropped(number) {
+            self.state.borrow_mut().tables.shrink(IMPORT_BYTES);
         }
     }
 
@@ -265,19 +473,40 @@ impl Load {
         Error::overloaded(format!("{most} capabilities are held, as many as are given to one client: release some"))
     }
 
-    /// Returns when the client holds far more than it may: the connection cannot go on.
+    /// Returns when the connection cannot go on, with the reason.
     pub(crate) async fn overrun(&self) -> Error {
-        self.overrun.notified().await;
-        self.too_many_held()
+        loop {
+            if let Some(why) = self.failed.borrow_mut().take() {
+                return why;
+            }
+            self.overrun.notified().await;
+        }
     }
 
-    /// A message waits to be written, an answer or another one: so many words as they are written, with their segment table.
-    pub(crate) fn queued(&self, words: usize, is_answer: bool) {
+    /// A message waits to be written: so many words as they are written, with their segment table.
+    pub(crate) fn queued(&self, words: usize, outgoing: Outgoing) {
         let bytes = words.saturating_mul(WORD);
+        let copies = if matches!(outgoing, Outgoing::Answer { is_error: true, .. }) { ERROR_COPIES } else { 1 };
+        // What was built already is written, and is the last.
+        let charge = self.account.charge((bytes as u64).saturating_mul(copies)).unwrap_or_else(|overdrawn| {
+            self.fail(overloaded(overdrawn));
+            Charge::none()
+        });
+        let charge = Rc::new(charge);
         let mut state = self.state.borrow_mut();
+        if let Outgoing::Answer { question, is_final, .. } = outgoing {
+            state.answered(question);
+            state.abandoned.remove(&question);
+            if is_final {
+                state.calls.remove(&question);
+            } else if let Some(call) = state.calls.get_mut(&question) {
+                call.answer = Some(Rc::clone(&charge));
+            }
+        }
         state.queued += bytes as u64;
-        let queued = Queued { end: state.queued, bytes: if is_answer { bytes } else { 0 } };
-        state.answer_bytes += queued.bytes;
+        let is_call = outgoing == Outgoing::Call;
+        *state.waiting(is_call) += bytes;
+        let queued = Queued { end: state.queued, bytes, is_call, _charge: charge };
         state.queue.push_back(queued);
     }
 
@@ -300,7 +529,7 @@ impl Load {
     pub(crate) async fn has_room(&self) {
         loop {
             let progress = self.progress.notified();
-            if self.state.borrow().answer_bytes <= self.bounds.unread_bytes {
+            if self.state.borrow().unread_bytes <= self.bounds.unread_bytes {
                 return;
             }
             progress.await;
@@ -309,108 +538,26 @@ impl Load {
 }
 
 impl State {
-    fn answered(&mut self, question: u32) {
-        if let Some(bytes) = self.calls.get_mut(&question).and_then(Option::take) {
-            self.call_bytes -= bytes;
-            self.open -= 1;
-        }
+    /// A call is answered. Whether it was not before.
+    fn answered(&mut self, question: u32) -> bool {
+        let Some(bytes) = self.calls.get_mut(&question).and_then(|call| call.open.take()) else { return false };
+        self.call_bytes -= bytes;
+        self.open -= 1;
+        true
+    }
+
+    /// Bytes that wait to be written: of calls, or of all else, which holds up the reading.
+    fn waiting(&mut self, is_call: bool) -> &mut usize {
+        if is_call { &mut self.unsent_calls } else { &mut self.unread_bytes }
     }
 
     fn wrote(&mut self, bytes: usize) {
         self.written += bytes as u64;
-        while let Some(Queued { bytes, .. }) = self.queue.pop_front_if(|queued| queued.end <= self.written) {
-            self.answer_bytes -= bytes;
+        while let Some(Queued { bytes, is_call, .. }) = self.queue.pop_front_if(|queued| queued.end <= self.written) {
+            *self.waiting(is_call) -= bytes;
         }
-    }
-}
-
-impl<R: AsyncRead + Unpin> AsyncRead for Metered<R> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<std::io::Result<usize>> {
-        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        match read {
-            Poll::Ready(Ok(0) | Err(_)) => self.load.over(),
-            Poll::Ready(Ok(read)) => self.load.received.set(self.load.received.get() + read),
-            Poll::Pending => {}
-        }
-        read
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use futures::FutureExt;
-
-    use super::*;
-
-    fn overloaded(result: Result<(), Error>) -> bool {
-        result.is_err_and(|error| error.kind == capnp::ErrorKind::Overloaded)
-    }
-
-    #[test]
-    fn calls_and_their_bytes_are_bounded_until_they_are_answered() {
-        let Bounds { calls, call_bytes, .. } = Bounds::PEER;
-        let load = Load::new(Bounds::PEER);
-        load.begin(0, call_bytes).expect("all there is");
-        assert!(overloaded(load.begin(1, 1)));
-        load.answered(0);
-        load.answered(0);
-        for question in 0..calls {
-            load.begin(question as u32, 1).expect("within the bound");
-        }
-        assert!(overloaded(load.begin(u32::MAX, 1)));
-        load.finished(7);
-        load.begin(7, 1).expect("a place is free");
-    }
-
-    #[test]
-    fn calls_that_are_never_finished_are_bounded() {
-        let most = Bounds::PEER.calls as u32;
-        let load = Load::new(Bounds::PEER);
-        for question in 0..2 * most {
-            load.begin(question, 1).expect("within the bound");
-            load.answered(question);
-        }
-        assert!(overloaded(load.begin(2 * most, 1)));
-        load.finished(0);
-        load.begin(2 * most, 1).expect("one was finished");
-    }
-
-    #[test]
-    fn capabilities_are_bounded_until_they_are_released() {
-        let most = Bounds::PEER.exports;
-        let load = Load::new(Bounds::PEER);
-        load.exported(most - 1);
-        assert!(!load.is_full());
-        load.exported(most);
-        assert!(load.is_full());
-        load.released();
-        assert!(!load.is_full(), "one is free");
-        load.exported(most);
-        assert!(load.is_full(), "it was taken by the one before, and this is one more");
-        load.exported(2 * most - 1);
-        assert!(load.overrun().now_or_never().is_none());
-        load.exported(2 * most);
-        let error = load.overrun().now_or_never().expect("too many");
-        assert!(error.kind == capnp::ErrorKind::Overloaded && error.extra.contains("4096"), "{error}");
-    }
-
-    #[test]
-    fn unread_answers_hold_the_reading_up_until_they_are_written() {
-        let load = Load::default();
-        let half = load.bounds.unread_bytes / 2;
-        for is_answer in [false, false, true, false, true, true] {
-            load.queued(half / WORD, is_answer);
-        }
-        let mut waiting = Box::pin(load.has_room());
-        for (bytes, has_room) in [(2 * half, false), (half - 1, false), (1, true)] {
-            assert!(waiting.as_mut().now_or_never().is_none());
-            load.wrote(&Poll::Ready(Ok(bytes)));
-            assert_eq!(waiting.as_mut().now_or_never().is_some(), has_room);
-        }
-        assert!(load.idle().now_or_never().is_none());
-        load.wrote(&Poll::Ready(Ok(3 * half)));
-        assert!(load.idle().now_or_never().is_none(), "it may not have left");
-        load.flushed(&Poll::Ready(Ok(())));
-        assert!(load.idle().now_or_never().is_some());
-    }
-}
+mod tests;

@@ -1,21 +1,78 @@
 //! The server of `Program`: a program that was compiled once, to start many cells from.
+//!
+//! Its bytes are kept as well, for cells with another amount of memory: once for each connection, however often the
+//! program is loaded, and charged to the account of who loaded it.
 
-use std::rc::Rc;
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    rc::{Rc, Weak},
+};
 
 use bytes::Bytes;
 use capnp::Error;
-use ww_cell::Program;
+use ww_cell::{Hash, Program};
+use ww_core::{Account, account::Held};
 use ww_schema::cell_capnp::program;
 
-/// Its bytes are kept as well, for cells with another amount of memory.
+use crate::load::overloaded;
+
+/// Bytes that are charged for each `Program`, besides those of the program itself.
+const PROGRAM_BYTES: u64 = 1 << 10;
+
+/// Programs of one connection that are held, by their hashes, each with its charge.
+#[derive(Clone, Default)]
+pub(crate) struct Sources(Rc<RefCell<HashMap<Hash, Weak<Held<Bytes>>>>>);
+
+impl Sources {
+    /// The bytes of a program: those that are held already, or these.
+    ///
+    /// # Errors
+    ///
+    /// `overloaded` where the account has no room for them.
+    fn share(&self, hash: Hash, wasm: Bytes, account: &Account) -> Result<Rc<Held<Bytes>>, Error> {
+        let mut sources = self.0.borrow_mut();
+        if let Some(known) = sources.get(&hash).and_then(Weak::upgrade) {
+            return Ok(known);
+        }
+        let charge = account.charge(wasm.len() as u64).map_err(overloaded)?;
+        let source = Rc::new(Held::new(wasm, charge));
+        sources.retain(|_, source| source.strong_count() > 0);
+        sources.insert(hash, Rc::downgrade(&source));
+        Ok(source)
+    }
+}
+
 pub(crate) struct Server {
-    pub(crate) wasm: Bytes,
-    pub(crate) program: Program,
+    wasm: Rc<Held<Bytes>>,
+    program: Held<Program>,
+}
+
+impl Server {
+    /// A program, and what it was compiled from.
+    ///
+    /// # Errors
+    ///
+    /// `overloaded` where the account has no room for it.
+    pub(crate) fn new(program: Program, wasm: Bytes, sources: &Sources, account: &Account) -> Result<Self, Error> {
+        let wasm = sources.share(program.hash(), wasm, account)?;
+        let charge = account.charge(PROGRAM_BYTES).map_err(overloaded)?;
+        Ok(Self { wasm, program: Held::new(program, charge) })
+    }
+
+    /// What it was compiled from.
+    pub(crate) fn wasm(&self) -> &Bytes {
+        &self.wasm.value
+    }
+
+    pub(crate) fn program(&self) -> &Program {
+        &self.program.value
+    }
 }
 
 impl program::Server for Server {
     async fn info(self: Rc<Self>, _: program::InfoParams, mut results: program::InfoResults) -> Result<(), Error> {
-        let exports = self.program.exports();
+        let exports = self.program().exports();
         let exports: Vec<program::Export> = [
             (exports.run, program::Export::Run),
             (exports.poll, program::Export::Poll),
@@ -25,7 +82,7 @@ impl program::Server for Server {
         .filter_map(|(has, export)| has.then_some(export))
         .collect();
         let mut info = results.get().init_info();
-        info.set_hash(&self.program.hash().0);
+        info.set_hash(&self.program().hash().0);
         let mut list = info.init_exports(u32::try_from(exports.len()).unwrap_or(u32::MAX));
         for (index, export) in (0..).zip(exports) {
             list.set(index, export);

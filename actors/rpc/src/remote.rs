@@ -55,7 +55,7 @@ impl Node {
     /// Begins a conversation with another node: what that grants to this one.
     pub(crate) fn start(wire: Wire, context: &Context, place: OwnedSemaphorePermit) -> Client {
         let asking = context.guest.id;
-        let load = Rc::new(Load::new(Bounds::PEER));
+        let load = Rc::new(Load::new(Bounds::PEER, context.guest.account.clone()));
         let mut system = vats::system(tokio::io::split(wire), Side::Client, None, asking.get(), Rc::clone(&load));
         let bootstrap: Client = system.bootstrap(Side::Server);
         let (tx, lost) = watch::channel(false);

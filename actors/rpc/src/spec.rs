@@ -48,7 +48,7 @@ pub(crate) async fn cell(context: &Context, spec: cell_capnp::spec::Reader<'_>) 
             let loaded = shelf::program_of(client?).await;
             let loaded =
                 loaded.ok_or_else(|| refused("the program is none that `Executor.load` of this node returned"))?;
-            (loaded.wasm.clone(), Some(loaded.program.clone()))
+            (loaded.wasm().clone(), Some(loaded.program().clone()))
         }
     };
     let mut room = MAX_STRINGS;

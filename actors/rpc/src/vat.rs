@@ -19,7 +19,7 @@ use capnp::{Error, capability::FromClientHook};
 use capnp_rpc::{RpcSystem, rpc_twoparty_capnp::Side};
 use futures::{AsyncWrite, io::BufWriter, task::AtomicWaker};
 
-use crate::load::Load;
+use crate::{load::Load, promises::Turn};
 
 /// Turns that what was written waits for while the vat is busy. A turn handles a message or two, so that an answer waits for
 /// as many as a call of the system is worth. With more, the other end has nothing to do meanwhile, and then this one.
@@ -85,6 +85,7 @@ impl<W: AsyncWrite + Unpin> Future for Vat<W> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        let _turn = Turn::of(&this.writer.load.promises);
         if this.ended.is_none() {
             this.again.task.register(cx.waker());
             this.again.wanted.store(false, Ordering::Release);

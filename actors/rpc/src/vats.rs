@@ -25,8 +25,9 @@ use crate::{
     context::Context,
     entitlement::Entitlement,
     host,
-    load::{Load, Metered},
+    load::{Bounds, Load},
     local,
+    metered::Metered,
     network::Network,
     vat::{Delayed, Vat},
     watched,
@@ -68,8 +69,8 @@ impl Vats {
         let vats = self.arbiter.clone();
         let served = self.arbiter.spawn_fn(move || {
             let serving = async move {
-                let load = Rc::new(Load::new(entitlement.bounds()));
-                let Some(place) = clients.admit(load.heard()) else {
+                let heard = Arc::default();
+                let Some(place) = clients.admit(Arc::clone(&heard)) else {
                     tracing::warn!("a client was sent away: there are as many as there may be");
                     return;
                 };
@@ -86,6 +87,7 @@ impl Vats {
                     handed: None,
                 };
                 let client = session.id();
+                let load = Rc::new(Load::new(entitlement.bounds(), session.account().clone()).telling(heard));
                 tracing::debug!(%client, from = ?entitlement.origin, "a client connected");
                 if entitlement.is_remote() {
                     load.when_over(move || session.lose());
@@ -114,10 +116,11 @@ impl GuestVat for Vats {
         let executor = executor.clone();
         let (cell, vats) = (guest.id, self.arbiter.clone());
         let served = self.arbiter.spawn_fn(move || {
+            let load = Rc::new(Load::new(Bounds::OWN, guest.account.clone()));
             let context = Context::new(guest, network, executor, vats).of_instance(connection.handling.clone());
             let bootstrap = host::client(context);
             // Ends with the connection, which ends with the guest.
-            drop(task::spawn_local(task::Kind::detached("vat", cell), serve(connection, bootstrap, cell.get())));
+            drop(task::spawn_local(task::Kind::detached("vat", cell), serve(connection, bootstrap, cell.get(), load)));
         });
         if !served {
             tracing::debug!(%cell, "no vat for a guest: the node is stopping");
@@ -126,8 +129,8 @@ impl GuestVat for Vats {
 }
 
 /// Drives the vat of a guest until the connection ends.
-async fn serve(connection: ww_cell::Duplex, bootstrap: peer_capnp::host::Client, cell: u64) {
-    drive(connection.from_guest, connection.to_guest, bootstrap.client, cell, Rc::default()).await;
+async fn serve(connection: ww_cell::Duplex, bootstrap: peer_capnp::host::Client, cell: u64, load: Rc<Load>) {
+    drive(connection.from_guest, connection.to_guest, bootstrap.client, cell, load).await;
 }
 
 /// Drives one vat until the connection ends.
@@ -159,7 +162,7 @@ pub(crate) fn system<W: AsyncWrite + Unpin + 'static>(
     let mut options = ReaderOptions::new();
     options.traversal_limit_in_words(Some(load.bounds.message_words)).nesting_limit(MAX_NESTING);
     // Outside the buffer, so that what is read is what belongs to a message.
-    let reader = Metered { stream: BufReader::new(reader.compat()), load: Rc::clone(&load) };
+    let reader = Metered::new(BufReader::new(reader.compat()), Rc::clone(&load));
     let writer = Delayed::new(writer.compat_write(), Rc::clone(&load));
     let network = twoparty::VatNetwork::new(reader, writer.clone(), side, options);
     Vat::new(RpcSystem::new(Box::new(watched::Network::new(network, cell, load)), bootstrap), writer)

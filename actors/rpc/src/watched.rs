@@ -1,17 +1,32 @@
 //! A vat network that watches what passes through it: it keeps a client within its bounds, and at level trace it
 //! tells of every message.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{
+    cell::RefCell,
+    collections::{HashSet, VecDeque},
+    future::poll_fn,
+    rc::{Rc, Weak},
+};
 
 use capnp::{Error, any_pointer, capability::Promise, message, serialize};
 use capnp_rpc::{
     Connection, IncomingMessage, OutgoingMessage, VatNetwork,
-    rpc_capnp::{self, cap_descriptor, message::Which, resolve, return_},
+    rpc_capnp::{
+        cap_descriptor, disembargo,
+        message::{self as said, Which},
+        resolve, return_,
+    },
     rpc_twoparty_capnp::Side,
 };
 use futures::FutureExt;
+use tokio::sync::Notify;
+use ww_core::account::Charge;
 
-use crate::{load::Load, traced::tell};
+use crate::{
+    load::{Load, Outgoing},
+    sift::{Own, Verdict, judge, write_error},
+    traced::tell,
+};
 
 /// Words of an answer that says why a call was refused.
 const REFUSAL_WORDS: u32 = 64;
@@ -29,17 +44,34 @@ struct Watch {
     load: Rc<Load>,
 }
 
-struct WatchedConnection {
-    inner: Inner,
+struct WatchedConnection(Rc<Shared>);
+
+/// Shared with the messages that are written, and with the one that is being received, which may have to be answered here.
+struct Shared {
+    inner: RefCell<Box<dyn Connection<Side>>>,
     watch: Watch,
+    /// The message that is being read. It goes on where it was, also if something else has come meanwhile.
+    reading: RefCell<Option<Receiving>>,
+    /// What this node says to itself on behalf of the other side.
+    own: RefCell<VecDeque<Own>>,
+    own_came: Notify,
+    /// Calls that were refused here, of which the other side never heard.
+    unsent: RefCell<HashSet<u32>>,
 }
 
-/// Shared with the message that is being received, which may have to be answered here.
-type Inner = Rc<RefCell<Box<dyn Connection<Side>>>>;
+type Received = Option<Box<dyn IncomingMessage>>;
+type Receiving = Promise<Received, Error>;
 
 struct WatchedMessage {
     inner: Box<dyn OutgoingMessage>,
-    watch: Watch,
+    /// Does not keep it: one that ends is dropped before the calls that wait to be answered.
+    connection: Weak<Shared>,
+}
+
+/// A message, and the charge for it.
+struct ChargedMessage {
+    inner: Box<dyn IncomingMessage>,
+    _charge: Charge,
 }
 
 impl<N> Network<N> {
@@ -51,80 +83,216 @@ impl<N> Network<N> {
 
 impl Watch {
     fn connection(self, inner: Box<dyn Connection<Side>>) -> Box<dyn Connection<Side>> {
-        Box::new(WatchedConnection { inner: Rc::new(RefCell::new(inner)), watch: self })
+        Box::new(WatchedConnection(Rc::new(Shared {
+            inner: RefCell::new(inner),
+            watch: self,
+            reading: RefCell::default(),
+            own: RefCell::default(),
+            own_came: Notify::new(),
+            unsent: RefCell::default(),
+        })))
+    }
+}
+
+impl Shared {
+    fn load(&self) -> &Load {
+        &self.watch.load
     }
 
-    /// Accounts for a message. Returns the number of a call that is not to be served.
-    fn received(&self, message: &dyn IncomingMessage) -> Result<Option<u32>, Error> {
-        tell(self.cell, "in", || message.get_body());
-        let bytes = self.load.take_received();
-        match message.get_body()?.get_as::<rpc_capnp::message::Reader<'_>>()?.which() {
-            Ok(Which::Call(call)) if self.load.is_full() => return Ok(Some(call?.get_question_id())),
-            Ok(Which::Call(call)) => self.load.begin(call?.get_question_id(), bytes)?,
-            Ok(Which::Finish(finish)) => {
-                let finish = finish?;
-                if self.load.finished(finish.get_question_id()) && finish.get_release_result_caps() {
-                    self.load.released();
-                }
+    fn new_message(self: &Rc<Self>, words: u32) -> Box<WatchedMessage> {
+        let inner = self.inner.borrow_mut().new_outgoing_message(words);
+        Box::new(WatchedMessage { inner, connection: Rc::downgrade(self) })
+    }
+
+    /// The next message for the library.
+    async fn next(self: &Rc<Self>) -> Result<Received, Error> {
+        loop {
+            if let Some(own) = self.own.borrow_mut().pop_front() {
+                return Ok(Some(Box::new(own)));
             }
-            Ok(Which::Release(_)) => self.load.released(),
-            Ok(Which::Bootstrap(bootstrap)) => self.load.begin(bootstrap?.get_question_id(), bytes)?,
-            _ => {}
+            let received = tokio::select! {
+                biased;
+                () = self.own_came.notified() => continue,
+                received = self.read() => received?,
+            };
+            let Some(message) = received else { return Ok(None) };
+            if let Some(message) = self.judged(message)? {
+                return Ok(Some(message));
+            }
+        }
+    }
+
+    /// The next message of the other side, when it has room for what it causes.
+    async fn read(&self) -> Result<Received, Error> {
+        self.load().has_room().await;
+        poll_fn(|cx| {
+            let mut reading = self.reading.borrow_mut();
+            let next = || self.inner.borrow_mut().receive_incoming_message();
+            let polled = reading.get_or_insert_with(next).poll_unpin(cx);
+            if polled.is_ready() {
+                *reading = None;
+            }
+            polled
+        })
+        .await
+    }
+
+    /// What the library gets of a message.
+    fn judged(self: &Rc<Self>, message: Box<dyn IncomingMessage>) -> Result<Received, Error> {
+        tell(self.watch.cell, "in", || message.get_body());
+        let (bytes, mut charge) = self.load().take_received();
+        let verdict = judge(message.get_body()?.get_as::<said::Reader<'_>>()?, bytes, &mut charge, self.load())?;
+        match verdict {
+            Verdict::Pass => return Ok(Some(Box::new(ChargedMessage { inner: message, _charge: charge }))),
+            Verdict::Instead(own) => return Ok(Some(Box::new(own))),
+            Verdict::Refuse(question, why) => self.refuse(question, &why)?,
+            Verdict::Unfollowed { promise, became } => self.unfollowed(promise, became)?,
         }
         Ok(None)
     }
 
     /// Answers a call of which nobody else here knows. The library takes a later word about it for a late one.
-    fn refuse(&self, connection: &Inner, question: u32) -> Result<(), Error> {
-        let inner = connection.borrow_mut().new_outgoing_message(REFUSAL_WORDS);
-        let mut message = Box::new(WatchedMessage { inner, watch: self.clone() });
-        let mut answer = message.get_body()?.init_as::<rpc_capnp::message::Builder<'_>>().init_return();
+    fn refuse(self: &Rc<Self>, question: u32, why: &Error) -> Result<(), Error> {
+        let mut message = self.new_message(REFUSAL_WORDS);
+        let mut answer = message.get_body()?.init_as::<said::Builder<'_>>().init_return();
         answer.set_answer_id(question);
         answer.set_release_param_caps(true);
-        let mut exception = answer.init_exception();
-        exception.set_reason(self.load.too_many_held().extra);
-        exception.set_type(rpc_capnp::exception::Type::Overloaded);
+        write_error(answer.init_exception(), why);
         // It is written as all others are, without being waited for.
         drop(message.send());
         Ok(())
     }
 
-    /// Whether it is an answer.
-    fn sends(&self, message: &dyn OutgoingMessage) -> bool {
-        tell(self.cell, "out", || message.get_body_as_reader());
-        // What we wrote ourselves can be read.
-        message.get_body_as_reader().and_then(|body| self.account(body)).unwrap_or(false)
+    /// Says that calls to a promise of the other side go there as before. The other side keeps it, and releases what it
+    /// has become.
+    fn unfollowed(self: &Rc<Self>, promise: u32, became: Option<(u32, bool)>) -> Result<(), Error> {
+        let mut message = self.new_message(REFUSAL_WORDS);
+        let unimplemented = message.get_body()?.init_as::<said::Builder<'_>>().init_unimplemented();
+        let mut resolve = unimplemented.init_resolve();
+        resolve.set_promise_id(promise);
+        let mut cap = resolve.init_cap();
+        match became {
+            Some((number, false)) => cap.set_sender_hosted(number),
+            Some((number, true)) => cap.set_sender_promise(number),
+            None => cap.set_none(()),
+        }
+        drop(message.send());
+        Ok(())
     }
 
-    fn account(&self, body: any_pointer::Reader<'_>) -> capnp::Result<bool> {
-        match body.get_as::<rpc_capnp::message::Reader<'_>>()?.which()? {
+    /// Whether a message of this node is to be sent, and as what.
+    fn sends(&self, message: &dyn OutgoingMessage) -> Option<Outgoing> {
+        // What we wrote ourselves can be read.
+        let account = |body| self.account(body, message.size_in_words());
+        message.get_body_as_reader().and_then(account).unwrap_or(Some(Outgoing::Other))
+    }
+
+    fn account(&self, body: any_pointer::Reader<'_>, words: usize) -> capnp::Result<Option<Outgoing>> {
+        let load = self.load();
+        match body.get_as::<said::Reader<'_>>()?.which()? {
             Which::Return(answer) => {
                 let answer = answer?;
-                self.load.answered(answer.get_answer_id());
+                let (question, is_final) = (answer.get_answer_id(), answer.get_no_finish_needed());
+                let mut is_error = true;
                 if let return_::Results(results) = answer.which()? {
-                    self.exports(results?.get_cap_table()?)?;
+                    is_error = false;
+                    self.exports(results?.get_cap_table()?, Some(question))?;
                 }
-                return Ok(true);
+                load.promises.answered(question, is_final);
+                return Ok(Some(Outgoing::Answer { question, is_error, is_final }));
             }
-            Which::Call(call) => self.exports(call?.get_params()?.get_cap_table()?)?,
-            Which::Resolve(resolved) => {
-                if let resolve::Cap(cap) = resolved?.which()? {
-                    self.export(cap?)?;
+            Which::Call(call) => {
+                let call = call?;
+                let table = call.get_params()?.get_cap_table()?;
+                self.exports(table, None)?;
+                let question = call.get_question_id();
+                if let Err(why) = load.asks(question, words) {
+                    self.unsent(question, table, &why)?;
+                    return Ok(None);
+                }
+                return Ok(Some(Outgoing::Call));
+            }
+            Which::Bootstrap(bootstrap) => load.asked(bootstrap?.get_question_id()),
+            Which::Finish(finish) => {
+                let finish = finish?;
+                let question = finish.get_question_id();
+                if self.unsent.borrow_mut().remove(&question) {
+                    return Ok(None);
+                }
+                if finish.get_release_result_caps() {
+                    load.promises.gave_up(question);
+                }
+            }
+            Which::Release(release) => load.dropped(release?.get_id()),
+            Which::Resolve(resolved) => self.resolves(resolved?)?,
+            Which::Disembargo(sent) => {
+                if let disembargo::context::SenderLoopback(_) = sent?.get_context().which()? {
+                    load.embargo(false);
                 }
             }
             _ => {}
         }
-        Ok(false)
+        Ok(Some(Outgoing::Other))
     }
 
-    fn exports(&self, table: capnp::struct_list::Reader<'_, cap_descriptor::Owned>) -> capnp::Result<()> {
-        table.iter().try_for_each(|cap| self.export(cap))
-    }
-
-    fn export(&self, cap: cap_descriptor::Reader<'_>) -> capnp::Result<()> {
-        if let cap_descriptor::SenderHosted(number) | cap_descriptor::SenderPromise(number) = cap.which()? {
-            self.load.exported(number);
+    fn resolves(&self, resolved: resolve::Reader<'_>) -> capnp::Result<()> {
+        let promises = &self.load().promises;
+        let promise = resolved.get_promise_id();
+        let is_open = match resolved.which()? {
+            resolve::Cap(cap) => {
+                let cap = cap?;
+                self.export(cap, None)?;
+                match cap.which()? {
+                    cap_descriptor::SenderHosted(number) | cap_descriptor::SenderPromise(number) => {
+                        number != promise && promises.is_open(crate::promises::Named::Export(number))
+                    }
+                    _ => false,
+                }
+            }
+            resolve::Exception(_) => false,
+        };
+        if !is_open {
+            promises.kept(promise);
         }
+        Ok(())
+    }
+
+    /// Says on behalf of the other side that it has no room for a call.
+    fn unsent(
+        &self,
+        question: u32,
+        table: capnp::struct_list::Reader<'_, cap_descriptor::Owned>,
+        why: &Error,
+    ) -> capnp::Result<()> {
+        let mut own = self.own.borrow_mut();
+        self.unsent.borrow_mut().insert(question);
+        own.push_back(Own::failure(question, why));
+        for cap in table {
+            if let cap_descriptor::SenderHosted(number) | cap_descriptor::SenderPromise(number) = cap.which()? {
+                self.load().promises.released(number, 1);
+                own.push_back(Own::release(number));
+            }
+        }
+        self.own_came.notify_one();
+        Ok(())
+    }
+
+    fn exports(
+        &self,
+        table: capnp::struct_list::Reader<'_, cap_descriptor::Owned>,
+        answer: Option<u32>,
+    ) -> capnp::Result<()> {
+        table.iter().try_for_each(|cap| self.export(cap, answer))
+    }
+
+    fn export(&self, cap: cap_descriptor::Reader<'_>, answer: Option<u32>) -> capnp::Result<()> {
+        let (number, is_promise) = match cap.which()? {
+            cap_descriptor::SenderHosted(number) => (number, false),
+            cap_descriptor::SenderPromise(number) => (number, true),
+            _ => return Ok(()),
+        };
+        self.load().exported(number);
+        self.load().promises.exported(number, is_promise, answer);
         Ok(())
     }
 }
@@ -147,43 +315,30 @@ impl<N: VatNetwork<Side>> VatNetwork<Side> for Network<N> {
 
 impl Connection<Side> for WatchedConnection {
     fn get_peer_vat_id(&self) -> Side {
-        self.inner.borrow().get_peer_vat_id()
+        self.0.inner.borrow().get_peer_vat_id()
     }
 
     fn new_outgoing_message(&mut self, first_segment_word_size: u32) -> Box<dyn OutgoingMessage> {
-        let inner = self.inner.borrow_mut().new_outgoing_message(first_segment_word_size);
-        Box::new(WatchedMessage { inner, watch: self.watch.clone() })
+        self.0.new_message(first_segment_word_size)
     }
 
     fn receive_incoming_message(&mut self) -> Promise<Option<Box<dyn IncomingMessage>>, Error> {
-        let (watch, inner) = (self.watch.clone(), Rc::clone(&self.inner));
+        let connection = Rc::clone(&self.0);
         Promise::from_future(async move {
-            let next = async {
-                loop {
-                    watch.load.has_room().await;
-                    let receiving = inner.borrow_mut().receive_incoming_message();
-                    let received = receiving.await?;
-                    let refused = received.as_ref().map(|message| watch.received(&**message)).transpose()?;
-                    match refused.flatten() {
-                        None => return Ok(received),
-                        Some(question) => watch.refuse(&inner, question)?,
-                    }
-                }
-            };
             let received = tokio::select! {
                 biased;
-                why = watch.load.overrun() => Err(why),
-                received = next => received,
+                why = connection.load().overrun() => Err(why),
+                received = connection.next() => received,
             };
             if !matches!(received, Ok(Some(_))) {
-                watch.load.over();
+                connection.load().over();
             }
             received
         })
     }
 
     fn shutdown(&mut self, result: capnp::Result<()>) -> Promise<(), Error> {
-        self.inner.borrow_mut().shutdown(result)
+        self.0.inner.borrow_mut().shutdown(result)
     }
 }
 
@@ -197,9 +352,14 @@ impl OutgoingMessage for WatchedMessage {
     }
 
     fn send(self: Box<Self>) -> (Promise<(), Error>, Rc<message::Builder<message::HeapAllocator>>) {
-        let is_answer = self.watch.sends(&*self.inner);
-        let (sent, message) = self.inner.send();
-        self.watch.load.queued(serialize::compute_serialized_size_in_words(&message), is_answer);
+        let Self { inner, connection } = *self;
+        let Some(connection) = connection.upgrade() else { return inner.send() };
+        let Some(outgoing) = connection.sends(&*inner) else {
+            return (Promise::ok(()), Rc::new(inner.take()));
+        };
+        tell(connection.watch.cell, "out", || inner.get_body_as_reader());
+        let (sent, message) = inner.send();
+        connection.load().queued(serialize::compute_serialized_size_in_words(&message), outgoing);
         (sent, message)
     }
 
@@ -209,5 +369,11 @@ impl OutgoingMessage for WatchedMessage {
 
     fn size_in_words(&self) -> usize {
         self.inner.size_in_words()
+    }
+}
+
+impl IncomingMessage for ChargedMessage {
+    fn get_body(&self) -> capnp::Result<any_pointer::Reader<'_>> {
+        self.inner.get_body()
     }
 }

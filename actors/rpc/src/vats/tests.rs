@@ -201,7 +201,7 @@ fn no_bytes_make_a_vat_panic_or_stay() {
 /// A vat is told this by its guest, and ends.
 async fn told(bytes: &[u8]) {
     let (duplex, bootstrap, Connected { to_vat, from_vat, gone, cell: _cell, .. }) = parts(None).await;
-    let vat = task::spawn_local(task::Kind::owned("vat", "a test"), serve(duplex, bootstrap, 1));
+    let vat = task::spawn_local(task::Kind::owned("vat", "a test"), serve(duplex, bootstrap, 1, Rc::default()));
     let writing = async {
         // It may be gone before it has all.
         let _ = soon(to_vat.write_all(bytes)).await;

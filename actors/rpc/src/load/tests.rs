@@ -1,0 +1,188 @@
+use futures::FutureExt;
+use ww_core::account::Holder;
+
+use super::*;
+
+fn overloaded(result: Result<(), Error>) -> bool {
+    result.is_err_and(|error| error.kind == capnp::ErrorKind::Overloaded)
+}
+
+#[test]
+fn calls_and_their_bytes_are_bounded_until_they_are_answered() {
+    let Bounds { calls, call_bytes, .. } = Bounds::PEER;
+    let load = Load::new(Bounds::PEER, Account::unlimited());
+    load.begin(0, call_bytes).expect("all there is");
+    assert!(overloaded(load.begin(1, 1)));
+    load.answered(0);
+    load.answered(0);
+    for question in 0..calls {
+        load.begin(question as u32, 1).expect("within the bound");
+    }
+    assert!(overloaded(load.begin(u32::MAX, 1)));
+    load.finished(7);
+    load.begin(7, 1).expect("a place is free");
+}
+
+#[test]
+fn calls_that_are_never_finished_are_bounded() {
+    let most = Bounds::PEER.calls as u32;
+    let load = Load::new(Bounds::PEER, Account::unlimited());
+    for question in 0..2 * most {
+        load.begin(question, 1).expect("within the bound");
+        load.answered(question);
+    }
+    assert!(overloaded(load.begin(2 * most, 1)));
+    load.finished(0);
+    load.begin(2 * most, 1).expect("one was finished");
+}
+
+#[test]
+fn capabilities_are_bounded_until_they_are_released() {
+    let most = Bounds::PEER.exports;
+    let load = Load::new(Bounds::PEER, Account::unlimited());
+    load.exported(most - 1);
+    assert!(!load.is_full());
+    load.exported(most);
+    assert!(load.is_full());
+    load.released();
+    assert!(!load.is_full(), "one is free");
+    load.exported(most);
+    assert!(load.is_full(), "it was taken by the one before, and this is one more");
+    load.exported(2 * most - 1);
+    assert!(load.overrun().now_or_never().is_none());
+    load.exported(2 * most);
+    let error = load.overrun().now_or_never().expect("too many");
+    assert!(error.kind == capnp::ErrorKind::Overloaded && error.extra.contains("4096"), "{error}");
+}
+
+#[test]
+fn unread_answers_hold_the_reading_up_until_they_are_written() {
+    let load = Load::default();
+    let half = load.bounds.unread_bytes / 2;
+    let answer = Outgoing::Answer { question: 0, is_error: false, is_final: true };
+    for outgoing in [Outgoing::Call, Outgoing::Call, answer, Outgoing::Call, Outgoing::Other, answer] {
+        load.queued(half / WORD, outgoing);
+    }
+    let mut waiting = Box::pin(load.has_room());
+    for (bytes, has_room) in [(2 * half, false), (half - 1, false), (1, true)] {
+        assert!(waiting.as_mut().now_or_never().is_none());
+        load.wrote(&Poll::Ready(Ok(bytes)));
+        assert_eq!(waiting.as_mut().now_or_never().is_some(), has_room);
+    }
+    assert!(load.idle().now_or_never().is_none());
+    load.wrote(&Poll::Ready(Ok(3 * half)));
+    assert!(load.idle().now_or_never().is_none(), "it may not have left");
+    load.flushed(&Poll::Ready(Ok(())));
+    assert!(load.idle().now_or_never().is_some());
+}
+
+/// What an account of this many bytes pays for, and the account.
+fn paid(bytes: u64) -> (Load, Account) {
+    let account = Account::root(Holder::Node, bytes);
+    (Load::new(Bounds::OWN, account.clone()), account)
+}
+
+fn answer(question: u32) -> Outgoing {
+    Outgoing::Answer { question, is_error: false, is_final: false }
+}
+
+#[test]
+fn an_answer_is_paid_for_until_it_is_written_and_its_call_is_finished() {
+    let (load, account) = paid(1 << 20);
+    for (first, second) in [("written", "finished"), ("finished", "written")] {
+        load.begin(1, 8).expect("room");
+        load.queued(1 << 10, answer(1));
+        let held = account.held();
+        assert!(held >= 8 << 10, "{held}");
+        for step in [first, second] {
+            match step {
+                "written" => load.wrote(&Poll::Ready(Ok(8 << 10))),
+                _ => assert!(load.finished(1)),
+            }
+            assert_eq!(account.held() >= 8 << 10, step == first, "{step}, {first} first");
+        }
+        assert_eq!(account.held(), 0);
+    }
+}
+
+#[test]
+fn a_connection_ends_where_its_answers_are_not_finished_or_not_read() {
+    let (load, account) = paid(256 << 10);
+    let mut question = 0;
+    let why = loop {
+        load.begin(question, 8).expect("room for calls");
+        load.queued(1 << 10, answer(question));
+        // All of them are read.
+        load.wrote(&Poll::Ready(Ok(8 << 10)));
+        if let Some(why) = load.overrun().now_or_never() {
+            break why;
+        }
+        question += 1;
+        assert!(question < 64, "{account:?}");
+    };
+    assert!(why.kind == capnp::ErrorKind::Overloaded && why.extra.contains("cannot be held for the node"), "{why}");
+
+    let (load, _account) = paid(256 << 10);
+    (0..33).for_each(|_| load.queued(1 << 10, Outgoing::Other));
+    assert!(load.overrun().now_or_never().is_some(), "nothing of it is read");
+}
+
+#[test]
+fn calls_that_the_other_side_does_not_read_are_refused_and_end_nothing() {
+    let (load, account) = paid(256 << 10);
+    let mut sent = 0;
+    while load.asks(sent, 1 << 10).is_ok() {
+        load.queued(1 << 10, Outgoing::Call);
+        sent += 1;
+    }
+    assert!(sent > 16 && load.overrun().now_or_never().is_none(), "{sent}");
+    load.wrote(&Poll::Ready(Ok(usize::try_from(sent).expect("few") * (8 << 10))));
+    load.asks(sent, 1 << 10).expect("they were read");
+    for question in 0..=sent {
+        assert!(load.has_answered(question) && !load.has_answered(question));
+    }
+    assert_eq!(account.held(), 0);
+}
+
+#[test]
+fn what_the_library_keeps_of_calls_that_were_given_up_is_paid_for() {
+    let (load, account) = paid(64 << 10);
+    let mut given_up = 0;
+    while load.begin(given_up, 8).is_ok() {
+        load.pipelined(given_up).expect("room");
+        assert!(load.finished(given_up));
+        given_up += 1;
+    }
+    assert!((8..64).contains(&given_up), "{given_up}");
+    // Those that others were waiting for are answered after all.
+    (0..given_up).for_each(|question| load.queued(1, answer(question)));
+    load.wrote(&Poll::Ready(Ok(usize::try_from(given_up).expect("few") * WORD)));
+    assert_eq!(account.held(), 0);
+}
+
+#[test]
+fn messages_half_read_are_paid_for_by_all_of_one_owner_together() {
+    let owner = Account::root(Holder::Node, 8 << 20);
+    let loads: Vec<_> =
+        (1..=4).map(|_| Load::new(Bounds::OWN, owner.below(Holder::Part("a cell"), 4 << 20).expect("room"))).collect();
+    let taken = loads.iter().filter(|load| load.announced(3 << 20).is_ok()).count();
+    assert_eq!(taken, 2, "three of them are more than their owner may have");
+    assert!(overloaded(loads[3].announced(5 << 20)), "more than its own");
+    drop(loads);
+    assert_eq!(owner.held(), 0);
+}
+
+#[test]
+fn capabilities_of_both_sides_are_paid_for() {
+    let (load, account) = paid(64 << 10);
+    load.imported(7, true).expect("room");
+    load.imported(7, false).expect("room");
+    let held = account.held();
+    assert!(held > 0);
+    load.dropped(7);
+    load.dropped(7);
+    assert_eq!(account.held(), 0);
+    load.exported(99);
+    assert!(account.held() >= 100, "all numbers below are in tables");
+    assert!((0..1_000).any(|number| load.imported(number, false).is_err()));
+}
