@@ -3,6 +3,7 @@
 //! The address space of a pool is reserved when its engine is made; how large it is, see `capacity`.
 
 use std::{
+    borrow::Cow,
     fmt,
     sync::{Arc, OnceLock},
 };
@@ -14,6 +15,7 @@ use ww_core::limits::MIB;
 use crate::{
     capacity::{Cells, Places, System},
     preemption::Ticker,
+    rewrite,
 };
 
 /// Changes the settings of an engine before it is made.
@@ -86,6 +88,7 @@ pub(crate) struct Engines {
 #[derive(Clone)]
 pub(crate) struct Sandbox {
     pub(crate) engine: Engine,
+    class: Class,
     free: Arc<Semaphore>,
     places: Places,
 }
@@ -123,7 +126,7 @@ impl Engines {
             customise.0(&mut config);
         }
         let engine = Engine::new(&config)?;
-        let made = Sandbox { engine, free: Arc::new(Semaphore::new(places.most)), places };
+        let made = Sandbox { engine, class, free: Arc::new(Semaphore::new(places.most)), places };
         let sandbox = cell.get_or_init(|| {
             self.ticker.drive(&made.engine);
             made
@@ -133,6 +136,18 @@ impl Engines {
 }
 
 impl Sandbox {
+    /// A program as it is compiled for this engine: with steps that are bounded, where its memory does not bound them.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be read.
+    pub(crate) fn bounded<'a>(&self, wasm: &'a [u8]) -> Result<Cow<'a, [u8]>, rewrite::Error> {
+        match self.class {
+            Class::Small => Ok(Cow::Borrowed(wasm)),
+            Class::Standard => rewrite::bounded(wasm),
+        }
+    }
+
     /// A place in the pool, until it is dropped.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! What belongs to one instance: the data of its store.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView, p1::WasiP1Ctx};
@@ -9,7 +9,9 @@ use crate::{
     handling::Handling,
     limiter::Limiter,
     message::Current,
+    meters::Computed,
     own::Own,
+    preemption::Requeue,
     streams::{Connect, Handles},
 };
 
@@ -25,8 +27,10 @@ pub(crate) struct Guest {
     /// Starts the vat at the other end; taken by the first connection.
     pub(crate) connect: Option<Connect>,
     pub(crate) handles: Handles,
-    /// Whole slices that it has computed for the message in progress.
-    pub(crate) cpu_used: Duration,
+    /// What it has computed for the message in progress.
+    pub(crate) computed: Computed,
+    /// Where it waits while others have their turn, between two pieces of a long call.
+    pub(crate) requeue: Requeue,
 }
 
 /// WASI, in the version that the program was built for.
@@ -49,7 +53,7 @@ impl Guest {
             handling.begin(self.own.cell.slot().id(), &current.envelope);
         }
         self.current = Some(current);
-        self.cpu_used = Duration::ZERO;
+        self.computed.reset();
     }
 
     /// What it does from now on belongs to no message.

@@ -25,9 +25,10 @@ use crate::{
     guest::{Guest, Wasi},
     limiter::{Limiter, Reached},
     message::Current,
+    meters::Computed,
     own::Own,
     patience::Patience,
-    preemption::{Requeue, SLICE, SLICE_TICKS},
+    preemption::{Requeue, SLICE_TICKS, ticks_in},
     program::{Code, Program},
     runtime::Runtime,
     stdio::{Input, Output},
@@ -82,7 +83,9 @@ impl Runtime {
         }
         let own = Arc::clone(&start.own);
         let deadline = own.cell.limits().deadline;
-        let mut store = match store(&sandbox, program, start, stop.clone(), self.requeue.clone()) {
+        let computed = Computed::new(self.ticks().clone());
+        let clock = computed.clone();
+        let mut store = match store(&sandbox, program, start, stop.clone(), (self.requeue.clone(), computed)) {
             Ok(store) => store,
             Err(error) => return Reason::host_fault(format_args!("{error:#}")),
         };
@@ -92,7 +95,7 @@ impl Runtime {
         };
         let ended = {
             let running = pin!(call_main(program, &mut store));
-            self.turns(&own.cell, stop, out_of_time, running).await
+            self.turns((&own.cell, &clock), stop, out_of_time, running).await
         };
         // The guest's streams are closed with its store, before its end is news.
         stop.set_ending();
@@ -112,13 +115,12 @@ impl Runtime {
     /// Most calls are done in one turn, and need no timer. The deadline begins after that turn, a slice at the most.
     pub(crate) async fn turns<T>(
         &self,
-        cell: &Cell,
+        (cell, computed): (&Cell, &Computed),
         stop: &Stop,
         out_of_time: impl AsyncFnOnce(),
         mut guest: Pin<&mut impl Future<Output = T>>,
     ) -> Result<T, Reason> {
-        let mut turn =
-            |cx: &mut Context<'_>| turn::run(|| cell.meters().turn(self.ticks(), || guest.as_mut().poll(cx)));
+        let mut turn = |cx: &mut Context<'_>| turn::run(|| cell.meters().turn(computed, || guest.as_mut().poll(cx)));
         if let Poll::Ready(done) = poll_fn(|cx| Poll::Ready(turn(cx))).await {
             return Ok(done);
         }
@@ -182,7 +184,7 @@ pub(crate) fn store(
     program: &Program,
     start: Start,
     stop: Stop,
-    requeue: Requeue,
+    (requeue, computed): (Requeue, Computed),
 ) -> wasmtime::Result<Store<Guest>> {
     let (stdin, stdout, stderr) = start.stdio;
     let spec = &start.own.spec;
@@ -200,7 +202,8 @@ pub(crate) fn store(
         Code::Component { .. } => Wasi::P2(Box::new((wasi.build(), ResourceTable::new()))),
         Code::Module(_) => Wasi::P1(Box::new(wasi.build_p1())),
     };
-    let cpu_limit = spec.limits.cpu;
+    let cpu_limit = spec.limits.cpu.map(ticks_in);
+    let (clock, yielding) = (computed.clone(), requeue.clone());
     let limiter = Limiter::new(spec.limits.memory, start.own.meters().clone());
     let guest = Guest {
         connect: spec.connect.clone(),
@@ -210,23 +213,23 @@ pub(crate) fn store(
         wasi,
         limiter,
         handles: Handles::default(),
-        cpu_used: Duration::ZERO,
+        computed,
+        requeue,
     };
     let mut store = Store::new(&sandbox.engine, guest);
     store.limiter(|guest| &mut guest.limiter);
     store.set_hostcall_fuel(HOST_CALL_BYTES);
     store.set_max_component_handles(MAX_HANDLES);
     store.set_epoch_deadline(SLICE_TICKS);
-    store.epoch_deadline_callback(move |mut store| {
+    store.epoch_deadline_callback(move |_| {
         if let Some(reason) = stop.reason() {
             return Err(Stopped(reason.clone()).into());
         }
-        let cpu_used = &mut store.data_mut().cpu_used;
-        *cpu_used += SLICE;
-        if cpu_limit.is_some_and(|limit| *cpu_used > limit) {
+        // Ticks that have passed, not slices: whatever the last step was, it took them.
+        if cpu_limit.is_some_and(|limit| clock.ticks() > limit) {
             return Err(Reached(Limit::Cpu).into());
         }
-        Ok(UpdateDeadline::YieldCustom(SLICE_TICKS, requeue.yield_now()))
+        Ok(UpdateDeadline::YieldCustom(SLICE_TICKS, yielding.yield_now()))
     });
     Ok(store)
 }

@@ -8,6 +8,7 @@
 //! | `runtime` | what a node needs once: engines, programs, ticker |
 //! | `engine`, `capacity` | settings of the sandbox, one engine per size class; how many cells fit |
 //! | `programs`, `disk` | compile once, keep in memory and on disk |
+//! | `rewrite` | what a guest could make one long step becomes many short ones, before it is compiled |
 //! | `program` | what a compiled program can do |
 //! | `slot`, `cell`, `message` | where a cell lives, the cell itself, and what is in its mailbox |
 //! | `directory`, `native`, `own` | who lives on the node, Rust actors among them, and what one instance knows of that |
@@ -19,6 +20,7 @@
 //! | `guest`, `limiter`, `preemption`, `patience`, `meters` | what belongs to one instance, what it may use and has used, how it yields |
 //! | `stdio`, `pipe`, `tail`, `history`, `wakers` | its standard streams |
 //! | `streams`, `loader`, `actor` | the `wetware:*` interfaces it can import |
+//! | `random` | WASI's random bytes, in pieces |
 //! | `fault` | from an error of the engine to an exit reason |
 
 mod actor;
@@ -49,6 +51,8 @@ pub mod pipe;
 mod preemption;
 mod program;
 mod programs;
+mod random;
+mod rewrite;
 mod runtime;
 mod slot;
 mod spawn;

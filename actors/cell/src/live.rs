@@ -8,11 +8,7 @@ use std::{pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use wasmtime::{AsContextMut, Store, component};
-use ww_core::{
-    exit::{Limit, Reason},
-    lend,
-    links::Signal,
-};
+use ww_core::{exit::Reason, lend, links::Signal};
 
 use crate::{
     cell::{Cell, Spec},
@@ -21,6 +17,7 @@ use crate::{
     incarnation::{self, Start},
     lanes::{Lanes, Next},
     message::{Body, Current, Done, Envelope, Failure, Sender, collect},
+    meters::Computed,
     patience::Patience,
     pipe,
     preemption::SLICE_TICKS,
@@ -80,18 +77,24 @@ impl Runtime {
         let streams = Streams::new(&patience);
         let stdio = (streams.stdin.clone(), streams.stdout.clone(), stderr);
         let start = Start { own: self.own(cell, spec), stdio, current: None };
-        let store = match incarnation::store(&sandbox, &program, start, stop.clone(), self.requeue.clone()) {
+        let computed = Computed::new(self.ticks().clone());
+        let shared = (self.requeue.clone(), computed.clone());
+        let store = match incarnation::store(&sandbox, &program, start, stop.clone(), shared) {
             Ok(store) => store,
             Err(error) => return Reason::host_fault(format_args!("{error:#}")),
         };
-        let mut live = tokio::select! {
-            biased;
-            reason = stop.requested() => return reason,
-            () = incarnation::expired(cell.limits().deadline) => return Reason::Limit(Limit::Deadline),
-            live = Live::start(&program, store, streams) => match live {
-                Ok(live) => live,
-                Err(error) => return incarnation::failed_start(&error),
-            },
+        if let Some(reason) = stop.reason() {
+            return reason.clone();
+        }
+        let late = async || incarnation::expired(cell.limits().deadline).await;
+        let started = {
+            let starting = pin!(Live::start(&program, store, streams));
+            self.turns((cell, &computed), stop, late, starting).await
+        };
+        let mut live = match started {
+            Ok(Ok(live)) => live,
+            Ok(Err(error)) => return incarnation::failed_start(&error),
+            Err(reason) => return reason,
         };
         let reason = live.serve_all(self, cell, &patience).await;
         // Before the store is dropped, and the guest's streams with it.
@@ -107,6 +110,7 @@ impl Live {
         let mut lanes = Lanes::new(stop, Some(cell.signals()), cell.serve());
         let mut stopping = pin!(stop.requested());
         let deadline = cell.limits().deadline;
+        let computed = self.store.data().computed.clone();
         loop {
             let next = match lanes.ready() {
                 Ok(Some(next)) => {
@@ -134,7 +138,7 @@ impl Live {
             self.store.data_mut().begin_message(current);
             let served = {
                 let serving = pin!(self.serve(body));
-                runtime.turns(cell, stop, || patience.exhausted(deadline), serving).await
+                runtime.turns((cell, &computed), stop, || patience.exhausted(deadline), serving).await
             };
             self.store.data_mut().end_message();
             match served.flatten() {

@@ -24,8 +24,10 @@ const TICK: Duration = Duration::from_millis(1);
 /// Ticks that a guest may compute before it yields: 2 ms, short enough for neighbours that answer requests.
 pub(crate) const SLICE_TICKS: u64 = 2;
 
-/// How long a guest computes before it yields.
-pub(crate) const SLICE: Duration = Duration::from_millis(SLICE_TICKS * TICK.as_millis() as u64);
+/// How many ticks a limit of computing time is: a started one counts.
+pub(crate) fn ticks_in(limit: Duration) -> u64 {
+    u64::try_from(limit.as_micros().div_ceil(TICK.as_micros())).unwrap_or(u64::MAX)
+}
 
 /// Drives the epochs of engines. The thread ends with the last clone.
 #[derive(Clone)]
@@ -41,6 +43,12 @@ pub(crate) struct Ticks(Arc<AtomicU64>);
 impl Ticks {
     pub(crate) fn now(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// So many ticks at once, instead of the thread that ticks.
+    #[cfg(test)]
+    pub(crate) fn advance(&self, ticks: u64) {
+        self.0.fetch_add(ticks, Ordering::Relaxed);
     }
 }
 

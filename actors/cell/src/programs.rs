@@ -28,7 +28,7 @@ use crate::{
     guest::Guest,
     loader,
     program::{Code, Exports, Hash, Program},
-    streams,
+    random, rewrite, streams,
 };
 
 /// Programs kept in memory. Those that cells run stay alive besides.
@@ -39,6 +39,10 @@ const COMPILATIONS: usize = 2;
 
 /// Programs that wait to be compiled; one more is refused.
 const MAX_WAITING: usize = 64;
+
+/// Bytes of a program that are hashed on the thread that asks: SHA-256 takes some 500 MB/s where the processor helps,
+/// and a third of that where it does not, so that this is a millisecond or less.
+const HASHED_HERE: usize = 128 << 10;
 
 /// The first bytes of every WebAssembly binary.
 const WASM_MAGIC: &[u8] = b"\0asm";
@@ -114,13 +118,23 @@ impl Programs {
         if !wasm.starts_with(WASM_MAGIC) {
             return Err(LoadError::NotWasm(format!("{:02x?}", &wasm[..wasm.len().min(WASM_MAGIC.len())])));
         }
-        let key = (Hash::of(&wasm), class);
+        let key = (self.hash(&wasm).await?, class);
         let loading = self.loading(key, wasm)?;
         let loaded = loading.await;
         if loaded.is_err() {
             self.forget(key);
         }
         loaded
+    }
+
+    /// What identifies a program. A long one is read elsewhere than on a thread that all cells share.
+    async fn hash(&self, wasm: &Bytes) -> Result<Hash, LoadError> {
+        if wasm.len() <= HASHED_HERE {
+            return Ok(Hash::of(wasm));
+        }
+        let wasm = wasm.clone();
+        let hashed = self.0.runtime.spawn_blocking(move || Hash::of(&wasm)).await;
+        hashed.map_err(|error| LoadError::Host(error.to_string()))
     }
 
     fn loading(&self, key: Key, wasm: Bytes) -> Result<Loading, LoadError> {
@@ -212,6 +226,7 @@ fn compatibility(sandbox: &Sandbox) -> Vec<u8> {
     let mut hasher = DefaultHasher::new();
     sandbox.engine.precompile_compatibility_hash().hash(&mut hasher);
     let mut context = hasher.finish().to_le_bytes().to_vec();
+    context.push(rewrite::VERSION);
     context.extend_from_slice(env!("CARGO_PKG_VERSION").as_bytes());
     context
 }
@@ -224,10 +239,11 @@ enum Artifact {
 
 impl Artifact {
     fn compile(sandbox: &Sandbox, component: bool, wasm: &[u8]) -> wasmtime::Result<Self> {
+        let wasm = sandbox.bounded(wasm)?;
         Ok(if component {
-            Self::Component(Component::from_binary(&sandbox.engine, wasm)?)
+            Self::Component(Component::from_binary(&sandbox.engine, &wasm)?)
         } else {
-            Self::Module(Module::from_binary(&sandbox.engine, wasm)?)
+            Self::Module(Module::from_binary(&sandbox.engine, &wasm)?)
         })
     }
 
@@ -264,6 +280,7 @@ impl Artifact {
                 streams::add_to_linker(&mut linker).map_err(host)?;
                 loader::add_to_linker(&mut linker).map_err(host)?;
                 actor::add_to_linker(&mut linker).map_err(host)?;
+                random::add_to_component_linker(&mut linker).map_err(host)?;
                 (exports, None, Code::Component { pre: linker.instantiate_pre(&component).map_err(import)?, entries })
             }
             Self::Module(module) => {
@@ -273,6 +290,7 @@ impl Artifact {
                 wasmtime_wasi::p1::add_to_linker_async(&mut linker, Guest::p1).map_err(host)?;
                 // The library's own takes codes from 126 on for a trap; here every code is the program's to choose.
                 linker.allow_shadowing(true);
+                random::add_to_module_linker(&mut linker).map_err(host)?;
                 linker
                     .func_wrap("wasi_snapshot_preview1", "proc_exit", |code: i32| Err::<(), _>(I32Exit(code).into()))
                     .map_err(host)?;

@@ -71,6 +71,47 @@ async fn limits_end_a_program_with_their_name() {
     assert_eq!(end_of(&spin, limits).await, Reason::Limit(Limit::Cpu));
 }
 
+/// Each turn of the loop is one step as long as the memory, and its ticks count.
+#[tokio::test]
+async fn long_instructions_count_for_what_they_take() {
+    let body = "(drop (memory.grow (i32.const 1023))) (loop $again
+        (memory.fill (i32.const 0) (i32.const 1) (i32.shl (memory.size) (i32.const 16))) (br $again))";
+    let limits = Limits { memory: 64 << 20, cpu: Some(Duration::from_millis(50)), ..Limits::default() };
+    let started = start(&runtime(), &module("", body), limits).await;
+    assert_eq!(started.cell.exit().wait().await, Reason::Limit(Limit::Cpu));
+    let used = started.cell.meters().cpu();
+    assert!((50..400).contains(&used), "{used} ms for a limit of 50");
+}
+
+#[tokio::test]
+async fn random_bytes_come_whole_and_only_where_they_fit() {
+    let get = r#"(import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))"#;
+    let imports = format!("{get} {PROC_EXIT}");
+    for (start, length, code) in [(0, 65536, 0), (0, 0, 0), (65536, 0, 0), (0, 65537, 21), (-1, 2, 21), (65536, 1, 21)]
+    {
+        let body = format!("(call $exit (call $random (i32.const {start}) (i32.const {length})))");
+        let expected = if code == 0 { Reason::Normal } else { Reason::Exit(code) };
+        assert_eq!(end_of(&module(&imports, &body), Limits::default()).await, expected, "{start} {length}");
+    }
+    // The last bytes of many pieces are not left out: all zero by chance once in 2^64.
+    let body = "(drop (memory.grow (i32.const 31))) (drop (call $random (i32.const 0) (i32.const 2000000)))
+        (call $exit (i64.eqz (i64.load (i32.const 1999992))))";
+    let limits = Limits { memory: 4 << 20, ..Limits::default() };
+    assert_eq!(end_of(&module(&imports, body), limits).await, Reason::Normal);
+}
+
+/// What has no bound in the engine, and is switched off there.
+#[tokio::test]
+async fn arrays_and_shared_memories_are_no_part_of_the_sandbox() {
+    for text in [
+        "(module (type $a (array (mut i8))) (func (export \"_start\") (drop (array.new_default $a (i32.const 9)))))",
+        "(module (memory 1 1 shared) (func (export \"_start\")))",
+    ] {
+        let loaded = runtime().load(wasm(text), Class::Standard).await;
+        assert!(matches!(loaded, Err(crate::LoadError::Invalid(_))), "{text}: {loaded:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_guest_that_is_woken_at_once_goes_on_also_in_a_task_without_budget() {
     let started = start(&runtime(), ECHO, Limits::default()).await;
@@ -84,7 +125,8 @@ async fn a_guest_that_is_woken_at_once_goes_on_also_in_a_task_without_budget() {
         coop::consume_budget().await;
     }
     let late = async || tokio::time::sleep(Duration::from_secs(10)).await;
-    let done = runtime().turns(&started.cell, &Stop::default(), late, guest).await;
+    let computed = Computed::new(runtime().ticks().clone());
+    let done = runtime().turns((&started.cell, &computed), &Stop::default(), late, guest).await;
     assert_eq!(done, Ok(()));
 }
 
