@@ -34,7 +34,7 @@ async fn id_of(process: &process::Client) -> u64 {
     status.get().and_then(|status| status.get_status()).expect("a status").get_cell()
 }
 
-/// How these cells end, in the order in which they do.
+/// How these cells end. They are asked to at once, so that the order says nothing.
 async fn ends(events: &mut Listener, cells: &[u64]) -> Vec<(u64, u8)> {
     let mut ended = Vec::new();
     while ended.len() < cells.len() {
@@ -44,6 +44,7 @@ async fn ends(events: &mut Listener, cells: &[u64]) -> Vec<(u64, u8)> {
             ended.push((cell.get(), reason.code()));
         }
     }
+    ended.sort_unstable();
     ended
 }
 
@@ -53,7 +54,7 @@ async fn give(executor: &executor::Client, name: &str) -> Result<(), Error> {
 }
 
 #[test]
-fn cells_that_were_started_through_it_end_with_shutdown_the_youngest_first() {
+fn cells_that_were_started_through_it_end_with_shutdown() {
     everywhere(async |session, executor| {
         let (narrowed, revoker) = narrow::<executor::Client>(&session.host, executor, &|_| {}).await.expect("a cap");
         let mut events = session.directory().events().listen();
@@ -63,7 +64,7 @@ fn cells_that_were_started_through_it_end_with_shutdown_the_youngest_first() {
             ids.push(id_of(&processes[ids.len()]).await);
         }
         revoke(&revoker, "enough").await;
-        let expected: Vec<_> = ids.iter().rev().map(|id| (*id, 143)).collect();
+        let expected: Vec<_> = ids.iter().map(|id| (*id, 143)).collect();
         assert_eq!(ends(&mut events, &ids).await, expected);
         contains(spawn(&narrowed, |_| {}).await.map(drop), "revoked: enough");
     });
@@ -83,7 +84,9 @@ fn they_end_with_shutdown_when_it_expires() {
         let one = spawn(&narrowed, |_| {}).await.expect("it starts");
         let ids = [id_of(&one).await, id_of(&detached).await];
         let other = spawn(&longer, |_| {}).await.expect("it starts");
-        assert_eq!(ends(&mut events, &ids).await, ids.map(|id| (id, 143)));
+        let mut expected = ids.map(|id| (id, 143));
+        expected.sort_unstable();
+        assert_eq!(ends(&mut events, &ids).await, expected);
         contains(wait(&one).await.map_err(|error| error.extra), "revoked: it has expired");
         soon(other.status_request().send().promise).await.expect("the other one goes on");
     });
