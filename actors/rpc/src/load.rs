@@ -192,7 +192,7 @@ struct Queued {
     _charge: Rc<Charge>,
 }
 
-#[cfg(test)]
+/// Of a program that is no node: it holds what it asked for, and nobody else pays.
 impl Default for Load {
     fn default() -> Self {
         Self::new(Bounds::OWN, Account::unlimited())

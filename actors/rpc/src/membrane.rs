@@ -56,7 +56,7 @@ use crate::{context::Context, shelf};
 
 pub(crate) use kept::Neighbour;
 pub(crate) use revoker::narrow;
-pub(crate) use scope::{Place, Scope, Undo};
+pub(crate) use scope::{Place, Scope, Undo, settled};
 pub(crate) use wrapped::{Any, Wrapped};
 
 /// Capabilities that one connection may have narrowed at once: a membrane for each child that a cell may own.

@@ -90,3 +90,26 @@ impl program::Server for Server {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ww_core::account::Holder;
+
+    use super::*;
+
+    #[test]
+    fn the_bytes_of_a_program_are_held_and_paid_for_once() {
+        let account = Account::root(Holder::Node, 10 << 20);
+        let (sources, wasm) = (Sources::default(), Bytes::from(vec![0; 4 << 20]));
+        let load = |hash| sources.share(Hash([hash; 32]), wasm.clone(), &account);
+        let held: Vec<_> = (0..100).map(|_| load(1).expect("room")).collect();
+        assert_eq!(account.held(), 4 << 20);
+        let other = load(2).expect("room");
+        let error = load(3).map(drop).expect_err("no room");
+        assert_eq!(error.kind, capnp::ErrorKind::Overloaded, "{error}");
+        drop((held, other));
+        assert_eq!(account.held(), 0);
+        load(3).map(drop).expect("room again");
+        assert_eq!(sources.0.borrow().len(), 1, "those that are gone are forgotten");
+    }
+}

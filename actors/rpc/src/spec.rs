@@ -22,6 +22,7 @@ use ww_schema::{
 use crate::{
     context::Context,
     executor::{MAX_PROGRAM, MAX_STRINGS, texts, variable},
+    membrane,
     network::Publication,
     shelf::{self, Key, MAX_GRANTS},
 };
@@ -32,6 +33,10 @@ const MAX_ALLOWED: usize = 1_024;
 /// Children of all supervisors in one spec together: more could not run, and a short message can name
 /// one list again and again.
 const MAX_SPECS: u32 = DEFAULT_SUBTREE_CELLS;
+
+/// Bytes of the name of a grant: more than the longest reserved one with the name of a cell in it. It is kept with the
+/// capability as long as somebody can start the cell.
+const MAX_GRANT_NAME: usize = 512;
 
 /// Before the name of the one cell that a child may send messages to.
 pub(crate) const MAIL_TO: &str = "wetware:cell/mail/";
@@ -57,7 +62,7 @@ pub(crate) async fn cell(context: &Context, spec: cell_capnp::spec::Reader<'_>) 
     let env = env.into_iter().map(variable).collect::<Result<_, _>>()?;
     let names: Vec<Name> = name(spec.get_name()?)?.into_iter().collect();
     let parent = context.limits()?;
-    let (grants, handed) = grants(context, spec.get_grants()?)?;
+    let (grants, handed) = grants(context, spec.get_grants()?).await?;
     let spec_name = names.first().map_or_else(|| format!("child of {}", context.guest.id), ToString::to_string);
     let serving = serving(spec.get_async(), spec.get_mailbox()?)?;
     let limits = limits(&parent, spec.get_limits()?)?;
@@ -163,7 +168,7 @@ fn limits(parent: &Limits, wanted: cell_capnp::limits::Reader<'_>) -> Result<Lim
 }
 
 /// What a child may do: the capabilities that it is handed, and what reserved names stand for.
-fn grants(
+async fn grants(
     context: &Context,
     list: capnp::struct_list::Reader<'_, cell_capnp::grant::Owned>,
 ) -> Result<(Grants, Option<Handed>), Error> {
@@ -174,14 +179,22 @@ fn grants(
     let mut grants = Grants { host: [HostMethod::Grant].into(), ..Grants::none() };
     let mut named = HashMap::new();
     for grant in list {
-        let name = grant.get_name()?.to_str()?;
+        let name = grant.get_name()?;
+        if name.len() > MAX_GRANT_NAME {
+            return Err(refused(format_args!(
+                "a grant with a name of {} bytes: at most {MAX_GRANT_NAME} are taken",
+                name.len()
+            )));
+        }
+        let name = name.to_str()?;
         if grant.has_cap() {
             if name.starts_with("wetware:") {
                 return Err(refused(format_args!(
                     "the grant {name} is a reserved name: it comes without a capability"
                 )));
             }
-            let client: Client = grant.get_cap().get_as_capability()?;
+            // A promise of this node is waited for: what a cell is handed is nested in nothing.
+            let client: Client = membrane::settled(grant.get_cap().get_as_capability()?).await;
             if named.insert(name.to_owned(), client).is_some() {
                 return Err(refused(format_args!("two grants have the name {}", text::quoted(name))));
             }

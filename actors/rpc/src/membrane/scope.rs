@@ -237,7 +237,7 @@ async fn changed(scope: &Rc<Scope>, client: &Client, interface: u64) -> Result<O
 
 /// What a capability is by now. Waits where it will be an answer of this node, and not for other nodes and cells: what
 /// they promise may never come.
-async fn settled(client: Client) -> Client {
+pub(crate) async fn settled(client: Client) -> Client {
     const THIS_NODE: usize = 0;
     let mut hook = client.hook;
     loop {

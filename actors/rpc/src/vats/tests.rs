@@ -1,5 +1,6 @@
 //! Connections: how they end, and what hostile guests can do to them.
 
+mod hostile;
 #[path = "../../../../fuzz/mutate.rs"]
 mod mutate;
 
