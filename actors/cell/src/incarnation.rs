@@ -39,6 +39,10 @@ use crate::{
 /// Bytes that a guest may pass to the node in one call: more than any interface takes.
 const HOST_CALL_BYTES: usize = 16 << 20;
 
+/// Linear memory of an ended instance that is given back on the thread that ran it, in bytes: 4096 pages, which the
+/// system takes back in a millisecond or two.
+const GIVEN_BACK_HERE: usize = 16 << 20;
+
 /// Handles of resources that a guest may hold at once: a program that needs more leaks them.
 const MAX_HANDLES: usize = 10_000;
 
@@ -99,7 +103,7 @@ impl Runtime {
         };
         // The guest's streams are closed with its store, before its end is news.
         stop.set_ending();
-        drop(store);
+        self.give_back(store).await;
         match ended {
             Err(reason) => reason,
             Ok(Ok(Ok(()))) => Reason::Normal,
@@ -139,6 +143,19 @@ impl Runtime {
             if mem::take(&mut had_its_turn) { Poll::Pending } else { turn(cx).map(Ok) }
         })
         .await
+    }
+}
+
+impl Runtime {
+    /// Drops an instance. The system takes the pages of a large one back one by one: that happens elsewhere than on a
+    /// thread that all cells share. Where this is cancelled, the instance is dropped all the same.
+    pub(crate) async fn give_back(&self, store: Store<Guest>) {
+        if store.data().limiter.used() <= GIVEN_BACK_HERE {
+            return drop(store);
+        }
+        if let Err(error) = self.handle.spawn_blocking(move || drop(store)).await {
+            tracing::error!(%error, "an instance was not dropped as it should be");
+        }
     }
 }
 

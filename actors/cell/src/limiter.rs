@@ -31,6 +31,13 @@ impl Limiter {
     }
 }
 
+impl Limiter {
+    /// Bytes of linear memory in use.
+    pub(crate) fn used(&self) -> usize {
+        self.memory_used
+    }
+}
+
 impl Drop for Limiter {
     fn drop(&mut self) {
         self.meters.shrank(self.memory_used as u64);

@@ -99,6 +99,7 @@ impl Runtime {
         let reason = live.serve_all(self, cell, &patience).await;
         // Before the store is dropped, and the guest's streams with it.
         stop.set_ending();
+        self.give_back(live.store).await;
         reason
     }
 }

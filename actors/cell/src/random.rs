@@ -77,3 +77,51 @@ async fn fill(piece: &mut [u8], requeue: &Requeue) {
         requeue.yield_now().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ww_core::{Limits, exit::Reason};
+
+    use crate::fixture::{runtime, start};
+
+    /// Asks for so many bytes, and ends well if they have come.
+    fn asking(interface: &str, function: &str, length: u64) -> String {
+        format!(
+            r#"(component
+            (import "wasi:random/{interface}@0.2.3" (instance $random
+                (export "{function}" (func (param "len" u64) (result (list u8))))))
+            (core module $libc (memory (export "memory") 1)
+                (global $free (mut i32) (i32.const 64))
+                (func (export "realloc") (param i32 i32 i32 i32) (result i32) (local $at i32)
+                    (local.set $at (global.get $free))
+                    (global.set $free (i32.add (local.get $at) (local.get 3)))
+                    (drop (memory.grow (i32.shr_u (i32.add (local.get 3) (i32.const 65535)) (i32.const 16))))
+                    (local.get $at)))
+            (core instance $libc (instantiate $libc))
+            (core func $bytes (canon lower (func $random "{function}")
+                (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))))
+            (core module $main (import "host" "bytes" (func $bytes (param i64 i32)))
+                (import "libc" "memory" (memory 1))
+                (func (export "run") (result i32) (call $bytes (i64.const {length}) (i32.const 8))
+                    (i32.ne (i32.load (i32.const 12)) (i32.const {length}))))
+            (core instance $main (instantiate $main
+                (with "host" (instance (export "bytes" (func $bytes)))) (with "libc" (instance $libc))))
+            (func $run (result (result)) (canon lift (core func $main "run")))
+            (instance $run (export "run" (func $run)))
+            (export "wasi:cli/run@0.2.3" (instance $run)))"#
+        )
+    }
+
+    #[tokio::test]
+    async fn components_get_as_many_as_they_ask_for_up_to_a_bound() {
+        for (interface, function) in [("random", "get-random-bytes"), ("insecure", "get-insecure-random-bytes")] {
+            for length in [0, 1, super::MOST] {
+                let cell = start(&runtime(), &asking(interface, function, length), Limits::default()).await.cell;
+                assert_eq!(cell.exit().wait().await, Reason::Normal, "{function} {length}");
+            }
+            let cell = start(&runtime(), &asking(interface, function, super::MOST + 1), Limits::default()).await.cell;
+            let reason = cell.exit().wait().await;
+            assert!(reason.to_string().contains("expected at most 4194304"), "{function}: {reason}");
+        }
+    }
+}
