@@ -29,6 +29,7 @@ use crate::{
     meters::Meters,
     pipe,
     program::Exports,
+    reach::Kinship,
     slot::Slot,
     stop::Stop,
     streams::Connect,
@@ -69,6 +70,8 @@ pub struct Spec {
     pub connect: Option<Connect>,
     /// The files of its image; `None` if it may not read them.
     pub files: Option<Arc<dyn Files>>,
+    /// Says what is below it; `None` if nothing ever is.
+    pub kin: Option<Arc<dyn Kinship>>,
 }
 
 /// Why a cell was not started.
@@ -140,6 +143,7 @@ impl Default for Spec {
             overflow: Overflow::default(),
             connect: None,
             files: None,
+            kin: None,
         }
     }
 }

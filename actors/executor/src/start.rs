@@ -113,6 +113,7 @@ impl Request {
         let files = spec.files.filter(|_| spec.grants.loader);
         let guest = Guest { id, grants: spec.grants.clone(), files: files.clone(), handed: spec.handed };
         let runtime = executor.0.runtime.clone();
+        let kin = Arc::clone(&executor.0.ownership) as _;
         let connect: Connect = Arc::new(move |connection| executor.0.vat.serve(&executor, guest.clone(), connection));
         let cell_spec = cell::Spec {
             name: spec.name,
@@ -123,6 +124,7 @@ impl Request {
             grants: spec.grants,
             connect: Some(connect),
             files,
+            kin: Some(kin),
             ..cell::Spec::default()
         };
         match (task, slot) {
