@@ -47,7 +47,7 @@ struct Spec {
   # One live instance whose `poll` is called per message, instead of a fresh instance per message.
 
   name @5 :Text;
-  # Registered for the cell as long as its slot lives; empty for none.
+  # Registered for the cell as long as its slot lives; empty for none. The caller needs the grant `wetware:cell/registry`.
 
   publish @6 :Bool;
   # Let peers send messages to the cell under its name, until its slot ends. The caller needs the grant
@@ -132,7 +132,9 @@ struct Grant {
   #   wetware:cell/mail          messages to the cells that the caller can send to
   #   wetware:cell/mail/<name>   messages to the cell with this name, any number of times
   #   wetware:cell/registry      names, and `Host.registry` if the caller has it
-  #   wetware:cell/process       links, monitors, exit signals
+  #   wetware:cell/process       links, monitors, exit signals: of the child itself, of what is below it, and of the
+  #                              sender of the message in progress
+  #   wetware:cell/process/<name>  the same, and of the cell with this name, which the caller's own grant has to list
   #   wetware:cell/log           the node's log
   #   wetware:loader/loader      the files of the caller's image
   #   wetware:peer/host          the methods of `Host` and `Executor` that the caller has, as the child's own: what it
@@ -277,8 +279,9 @@ interface Registry {
   # Takes back a name that the holder, or a cell below it, was given while it ran. Names of specs stay.
 
   whereis @2 (name :Text) -> (process :Peer.Process);
-  # The cell with a name: null where nobody has it, or the holder may not see it. It does not keep the cell alive, and of a
-  # cell that is not below the holder it has `wait`, `send`, `open`, `status` and `monitor`.
+  # The cell with a name: null where nobody has it, or the holder may not see it. It does not keep the cell alive. Of a cell
+  # that is not below the holder it has `send` and `open` where the holder may send to the name; `wait`, `kill`, `status`,
+  # `monitor`, `link`, `unlink` and `exit` where the holder's grant `process` lists it.
 
   names @3 () -> (names :List(Text));
   # The names that the holder may see, in alphabetical order.

@@ -44,8 +44,8 @@ interface Host {
   # A capability that the parent handed over under this name when it spawned the cell.
 
   registry @6 () -> (registry :Cell.Registry);
-  # The names of this node's cells, as far as the holder may see them: those of itself and of the cells below it, and those
-  # that it can send messages to. A client of the control socket sees all.
+  # The names of this node's cells, as far as the holder may see them: those of itself and of the cells below it, those
+  # that it can send messages to, and those that its grant `process` lists. A client of the control socket sees all.
 
   dial @7 (peerId :Data, addrs :List(Data), name :Text, deadline :UInt32) -> (exchange :Cell.Exchange);
   # Opens one message to the cell that a peer publishes under `name`. Without `peerId`, or with that of

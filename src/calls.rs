@@ -21,7 +21,7 @@ use ww_rpc::{Dial, Outcome};
 
 use crate::{
     dial,
-    gate::Gate,
+    gate::{Caller, Gate},
     serve::{self, Guarded, NotServed},
 };
 
@@ -47,10 +47,10 @@ pub(crate) struct Callee {
 }
 
 impl Callee {
-    /// The cell, for a message of a peer.
-    pub(crate) fn guarded(&self, peer: PeerId) -> Guarded<'_> {
+    /// The cell, for a message of a caller.
+    pub(crate) fn guarded(&self, caller: Caller) -> Guarded<'_> {
         let Self { slot, gate, patience, deadline, .. } = self;
-        Guarded { slot, gate, patience: *patience, deadline: *deadline, peer }
+        Guarded { slot, gate, patience: *patience, deadline: *deadline, caller }
     }
 }
 
@@ -104,7 +104,7 @@ impl Calls {
         envelope.sender = Sender::Peer(peer.to_bytes());
         envelope.trace = header.trace;
         let message = envelope.id;
-        match serve::framed(callee.guarded(peer), envelope, body, reply).await {
+        match serve::framed(callee.guarded(Caller::Peer(peer)), envelope, body, reply).await {
             Ok(()) => tracing::trace!(%peer, message, "a call of a peer was answered"),
             Err(NotServed::Failed(error)) => {
                 tracing::info!(slot = %slot.id(), %peer, message, %error, "a call of a peer failed");
@@ -143,7 +143,7 @@ impl Calls {
                     envelope = envelope.caused_by(cause);
                 }
                 // Nothing is held back: the outcome tells a torn reply.
-                let serving = serve::admitted(callee.guarded(own), 0, envelope, request, &mut reply);
+                let serving = serve::admitted(callee.guarded(Caller::Cell(*from)), 0, envelope, request, &mut reply);
                 let until = deadline.unwrap_or_else(|| Instant::now() + CALL_TIMEOUT);
                 outcome(timeout_at(until, serving).await.unwrap_or(Err(Failure::Timeout.into())))
             }

@@ -1,9 +1,9 @@
-//! The way into a cell for messages from outside.
+//! The way into a published cell, for messages of peers and of this node's own cells and clients, each a [`Caller`].
 //!
 //! A cell that is free takes a message as soon as something of it is there. One that is busy takes messages that are
-//! whole, and one of each peer that is larger than what is read ahead: so a peer that sends a byte now and then, or
+//! whole, and one of each caller that is larger than what is read ahead: so a caller that sends a byte now and then, or
 //! messages without end, waits outside while others are served. As many may be inside as the cell serves at once and [`WAITING`] more; the next is refused. [`RESERVED`] places
-//! besides are for peers of which nothing is inside, so that none can keep all others out. Outside, streams are bounded
+//! besides are for callers of which nothing is inside, so that none can keep all others out. Outside, streams are bounded
 //! by the network.
 
 use std::{
@@ -13,7 +13,7 @@ use std::{
 
 use tokio::{sync::Notify, time::Instant};
 use ww_cell::Failure;
-use ww_core::exit::Reason;
+use ww_core::{CellId, exit::Reason};
 use ww_net::PeerId;
 
 use crate::{poison::Poison, serve::NotServed};
@@ -21,8 +21,17 @@ use crate::{poison::Poison, serve::NotServed};
 /// Messages that wait for a cell besides those that it serves.
 pub const WAITING: usize = 64;
 
-/// Further places, for peers of which nothing is inside: a few, because peers can be many.
+/// Further places, for callers of which nothing is inside: a few, because callers can be many.
 pub const RESERVED: usize = 16;
+
+/// Who sends a message: what it does is held against nobody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Caller {
+    /// A peer of the network.
+    Peer(PeerId),
+    /// A cell or client of this node, by its place in the tree.
+    Cell(CellId),
+}
 
 /// The gate of one cell. Clones are the same.
 #[derive(Clone, Debug)]
@@ -45,10 +54,10 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     inside: usize,
-    /// The same of each peer of which something is inside.
-    peers: HashMap<PeerId, usize>,
-    /// Peers of which a large message is inside.
-    large: HashSet<PeerId>,
+    /// The same of each caller of which something is inside.
+    callers: HashMap<Caller, usize>,
+    /// Callers of which a large message is inside.
+    large: HashSet<Caller>,
     /// Messages that wait until the cell is free.
     outside: usize,
     /// Messages that are done with the cell, or will be, and whose senders are still to be told.
@@ -63,16 +72,16 @@ pub(crate) struct Telling(Gate);
 #[derive(Debug)]
 pub(crate) struct Pass {
     gate: Gate,
-    peer: PeerId,
-    /// That it is the large message of its peer.
+    caller: Caller,
+    /// That it is the large message of its caller.
     large: Option<Large>,
 }
 
-/// The right of a peer to one large message inside.
+/// The right of a caller to one large message inside.
 #[derive(Debug)]
 struct Large {
     gate: Gate,
-    peer: PeerId,
+    caller: Caller,
 }
 
 /// A message that waits outside.
@@ -95,37 +104,37 @@ impl Gate {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Whether a peer is kept out, because its messages ended the cell.
-    pub(crate) fn refuses(&self, peer: &PeerId) -> bool {
-        self.0.poison.refuses(peer, Instant::now())
+    /// Whether a caller is kept out, because its messages ended the cell.
+    pub(crate) fn refuses(&self, caller: &Caller) -> bool {
+        self.0.poison.refuses(caller, Instant::now())
     }
 
-    /// What became of a message of a peer: if it ended the cell, the peer is kept out for a while.
-    pub(crate) fn judge(&self, peer: PeerId, served: &Result<(), NotServed>) {
+    /// What became of a message of a caller: if it ended the cell, the caller is kept out for a while.
+    pub(crate) fn judge(&self, caller: Caller, served: &Result<(), NotServed>) {
         if let Err(NotServed::Failed(Failure::Ended(
             Reason::Trap(_) | Reason::Limit(_) | Reason::Exit(_) | Reason::HostFault(_),
         ))) = served
         {
-            tracing::debug!(%peer, "a message of a peer ended the cell: it is kept out for a while");
-            self.0.poison.blame(peer, Instant::now());
+            tracing::debug!(?caller, "a message of a caller ended the cell: it is kept out for a while");
+            self.0.poison.blame(caller, Instant::now());
         }
     }
 
-    /// A place for a message of a peer that is whole; `None` where too many wait.
-    pub(crate) fn enter(&self, peer: PeerId) -> Option<Pass> {
+    /// A place for a message of a caller that is whole; `None` where too many wait.
+    pub(crate) fn enter(&self, caller: Caller) -> Option<Pass> {
         let most = self.0.at_once.saturating_add(WAITING);
-        self.enter_below(peer, |state| match state.peers.contains_key(&peer) {
+        self.enter_below(caller, |state| match state.callers.contains_key(&caller) {
             true => most,
             false => most.saturating_add(RESERVED),
         })
     }
 
-    /// A place for a message of a peer that has only begun, once the cell is free. Cancel safe.
-    pub(crate) async fn enter_free(&self, peer: PeerId) -> Pass {
+    /// A place for a message of a caller that has only begun, once the cell is free. Cancel safe.
+    pub(crate) async fn enter_free(&self, caller: Caller) -> Pass {
         self.lock().outside += 1;
         let outside = Outside(self);
         loop {
-            if let Some(pass) = self.enter_below(peer, |_| self.0.at_once) {
+            if let Some(pass) = self.enter_below(caller, |_| self.0.at_once) {
                 drop(outside);
                 return pass;
             }
@@ -133,15 +142,15 @@ impl Gate {
         }
     }
 
-    /// A place for a message of a peer that is larger than what is read ahead: one of each, and of the others when the
+    /// A place for a message of a caller that is larger than what is read ahead: one of each, and of the others when the
     /// cell is free. `None` where too many wait. Cancel safe.
-    pub(crate) async fn enter_large(&self, peer: PeerId) -> Option<Pass> {
+    pub(crate) async fn enter_large(&self, caller: Caller) -> Option<Pass> {
         let claiming = async {
             loop {
                 let mut left = std::pin::pin!(self.0.large.notified());
                 left.as_mut().enable();
-                if self.lock().large.insert(peer) {
-                    return Large { gate: self.clone(), peer };
+                if self.lock().large.insert(caller) {
+                    return Large { gate: self.clone(), caller };
                 }
                 left.await;
             }
@@ -149,9 +158,9 @@ impl Gate {
         let large = tokio::select! {
             biased;
             large = claiming => large,
-            pass = self.enter_free(peer) => return Some(pass),
+            pass = self.enter_free(caller) => return Some(pass),
         };
-        let mut pass = self.enter(peer)?;
+        let mut pass = self.enter(caller)?;
         pass.large = Some(large);
         Some(pass)
     }
@@ -180,18 +189,18 @@ impl Gate {
         }
     }
 
-    fn enter_below(&self, peer: PeerId, most: impl FnOnce(&State) -> usize) -> Option<Pass> {
+    fn enter_below(&self, caller: Caller, most: impl FnOnce(&State) -> usize) -> Option<Pass> {
         let mut state = self.lock();
         if state.inside >= most(&state) {
             return None;
         }
         state.inside += 1;
-        *state.peers.entry(peer).or_default() += 1;
+        *state.callers.entry(caller).or_default() += 1;
         // One notice may stand for several places.
         if state.inside < self.0.at_once {
             self.0.free.notify_one();
         }
-        Some(Pass { gate: self.clone(), peer, large: None })
+        Some(Pass { gate: self.clone(), caller, large: None })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -223,7 +232,7 @@ impl Drop for Pass {
         let gate = &self.gate;
         let mut state = gate.lock();
         state.inside -= 1;
-        if let Entry::Occupied(mut inside) = state.peers.entry(self.peer) {
+        if let Entry::Occupied(mut inside) = state.callers.entry(self.caller) {
             *inside.get_mut() -= 1;
             if *inside.get() == 0 {
                 inside.remove();
@@ -242,7 +251,7 @@ impl Drop for Pass {
 
 impl Drop for Large {
     fn drop(&mut self) {
-        self.gate.lock().large.remove(&self.peer);
+        self.gate.lock().large.remove(&self.caller);
         self.gate.0.large.notify_waiters();
     }
 }
@@ -259,10 +268,14 @@ mod tests {
 
     use super::*;
 
+    fn random() -> Caller {
+        Caller::Peer(PeerId::random())
+    }
+
     #[test]
     fn exactly_as_many_wait_as_may() {
         for at_once in [1, 4] {
-            let (gate, peer) = (Gate::new(at_once), PeerId::random());
+            let (gate, peer) = (Gate::new(at_once), random());
             let mut inside: Vec<_> = (0..at_once + WAITING).map(|_| gate.enter(peer).expect("there is room")).collect();
             assert!(gate.enter(peer).is_none(), "one more");
             inside.pop();
@@ -278,21 +291,21 @@ mod tests {
 
     #[test]
     fn no_peer_keeps_all_others_out() {
-        let (gate, peer) = (Gate::new(1), PeerId::random());
+        let (gate, peer) = (Gate::new(1), random());
         let mut inside: Vec<_> = std::iter::from_fn(|| gate.enter(peer)).collect();
-        let others: Vec<_> = (0..RESERVED).map(|_| PeerId::random()).collect();
+        let others: Vec<_> = (0..RESERVED).map(|_| random()).collect();
         for other in others {
             inside.push(gate.enter(other).expect("it is the first of its peer"));
             assert!(gate.enter(other).is_none(), "it is the second");
         }
-        assert!(gate.enter(PeerId::random()).is_none(), "also these places are bounded");
+        assert!(gate.enter(random()).is_none(), "also these places are bounded");
         inside.clear();
-        assert!(gate.lock().peers.is_empty());
+        assert!(gate.lock().callers.is_empty());
     }
 
     #[test]
     fn one_large_message_of_each_peer_waits_inside() {
-        let (gate, one, other) = (Gate::new(1), PeerId::random(), PeerId::random());
+        let (gate, one, other) = (Gate::new(1), random(), random());
         let served = gate.enter(one).expect("there is room");
         let large = gate.enter_large(one).now_or_never().expect("it is the first").expect("there is room");
         let mut second = Box::pin(gate.enter_large(one));
@@ -312,7 +325,7 @@ mod tests {
 
     #[test]
     fn what_has_only_begun_waits_until_the_cell_is_free() {
-        let (gate, peer) = (Gate::new(2), PeerId::random());
+        let (gate, peer) = (Gate::new(2), random());
         let one = gate.enter_free(peer).now_or_never().expect("the cell is free");
         let other = gate.enter(peer).expect("there is room");
         let mut begun: Vec<_> = (0..3).map(|_| Box::pin(gate.enter_free(peer))).collect();

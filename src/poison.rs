@@ -1,9 +1,9 @@
-//! Peers whose messages ended a cell: they are kept out for a while, and longer each time.
+//! Callers whose messages ended a cell: they are kept out for a while, and longer each time.
 //!
-//! A cell that serves peers is started again whatever ends it, so that no peer can end it for good. What is left to a peer
+//! A cell that serves callers is started again whatever ends it, so that no caller can end it for good. What is left to a caller
 //! is to keep it busy with starting: the one whose message ended the cell is refused for [`FIRST`], then twice as long each
 //! time, at most [`LONGEST`], until nothing of it has done harm for [`FORGOTTEN`]. Nobody else notices more than the
-//! restart. Bounded by [`MAX_PEERS`]: of more, the one that did harm longest ago is forgotten.
+//! restart. Bounded by [`MAX_CALLERS`]: of more, the one that did harm longest ago is forgotten.
 
 use std::{
     collections::HashMap,
@@ -12,23 +12,24 @@ use std::{
 };
 
 use tokio::time::Instant;
-use ww_net::PeerId;
 
-/// How long a peer is refused after its first message that ended a cell: longer than a restart takes.
+use crate::gate::Caller;
+
+/// How long a caller is refused after its first message that ended a cell: longer than a restart takes.
 pub(crate) const FIRST: Duration = Duration::from_millis(100);
 
 /// The longest that it is refused at once: a few messages a minute do no harm.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// After this time without harm a peer is as good as new.
+/// After this time without harm a caller is as good as new.
 const FORGOTTEN: Duration = Duration::from_secs(120);
 
-/// Peers that are remembered: more do not connect in that time.
-const MAX_PEERS: usize = 1_024;
+/// Callers that are remembered: more do not connect in that time.
+const MAX_CALLERS: usize = 1_024;
 
-/// The peers that did harm to one cell.
+/// The callers that did harm to one cell.
 #[derive(Debug, Default)]
-pub(crate) struct Poison(Mutex<HashMap<PeerId, Harm>>);
+pub(crate) struct Poison(Mutex<HashMap<Caller, Harm>>);
 
 #[derive(Clone, Copy, Debug)]
 struct Harm {
@@ -37,28 +38,28 @@ struct Harm {
 }
 
 impl Poison {
-    /// Whether messages of a peer are refused now.
-    pub(crate) fn refuses(&self, peer: &PeerId, now: Instant) -> bool {
-        let peers = self.lock();
+    /// Whether messages of a caller are refused now.
+    pub(crate) fn refuses(&self, caller: &Caller, now: Instant) -> bool {
+        let callers = self.lock();
         // As a rule there is none.
-        peers.get(peer).is_some_and(|harm| now < harm.last + harm.penalty())
+        callers.get(caller).is_some_and(|harm| now < harm.last + harm.penalty())
     }
 
-    /// A message of a peer has ended the cell.
-    pub(crate) fn blame(&self, peer: PeerId, now: Instant) {
-        let mut peers = self.lock();
-        peers.retain(|_, harm| now < harm.last + FORGOTTEN);
-        if peers.len() >= MAX_PEERS
-            && !peers.contains_key(&peer)
-            && let Some(oldest) = peers.iter().min_by_key(|(_, harm)| harm.last).map(|(peer, _)| *peer)
+    /// A message of a caller has ended the cell.
+    pub(crate) fn blame(&self, caller: Caller, now: Instant) {
+        let mut callers = self.lock();
+        callers.retain(|_, harm| now < harm.last + FORGOTTEN);
+        if callers.len() >= MAX_CALLERS
+            && !callers.contains_key(&caller)
+            && let Some(oldest) = callers.iter().min_by_key(|(_, harm)| harm.last).map(|(caller, _)| *caller)
         {
-            peers.remove(&oldest);
+            callers.remove(&oldest);
         }
-        let harm = peers.entry(peer).or_insert(Harm { times: 0, last: now });
+        let harm = callers.entry(caller).or_insert(Harm { times: 0, last: now });
         *harm = Harm { times: harm.times.saturating_add(1), last: now };
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<PeerId, Harm>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Caller, Harm>> {
         // Nothing panics while the lock is held.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -72,11 +73,18 @@ impl Harm {
 
 #[cfg(test)]
 mod tests {
+    use ww_core::CellId;
+    use ww_net::PeerId;
+
     use super::*;
+
+    fn random() -> Caller {
+        Caller::Peer(PeerId::random())
+    }
 
     #[test]
     fn a_peer_that_does_harm_is_refused_longer_each_time_and_forgiven_in_the_end() {
-        let (poison, peer, other, mut now) = (Poison::default(), PeerId::random(), PeerId::random(), Instant::now());
+        let (poison, peer, other, mut now) = (Poison::default(), random(), random(), Instant::now());
         assert!(!poison.refuses(&peer, now));
         for millis in [100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000, 30_000] {
             let penalty = Duration::from_millis(millis);
@@ -92,14 +100,22 @@ mod tests {
     }
 
     #[test]
+    fn the_cells_of_this_node_are_blamed_one_by_one() {
+        let (poison, now) = (Poison::default(), Instant::now());
+        let [one, other] = [1, 2].map(|cell| Caller::Cell(CellId::new(cell)));
+        poison.blame(one, now);
+        assert_eq!([&one, &other, &random()].map(|caller| poison.refuses(caller, now)), [true, false, false]);
+    }
+
+    #[test]
     fn only_so_many_are_remembered() {
         let (poison, now) = (Poison::default(), Instant::now());
-        let first = PeerId::random();
+        let first = random();
         poison.blame(first, now);
-        for _ in 0..MAX_PEERS {
-            poison.blame(PeerId::random(), now + Duration::from_millis(1));
+        for _ in 0..MAX_CALLERS {
+            poison.blame(random(), now + Duration::from_millis(1));
         }
         assert!(!poison.refuses(&first, now), "the one of longest ago is forgotten");
-        assert_eq!(poison.lock().len(), MAX_PEERS);
+        assert_eq!(poison.lock().len(), MAX_CALLERS);
     }
 }

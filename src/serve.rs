@@ -17,9 +17,9 @@ use std::{future::pending, time::Duration};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use ww_cell::{Envelope, Failure, Slot, pipe};
-use ww_net::{PeerId, call::CALL_TIMEOUT};
+use ww_net::call::CALL_TIMEOUT;
 
-use crate::gate::{Gate, Pass};
+use crate::gate::{Caller, Gate, Pass};
 
 pub(crate) use self::framed::framed;
 use self::{
@@ -59,7 +59,7 @@ pub(crate) struct Guarded<'a> {
     pub(crate) patience: Duration,
     /// How long the cell has for one message.
     pub(crate) deadline: Option<Duration>,
-    pub(crate) peer: PeerId,
+    pub(crate) caller: Caller,
 }
 
 /// Serves one message without framing: the request up to its end, then the reply up to its end, both at the same time.
@@ -102,7 +102,7 @@ pub async fn process_message(
 
 /// [`raw`] through the gate of a cell. Of the reply, `held` bytes are held back.
 pub(crate) async fn admitted(
-    Guarded { slot, gate, patience, deadline, peer }: Guarded<'_>,
+    Guarded { slot, gate, patience, deadline, caller }: Guarded<'_>,
     held: usize,
     envelope: Envelope,
     from: impl AsyncRead + Unpin + Send,
@@ -112,21 +112,21 @@ pub(crate) async fn admitted(
     let pace = Pace::new(patience, Some(gate)).for_deadline(deadline);
     let progress = Progress::default();
     let mut reading = std::pin::pin!(request::read(&pace, Bytes::new(from), request, &progress));
-    let _pass = admit(gate, peer, &progress, reading.as_mut()).await?;
+    let _pass = admit(gate, caller, &progress, reading.as_mut()).await?;
     pace.begin();
     let served = answer(slot, &pace, held, envelope, guest_request, reading, to).await.map_err(NotServed::from);
-    gate.judge(peer, &served);
+    gate.judge(caller, &served);
     served
 }
 
 /// A place for a message inside the gate, by what is there of it.
 async fn admit(
     gate: &Gate,
-    peer: PeerId,
+    caller: Caller,
     progress: &Progress,
     reading: impl Future<Output = ()>,
 ) -> Result<Pass, NotServed> {
-    if gate.refuses(&peer) {
+    if gate.refuses(&caller) {
         return Err(NotServed::Busy);
     }
     let entering = async {
@@ -135,18 +135,18 @@ async fn admit(
             tokio::select! {
                 biased;
                 later = progress.at_least(Stage::Full) => now = later,
-                pass = gate.enter_free(peer) => return Ok(pass),
+                pass = gate.enter_free(caller) => return Ok(pass),
             }
         }
         if now == Stage::Full {
             tokio::select! {
                 biased;
                 later = progress.at_least(Stage::Whole) => now = later,
-                pass = gate.enter_large(peer) => return pass.ok_or(NotServed::Busy),
+                pass = gate.enter_large(caller) => return pass.ok_or(NotServed::Busy),
             }
         }
         match now {
-            Stage::Whole => gate.enter(peer).ok_or(NotServed::Busy),
+            Stage::Whole => gate.enter(caller).ok_or(NotServed::Busy),
             _ => Err(NotServed::Broken),
         }
     };

@@ -23,6 +23,7 @@ const ECHO: &str = r#"(module
 
 const CELL: CellId = CellId::new(1);
 const OTHER: CellId = CellId::new(2);
+const THIRD: CellId = CellId::new(3);
 
 struct World {
     calls: Calls,
@@ -91,11 +92,22 @@ async fn the_node_itself_is_in_the_audience_or_finds_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cell_that_ended_the_callee_is_kept_out_and_no_other_one_of_its_node() {
+    let world = world_of(Mode::Async, Audience::All).await;
+    let trap = exit::Reason::Exit(1);
+    world.gate.judge(Caller::Cell(OTHER), &Err(NotServed::Failed(Failure::Ended(trap))));
+    assert!(is_refused(&world.ask(OTHER, b"hello").await, "busy"));
+    assert_eq!(world.ask(THIRD, b"hello").await, (Outcome::Ok, Ok(b"hello".to_vec())));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_message_too_many_is_refused_and_a_silent_sender_is_not_waited_for() {
     let world = world_of(Mode::Async, Audience::All).await;
-    let inside: Vec<_> = std::iter::from_fn(|| world.gate.enter(world.own)).collect();
+    let inside: Vec<_> = std::iter::from_fn(|| world.gate.enter(Caller::Cell(OTHER))).collect();
     assert_eq!(inside.len(), 1 + crate::gate::WAITING);
     assert!(is_refused(&world.ask(OTHER, b"hello").await, "busy"));
+    let third = world.ask(THIRD, b"hello").await;
+    assert_eq!(third, (Outcome::Ok, Ok(b"hello".to_vec())), "there are places for callers of which nothing is inside");
     drop(inside);
     let (_silent, request) = pipe::pipe(pipe::CAPACITY);
     let (reply, _) = pipe::pipe(pipe::CAPACITY);

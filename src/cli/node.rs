@@ -21,7 +21,7 @@ use super::{
 };
 use crate::control::{
     Address,
-    directory::{self, Found},
+    directory::{self, Foreign, Found},
 };
 
 /// How long a node may take for an answer that needs nobody else.
@@ -90,7 +90,16 @@ fn denied(address: &str) -> Failure {
     Failure { code: code::NO_PERMISSION, message }
 }
 
+/// What is said of a socket or directory that another user can have made.
+fn foreign(error: &io::Error) -> Option<Failure> {
+    let foreign = error.get_ref()?.downcast_ref::<Foreign>()?;
+    Some(Failure { code: code::NO_PERMISSION, message: foreign.to_string() })
+}
+
 fn unreachable(address: &Address, error: &io::Error) -> Failure {
+    if let Some(foreign) = foreign(error) {
+        return foreign;
+    }
     match error.kind() {
         io::ErrorKind::PermissionDenied => denied(&address.to_string()),
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
@@ -103,9 +112,11 @@ fn unreachable(address: &Address, error: &io::Error) -> Failure {
 /// Finds this user's only node.
 async fn only() -> Result<(Address, UnixStream), Failure> {
     let directory = directory::path();
-    let (mut answer, mut failed) = nodes().await.map_err(|error| match error.kind() {
-        io::ErrorKind::PermissionDenied => denied(&directory.display().to_string()),
-        _ => unavailable(format!("cannot look for nodes in {}: {error}", directory.display())),
+    let (mut answer, mut failed) = nodes().await.map_err(|error| {
+        foreign(&error).unwrap_or_else(|| match error.kind() {
+            io::ErrorKind::PermissionDenied => denied(&directory.display().to_string()),
+            _ => unavailable(format!("cannot look for nodes in {}: {error}", directory.display())),
+        })
     })?;
     match (answer.len(), failed.pop()) {
         (1, _) => Ok(answer.remove(0)),
@@ -131,7 +142,7 @@ impl Node {
             }
             Some(Place::Control(Address::Unix(path))) => {
                 let address = Address::Unix(path.clone());
-                let stream = UnixStream::connect(path).await.map_err(|error| unreachable(&address, &error))?;
+                let stream = directory::connect(&path).await.map_err(|error| unreachable(&address, &error))?;
                 let (reader, writer) = stream.into_split();
                 (Place::Control(address), client::connect(reader, writer), None)
             }

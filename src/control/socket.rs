@@ -151,6 +151,7 @@ async fn user() -> Result<(Listener, Address), OpenError> {
 async fn unix(path: &Path) -> Result<(Listener, Address), OpenError> {
     let address = Address::Unix(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
     let io = |source| OpenError::Io { address: address.clone(), source };
+    directory::warn_unless_own(path);
     if !directory::remove_stale(path).await.map_err(io)? {
         return Err(OpenError::Taken(address));
     }

@@ -22,7 +22,7 @@ use super::{
 ///
 /// Where the message was not answered. The peer is told the same in the status.
 pub(crate) async fn framed<R, W>(
-    Guarded { slot, gate, patience, deadline, peer }: Guarded<'_>,
+    Guarded { slot, gate, patience, deadline, caller }: Guarded<'_>,
     envelope: Envelope,
     from: Reader<R, Ending>,
     mut to: Writer<W, Status>,
@@ -37,7 +37,7 @@ where
     let progress = Progress::default();
     let mut reading = std::pin::pin!(request::read(&pace, from, request, &progress));
     // A node that stops waits until the status is written; the cell serves others meanwhile.
-    let (served, last, _telling) = match admit(gate, peer, &progress, reading.as_mut()).await {
+    let (served, last, _telling) = match admit(gate, caller, &progress, reading.as_mut()).await {
         Err(error) => (Err(error), Bytes::new(), None),
         Ok(_pass) => {
             pace.begin();
@@ -49,7 +49,7 @@ where
             (served.map_err(NotServed::from), last, Some(telling))
         }
     };
-    gate.judge(peer, &served);
+    gate.judge(caller, &served);
     if let Err(error) = to.finish_with(&last, status(&served)).await {
         tracing::debug!(%error, "a caller does not learn what became of its message");
     }

@@ -110,6 +110,7 @@ mod tests {
     use ww_net::PeerId;
 
     use super::*;
+    use crate::gate::Caller;
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -122,7 +123,7 @@ mod tests {
         };
         let rate = MIN_RATE as usize;
         assert_eq!(after(1_000, 1), Ok(()), "nobody waits");
-        let _inside = [PeerId::random(); 2].map(|peer| gate.enter(peer));
+        let _inside = [Caller::Peer(PeerId::random()); 2].map(|caller| gate.enter(caller));
         for (seconds, bytes, outcome) in [
             (10, 1, Ok(())),
             (11, 1, Err(TooSlow)),

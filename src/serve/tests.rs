@@ -127,7 +127,13 @@ async fn a_silent_peer_loses_its_own_message_only() {
     ours.write_all(b"half a message").await.expect("there is room");
     let (gate, patience) = (Gate::new(1), Duration::from_millis(50));
     let silent = admitted(
-        Guarded { slot: cell.slot(), gate: &gate, patience, deadline: None, peer: PeerId::random() },
+        Guarded {
+            slot: cell.slot(),
+            gate: &gate,
+            patience,
+            deadline: None,
+            caller: Caller::Peer(ww_net::PeerId::random()),
+        },
         HELD,
         cell.envelope(None),
         from,

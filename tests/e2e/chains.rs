@@ -65,7 +65,8 @@ fn executor_of(host: &host::Client) -> executor::Client {
     host.executor_request().send().pipeline.get_executor()
 }
 
-/// Narrows an executor to these of its methods; to all, if there are none.
+/// Narrows an executor to these of its methods, and to cells with names and no other grants; to nothing less, if there are
+/// none.
 async fn narrow(
     by: &host::Client,
     cap: &executor::Client,
@@ -76,6 +77,9 @@ async fn narrow(
     request.get().init_cap().set_as_capability(cap.client.hook.add_ref());
     let mut to = request.get().init_to();
     to.set_expires(expires);
+    if !methods.is_empty() {
+        to.reborrow().init_grants(1).set(0, "wetware:cell/registry");
+    }
     let mut list = to.init_methods(methods.len() as u32);
     for (index, method) in (0..).zip(methods) {
         let mut entry = list.reborrow().get(index);

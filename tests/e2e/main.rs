@@ -60,6 +60,7 @@ mod natives;
 mod neighbours;
 mod output;
 mod publishing;
+mod reach;
 mod recipes;
 mod remote;
 mod restarts;

@@ -23,9 +23,9 @@ pub(crate) fn name(name: &str) -> Name {
     Name::new(name).expect("a name")
 }
 
-/// Everything that `wetware:cell` offers, and nothing else.
+/// Everything that `wetware:cell` offers, with all cells in reach, and nothing else.
 pub(crate) fn actor() -> Grants {
-    let Grants { mail, identity, registry, process, log, .. } = Grants::all();
+    let Grants { mail, identity, registry, process, log, .. } = Grants::operator();
     Grants { mail, identity, registry, process, log, ..Grants::none() }
 }
 
@@ -36,12 +36,23 @@ pub(crate) async fn start(
     grants: Grants,
     change: impl FnOnce(&mut Spec, &mut Serving),
 ) -> Process {
+    start_below(node, Owner::Node, called, grants, change).await
+}
+
+/// The same, with this owner.
+pub(crate) async fn start_below(
+    node: &Node,
+    owner: Owner,
+    called: &str,
+    grants: Grants,
+    change: impl FnOnce(&mut Spec, &mut Serving),
+) -> Process {
     let wasm = std::fs::read(in_repository("guests/target/wasm32-wasip2/release/neighbour.wasm"));
     let wasm = wasm.expect("make test-guests has built the guest");
     let mut spec = Spec { name: called.into(), names: vec![name(called)], grants, ..Spec::new(wasm) };
     let mut serving = Serving::new(Mode::Async);
     change(&mut spec, &mut serving);
-    soon(node.executor().spawn(Owner::Node, spec, serving)).await.expect("the guest serves async mode")
+    soon(node.executor().spawn(owner, spec, serving)).await.expect("the guest serves async mode")
 }
 
 pub(crate) async fn neighbour(node: &Node, called: &str) -> Process {

@@ -29,6 +29,7 @@ use crate::{
     meters::Meters,
     pipe,
     program::Exports,
+    reach::Kinship,
     slot::Slot,
     stop::Stop,
     streams::Connect,
@@ -73,6 +74,8 @@ pub struct Spec {
     pub connect: Option<Connect>,
     /// The files of its image; `None` if it may not read them.
     pub files: Option<Arc<dyn Files>>,
+    /// Says what is below it; `None` if nothing ever is.
+    pub kin: Option<Arc<dyn Kinship>>,
 }
 
 /// Room for the memory of further instances of one cell.
@@ -157,6 +160,7 @@ impl Default for Spec {
             room: None,
             connect: None,
             files: None,
+            kin: None,
         }
     }
 }

@@ -9,7 +9,7 @@
 //! Usable from any thread; the lock around links is held for moments, and carries their effects out in order.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -83,6 +83,13 @@ impl Directory {
             Owner::Slot(slot) => self.slot(slot),
             Owner::Cell(cell) => self.slot_of(cell),
         }
+    }
+
+    /// Whether a cell or native actor has one of these names now, itself or by its slot.
+    pub(crate) fn has_one_of(&self, id: CellId, names: &BTreeSet<Name>) -> bool {
+        let slot = self.slot_of(id).or_else(|| self.native(id)?.slot().cloned());
+        let owners = [Some(Owner::Cell(id)), slot.map(|slot| Owner::Slot(slot.id()))];
+        owners.into_iter().flatten().any(|owner| self.0.names.has_one_of(owner, names))
     }
 
     /// All cells that live, in the order of their start.

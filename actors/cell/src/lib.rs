@@ -11,7 +11,7 @@
 //! | `rewrite` | what a guest could make one long step becomes many short ones, before it is compiled |
 //! | `program` | what a compiled program can do |
 //! | `slot`, `cell`, `message` | where a cell lives, the cell itself, and what is in its mailbox |
-//! | `directory`, `native`, `own` | who lives on the node, Rust actors among them, and what one instance knows of that |
+//! | `directory`, `native`, `own`, `reach` | who lives on the node, Rust actors among them; what one instance knows of that, and what it reaches |
 //! | `spawn`, `lanes` | from a spec to a running cell and its end; what it does next |
 //! | `live`, `fresh` | async mode: one live instance; sync mode: a fresh instance per message |
 //! | `incarnation`, `stop` | one instance from start to exit reason, and the end that is asked for |
@@ -52,6 +52,7 @@ mod preemption;
 mod program;
 mod programs;
 mod random;
+mod reach;
 mod rewrite;
 mod runtime;
 mod slot;
@@ -73,6 +74,7 @@ pub use meters::Meters;
 pub use native::{Native, Notices};
 pub use program::{Exports, Hash, Program};
 pub use programs::LoadError;
+pub use reach::{Kinship, MAX_MET};
 pub use runtime::{Config, Runtime, StartError};
 pub use slot::Slot;
 pub use stdio::{Stderr, Stdio};

@@ -11,6 +11,7 @@ use crate::{
     directory::Directory,
     message::{Chain, Current, Envelope, Failure, Sender},
     meters::Meters,
+    reach::Met,
     slot::{Asked, Slot, Waits, WaitsFor},
     tail::Rate,
 };
@@ -29,6 +30,8 @@ pub(crate) struct Own {
     pub(crate) directory: Directory,
     /// Bounds its lines in the log.
     pub(crate) lines: Mutex<Rate>,
+    /// The cells that it had to do with.
+    pub(crate) met: Met,
 }
 
 /// To whom a message goes.
@@ -83,7 +86,7 @@ impl From<Failure> for Undelivered {
 
 impl Own {
     pub(crate) fn new(cell: &Cell, spec: Spec, directory: Directory) -> Self {
-        Self { cell: cell.clone(), spec, directory, lines: Mutex::default() }
+        Self { cell: cell.clone(), spec, directory, lines: Mutex::default(), met: Met::default() }
     }
 
     pub(crate) fn id(&self) -> CellId {

@@ -73,13 +73,13 @@ pub enum AdminMethod {
     Process,
 }
 
-/// Which cells of its node a cell may send messages to.
+/// Which cells of its node a cell may send messages to, or may link with, monitor and signal.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum Reach {
     /// None.
     #[default]
     Nobody,
-    /// Those that have one of these names, and whoever sent the message in progress.
+    /// Those that have one of these names, and the sender of the message in progress.
     Names(BTreeSet<Name>),
     /// All, by name or by id.
     Everybody,
@@ -100,8 +100,9 @@ pub struct Grants {
     pub identity: bool,
     /// Whether it may register and look up names: `wetware:cell/registry`.
     pub registry: bool,
-    /// Whether it may link, monitor and signal other cells: `wetware:cell/process`.
-    pub process: bool,
+    /// Whether it may link with cells, monitor and signal them: `wetware:cell/process`. With the grant it reaches
+    /// itself, all cells below it, and the sender of the message in progress; besides, those that this names.
+    pub process: Option<Reach>,
     /// Whether it may write to the node's log: `wetware:cell/log`.
     pub log: bool,
     /// Whether it may let peers send messages to cells that it spawns.
@@ -193,7 +194,7 @@ impl Grants {
         Self::default()
     }
 
-    /// Everything: what the image's own cell gets unless its image says less.
+    /// Everything that can be had without naming cells: what the image's own cell gets unless its image says otherwise.
     pub fn all() -> Self {
         Self {
             host: HostMethod::ALL.into(),
@@ -202,20 +203,30 @@ impl Grants {
             mail: Reach::Everybody,
             identity: true,
             registry: true,
-            process: true,
+            process: Some(Reach::Nobody),
             log: true,
             publish: true,
         }
     }
 
-    /// What a child gets that its parent hands its own `Host`: the same, but not the parent's image.
+    /// The same for an operator of the node, who may signal every cell, and may hand that on for cells by their names.
+    pub fn operator() -> Self {
+        Self { process: Some(Reach::Everybody), ..Self::all() }
+    }
+
+    /// What a child gets that its parent hands its own `Host`: the same, but not the parent's image, and no cells that
+    /// nobody has named.
     pub fn for_child(&self) -> Self {
-        Self { loader: false, ..self.clone() }
+        let process = match &self.process {
+            Some(Reach::Everybody) => Some(Reach::Nobody),
+            named => named.clone(),
+        };
+        Self { loader: false, process, ..self.clone() }
     }
 }
 
 impl Reach {
-    /// Whether a cell may be sent to under this name.
+    /// Whether it reaches a cell under this name.
     pub fn has(&self, name: &Name) -> bool {
         match self {
             Self::Nobody => false,
@@ -281,6 +292,11 @@ mod tests {
         assert_eq!(child.executor, parent.executor);
         assert!(!child.loader);
         assert_eq!(child.mail, parent.mail);
+        assert_eq!(Grants::operator().for_child(), child_of_all());
+    }
+
+    fn child_of_all() -> Grants {
+        Grants { loader: false, ..Grants::all() }
     }
 
     #[test]

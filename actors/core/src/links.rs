@@ -201,6 +201,11 @@ impl Links {
         Ok(Vec::new())
     }
 
+    /// Whether two cells are linked.
+    pub fn is_linked(&self, a: CellId, b: CellId) -> bool {
+        self.cells.get(&a).is_some_and(|cell| cell.links.contains(&b))
+    }
+
     /// Takes a link back. From now on the end of either does nothing to the other.
     pub fn unlink(&mut self, a: CellId, b: CellId) {
         for (id, other) in [(a, b), (b, a)] {

@@ -168,6 +168,11 @@ impl Registry {
         self.owners.get(&owner).map(|held| held.names.iter().cloned().collect()).unwrap_or_default()
     }
 
+    /// Whether an owner has one of these names.
+    pub fn has_one_of(&self, owner: Owner, names: &BTreeSet<Name>) -> bool {
+        self.owners.get(&owner).is_some_and(|held| held.names.iter().any(|name| names.contains(name)))
+    }
+
     /// The cell behind a name: of a slot, whoever lives in it at the moment.
     pub fn whereis(&self, name: &Name) -> Option<CellId> {
         match self.owner(name)? {

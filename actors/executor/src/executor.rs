@@ -249,6 +249,11 @@ impl Executor {
         self.0.runtime.directory()
     }
 
+    /// Whether a cell, supervisor or session has a place below another one in the tree.
+    pub fn is_below(&self, id: CellId, above: CellId) -> bool {
+        self.0.ownership.is_below(id, above)
+    }
+
     /// Everything that has a place in the tree, in the order in which it was taken.
     pub fn owners(&self) -> Vec<Owned> {
         self.0.ownership.owners()

@@ -12,7 +12,7 @@ use std::{
 };
 
 use tokio::sync::oneshot;
-use ww_cell::Stop;
+use ww_cell::{Kinship, Stop};
 use ww_core::{
     Account, CellId, Limits,
     account::Holder,
@@ -245,6 +245,11 @@ impl Ownership {
         })
     }
 
+    /// Whether a cell, supervisor or session is below another one.
+    pub(crate) fn is_below(&self, id: CellId, above: CellId) -> bool {
+        self.locked(|state| state.tree.is_below(id, above))
+    }
+
     /// Everything that has a place in the tree, in the order in which it was taken.
     pub(crate) fn owners(&self) -> Vec<Owned> {
         self.locked(|state| {
@@ -266,6 +271,12 @@ impl Ownership {
         drop(state);
         drop(given_up);
         done
+    }
+}
+
+impl Kinship for Ownership {
+    fn is_below(&self, cell: CellId, above: CellId) -> bool {
+        self.locked(|state| state.tree.is_below(cell, above) || state.tree.was_below(cell, above))
     }
 }
 

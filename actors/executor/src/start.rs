@@ -120,6 +120,7 @@ impl Request {
             handed: spec.handed,
         };
         let runtime = executor.0.runtime.clone();
+        let kin = Arc::clone(&executor.0.ownership) as _;
         let connect: Connect = Arc::new(move |connection| executor.0.vat.serve(&executor, guest.clone(), connection));
         let cell_spec = cell::Spec {
             name: spec.name,
@@ -134,6 +135,7 @@ impl Request {
             grants: spec.grants,
             connect: Some(connect),
             files,
+            kin: Some(kin),
             ..cell::Spec::default()
         };
         match (task, slot) {

@@ -9,7 +9,7 @@
 //!
 //! Nothing here recurses, and no owner is deeper than [`MAX_DEPTH`].
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use thiserror::Error;
 use ww_core::{
@@ -73,6 +73,10 @@ pub enum Full {
     Held(#[from] Overdrawn),
 }
 
+/// Cells that have ended below one owner and that it can still ask about: 2 KiB. It is told of the end of a child; this is
+/// for the moment between.
+pub(crate) const KEPT_GONE: usize = 256;
+
 /// All cells of a node.
 #[derive(Debug)]
 pub(crate) struct Tree {
@@ -104,6 +108,8 @@ struct Node {
     stopping: bool,
     cells_below: u32,
     memory_below: u64,
+    /// The last that ended below it, the oldest first.
+    gone: VecDeque<CellId>,
 }
 
 /// What has to be done after an event.
@@ -197,6 +203,7 @@ impl Tree {
             stopping: false,
             cells_below: 0,
             memory_below: 0,
+            gone: VecDeque::new(),
         };
         self.nodes.insert(id, node);
         Ok(account)
@@ -258,6 +265,16 @@ impl Tree {
     /// Who owns a cell that runs or is about to.
     pub(crate) fn owner(&self, id: CellId) -> Option<Owner> {
         self.nodes.get(&id).map(|node| node.owner)
+    }
+
+    /// Whether a cell is below another one.
+    pub(crate) fn is_below(&self, id: CellId, above: CellId) -> bool {
+        self.owner(id).is_some_and(|owner| self.above(owner).contains(&above))
+    }
+
+    /// Whether a cell is one of the last that ended below another one.
+    pub(crate) fn was_below(&self, id: CellId, above: CellId) -> bool {
+        self.nodes.get(&above).is_some_and(|node| node.gone.contains(&id))
     }
 
     /// Whether a reserved cell should still be started: its owner may have ended in the meantime.
@@ -344,6 +361,10 @@ impl Tree {
                 if let Some(above) = self.nodes.get_mut(&above) {
                     above.cells_below -= 1;
                     above.memory_below = above.memory_below.saturating_sub(node.memory);
+                    if above.gone.len() >= KEPT_GONE {
+                        above.gone.pop_front();
+                    }
+                    above.gone.push_back(id);
                 }
             }
             match node.owner {
@@ -497,6 +518,27 @@ mod tests {
             assert_eq!(reserve(&mut tree, Owner::Cell(id(owner)), 9, Limits::default()), Err(Full::OwnerEnded));
         }
         assert!(!tree.is_wanted(id(2)));
+    }
+
+    #[test]
+    fn below_is_what_was_started_by_what_one_started_and_the_last_of_that_which_ended() {
+        // 2 and 3 under a supervisor 1, with children each; 6 is a stranger.
+        let mut tree = tree(&[(1, 0), (2, 1), (3, 1), (4, 2), (5, 3), (6, 0)]);
+        let below =
+            |tree: &Tree, above| -> Vec<u64> { (0..=6).filter(|&cell| tree.is_below(id(cell), id(above))).collect() };
+        let expected: [&[u64]; 7] = [&[], &[2, 3, 4, 5], &[4], &[5], &[], &[], &[]];
+        for (above, expected) in (0..).zip(expected) {
+            assert_eq!(below(&tree, above), expected, "below {above}");
+        }
+        tree.ended(id(4));
+        assert_eq!([1, 2, 3, 6].map(|above| tree.was_below(id(4), id(above))), [true, true, false, false]);
+        assert!(!tree.is_below(id(4), id(1)), "it has ended");
+        for cell in 0..KEPT_GONE as u64 {
+            reserve(&mut tree, Owner::Cell(id(2)), 100 + cell, Limits::default()).expect("there is room");
+            tree.ended(id(100 + cell));
+        }
+        assert!(!tree.was_below(id(4), id(2)), "it is forgotten");
+        assert!(tree.was_below(id(100), id(2)) && !tree.was_below(id(100), id(3)));
     }
 
     #[test]

@@ -31,7 +31,7 @@
 //! mail = ["store"]                 # the cells that it may send to, by name; or true, false
 //! self = true
 //! registry = true
-//! process = true
+//! process = true                   # links, monitors and signals below it; or ["clock"] for those cells as well, or false
 //! log = true
 //! publish = true                   # cells that it spawns
 //! ```
@@ -125,19 +125,19 @@ pub struct GrantTable {
     host: Option<BTreeSet<HostMethod>>,
     executor: Option<BTreeSet<ExecutorMethod>>,
     loader: Option<bool>,
-    mail: Option<Mail>,
+    mail: Option<Cells>,
     #[serde(rename = "self")]
     identity: Option<bool>,
     registry: Option<bool>,
-    process: Option<bool>,
+    process: Option<Cells>,
     log: Option<bool>,
     publish: Option<bool>,
 }
 
-/// All cells, none, or those with these names.
+/// All that can be had, nothing, or cells with these names.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(untagged, expecting = "expected true, false or a list of names")]
-enum Mail {
+enum Cells {
     All(bool),
     Names(BTreeSet<Name>),
 }
@@ -167,13 +167,18 @@ impl GrantTable {
             loader: self.loader.unwrap_or(others.loader),
             mail: match &self.mail {
                 None => others.mail,
-                Some(Mail::All(true)) => Reach::Everybody,
-                Some(Mail::All(false)) => Reach::Nobody,
-                Some(Mail::Names(names)) => Reach::Names(names.clone()),
+                Some(Cells::All(true)) => Reach::Everybody,
+                Some(Cells::All(false)) => Reach::Nobody,
+                Some(Cells::Names(names)) => Reach::Names(names.clone()),
             },
             identity: self.identity.unwrap_or(others.identity),
             registry: self.registry.unwrap_or(others.registry),
-            process: self.process.unwrap_or(others.process),
+            process: match &self.process {
+                None => others.process,
+                Some(Cells::All(true)) => Some(Reach::Nobody),
+                Some(Cells::All(false)) => None,
+                Some(Cells::Names(names)) => Some(Reach::Names(names.clone())),
+            },
             log: self.log.unwrap_or(others.log),
             publish: self.publish.unwrap_or(others.publish),
         }

@@ -36,7 +36,7 @@ impl Entitlement {
     /// Everything, for a client of the control socket.
     pub fn everything(limits: Limits) -> Self {
         let max_message = MAX_PEER_MESSAGE;
-        Self { grants: Grants::all(), admin: AdminMethod::ALL.into(), limits, max_message, origin: Origin::Here }
+        Self { grants: Grants::operator(), admin: AdminMethod::ALL.into(), limits, max_message, origin: Origin::Here }
     }
 
     /// Exactly this, for a peer with this id, as libp2p serialises it.

@@ -1,26 +1,27 @@
 //! The server of `Registry`: names of cells, as far as their holder may see them.
 //!
-//! A cell sees the names of itself and of what is below it, and those that it may send messages to. What is not below it, it
-//! can only talk to. A client of the control socket sees all.
+//! A cell sees the names of itself and of what is below it, those that it may send messages to, and those that its grant
+//! `process` lists. Of a cell that is not below it, it gets what these two grants say and no more: to send to it, or to watch,
+//! link and signal it. A client of the control socket sees all.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    rc::Rc,
-};
+use std::{collections::BTreeSet, rc::Rc};
 
 use capnp::{Error, traits::HasTypeId};
 use ww_core::{
-    CellId, Name,
+    CellId, Grants, Name,
     grants::{Method, Narrowing},
     registry::Owner as Named,
 };
-use ww_executor::Owner;
+use ww_executor::Executor;
 use ww_schema::{cell_capnp::registry, peer_capnp::process};
 
 use crate::{context::Context, membrane::Membrane, process as server, shelf};
 
-/// Methods of a process that whoever may send messages to it can call: `wait`, `send`, `open`, `status`, `monitor`.
-const TALK: [u16; 5] = [3, 4, 5, 7, 8];
+/// Methods of a process that belong to the grant `mail`: `send`, `open`.
+const TALK: [u16; 2] = [4, 5];
+
+/// Those that belong to the grant `process`: `wait`, `kill`, `status`, `monitor`, `link`, `unlink`, `exit`.
+const TOUCH: [u16; 7] = [3, 6, 7, 8, 9, 10, 12];
 
 /// The method that whoever gives a name must have: whoever has the name will send.
 const SEND: u16 = 4;
@@ -36,49 +37,40 @@ pub(crate) fn client(context: Context) -> registry::Client {
 enum Below {
     /// All count as its own.
     Everybody,
-    /// Those whose owners lead to this one.
-    Owner(Option<CellId>, HashMap<CellId, Owner>),
+    /// This one, and those whose owners lead to it.
+    Owner(Option<CellId>, Executor),
 }
 
 impl Below {
     fn has(&self, cell: CellId) -> bool {
-        let (holder, owners) = match self {
-            Self::Everybody => return true,
-            Self::Owner(None, _) => return false,
-            Self::Owner(Some(holder), owners) => (*holder, owners),
-        };
-        let mut next = Some(cell);
-        while let Some(cell) = next {
-            if cell == holder {
-                return true;
-            }
-            next = match owners.get(&cell) {
-                Some(Owner::Cell(owner)) => Some(*owner),
-                Some(Owner::Node) | None => None,
-            };
+        match self {
+            Self::Everybody => true,
+            Self::Owner(None, _) => false,
+            Self::Owner(Some(holder), executor) => cell == *holder || executor.is_below(cell, *holder),
         }
-        false
     }
 }
 
 impl Server {
-    async fn below(&self) -> Result<Below, Error> {
+    fn below(&self) -> Below {
         if self.0.is_local_client() && self.0.place().is_none() {
-            return Ok(Below::Everybody);
+            return Below::Everybody;
         }
-        let owners = self.0.executor.owners();
-        Ok(Below::Owner(self.0.known_owner(), owners.into_iter().map(|owned| (owned.id, owned.owner)).collect()))
+        Below::Owner(self.0.known_owner(), self.0.executor.clone())
     }
 
-    /// Whether the holder may send messages to whoever has a name.
-    fn may_send(&self, name: &Name) -> bool {
-        self.0.grants_for_children().mail.has(name)
+    /// Whether the holder has anything to do with a cell under a name that is not below it.
+    fn knows(grants: &Grants, name: &Name) -> bool {
+        grants.mail.has(name) || grants.process.as_ref().is_some_and(|named| named.has(name))
     }
 
-    /// A process that can only be talked to.
-    fn talk(&self, process: process::Client) -> Result<process::Client, Error> {
+    /// A process that can do what the grants say of its name.
+    fn named(&self, process: process::Client, grants: &Grants, name: &Name) -> Result<process::Client, Error> {
         let interface = process::Client::TYPE_ID;
-        let methods = TALK.map(|ordinal| Method { interface, ordinal }).into();
+        let talk = grants.mail.has(name).then_some(TALK);
+        let touch = grants.process.as_ref().is_some_and(|named| named.has(name)).then_some(TOUCH);
+        let ordinals = talk.into_iter().flatten().chain(touch.into_iter().flatten());
+        let methods = ordinals.map(|ordinal| Method { interface, ordinal }).collect();
         let place = std::sync::Arc::clone(&self.0.narrowed).try_acquire_owned();
         let place =
             place.map_err(|_| Error::overloaded("too many processes were looked up and are held: drop some".into()))?;
@@ -107,7 +99,7 @@ impl registry::Server for Server {
         };
         let process = shelf::process_of(process, SEND).await;
         let cell = process.ok_or_else(|| failed("the process is none of this node, or cannot be sent to"))?.id();
-        if !self.below().await?.has(cell) {
+        if !self.below().has(cell) {
             return Err(self.0.denied(format_args!("giving a name to cell {cell}, which is not below it,")));
         }
         self.0.executor.directory().register(name, cell).map_err(failed)
@@ -119,7 +111,7 @@ impl registry::Server for Server {
         _: registry::UnregisterResults,
     ) -> Result<(), Error> {
         let name = name(params.get()?.get_name())?;
-        let below = self.below().await?;
+        let below = self.below();
         let directory = self.0.executor.directory();
         match directory.names().owner(&name) {
             Some(Named::Cell(cell)) if below.has(cell) => directory.unregister(&name, cell).map_err(failed),
@@ -134,25 +126,25 @@ impl registry::Server for Server {
         mut results: registry::WhereisResults,
     ) -> Result<(), Error> {
         let name = name(params.get()?.get_name())?;
-        let below = self.below().await?;
+        let (below, grants) = (self.below(), self.0.grants_for_children());
         let directory = self.0.executor.directory();
         let Some(cell) = directory.names().whereis(&name).and_then(|cell| directory.cell(cell)) else { return Ok(()) };
         let own = below.has(cell.id());
-        if !own && !self.may_send(&name) {
+        if !own && !Self::knows(&grants, &name) {
             return Ok(());
         }
         let process = server::of_any(cell, &self.0);
-        results.get().set_process(if own { process } else { self.talk(process)? });
+        results.get().set_process(if own { process } else { self.named(process, &grants, &name)? });
         Ok(())
     }
 
     async fn names(self: Rc<Self>, _: registry::NamesParams, mut results: registry::NamesResults) -> Result<(), Error> {
-        let below = self.below().await?;
+        let (below, grants) = (self.below(), self.0.grants_for_children());
         let names = self.0.executor.directory().names();
         let seen: BTreeSet<Name> = names
             .all()
             .into_iter()
-            .filter(|name| names.whereis(name).is_some_and(|cell| below.has(cell)) || self.may_send(name))
+            .filter(|name| Self::knows(&grants, name) || names.whereis(name).is_some_and(|cell| below.has(cell)))
             .collect();
         let mut list = results.get().init_names(u32::try_from(seen.len()).unwrap_or(u32::MAX));
         for (index, name) in (0..list.len()).zip(&seen) {

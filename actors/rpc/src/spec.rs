@@ -41,6 +41,9 @@ const MAX_GRANT_NAME: usize = 512;
 /// Before the name of the one cell that a child may send messages to.
 pub(crate) const MAIL_TO: &str = "wetware:cell/mail/";
 
+/// Before the name of the one cell that a child may link with, monitor and signal, besides what is below it.
+pub(crate) const PROCESS: &str = "wetware:cell/process/";
+
 fn refused(why: impl std::fmt::Display) -> Error {
     Error::failed(why.to_string())
 }
@@ -60,7 +63,10 @@ pub(crate) async fn cell(context: &Context, spec: cell_capnp::spec::Reader<'_>) 
     let args = texts(spec.get_args()?, &mut room)?;
     let env = texts(spec.get_env()?, &mut room)?;
     let env = env.into_iter().map(variable).collect::<Result<_, _>>()?;
-    let names: Vec<Name> = name(spec.get_name()?)?.into_iter().collect();
+    if spec.get_publish() && !context.grants_for_children().publish {
+        return Err(context.denied("publishing cells"));
+    }
+    let names: Vec<Name> = name(context, spec.get_name()?)?.into_iter().collect();
     let parent = context.limits()?;
     let (grants, handed) = grants(context, spec.get_grants()?).await?;
     let spec_name = names.first().map_or_else(|| format!("child of {}", context.guest.id), ToString::to_string);
@@ -97,9 +103,6 @@ fn publish(
     mode: Mode,
     limits: &Limits,
 ) -> Result<Publish, Error> {
-    if !context.grants_for_children().publish {
-        return Err(context.denied("publishing cells"));
-    }
     let name = name.cloned().ok_or_else(|| refused("publish: the spec has no name that peers could use"))?;
     if allow.len() as usize > MAX_ALLOWED {
         return Err(refused(format_args!("{} peers: at most {MAX_ALLOWED} can be named", allow.len())));
@@ -119,8 +122,17 @@ pub(crate) fn program_bytes(wasm: &[u8]) -> Result<Bytes, Error> {
     Ok(Bytes::copy_from_slice(wasm))
 }
 
-fn name(text: capnp::text::Reader<'_>) -> Result<Option<Name>, Error> {
-    if text.is_empty() { Ok(None) } else { Name::new(text.to_str()?).map(Some).map_err(refused) }
+/// The name of a spec, if it has one: the cell will be found by it, so it takes the grant for names.
+fn name(context: &Context, text: capnp::text::Reader<'_>) -> Result<Option<Name>, Error> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let name = Name::new(text.to_str()?).map_err(refused)?;
+    if context.grants_for_children().registry {
+        Ok(Some(name))
+    } else {
+        Err(context.denied("a name for a cell, by wetware:cell/registry,"))
+    }
 }
 
 fn serving(live: bool, mailbox: mailbox::Reader<'_>) -> Result<Serving, Error> {
@@ -224,8 +236,8 @@ fn reserved(child: &mut Grants, context: &Context, parent: &Grants, name: &str) 
             parent.registry
         }
         "wetware:cell/process" => {
-            child.process = true;
-            parent.process
+            child.process.get_or_insert(Reach::Nobody);
+            parent.process.is_some()
         }
         "wetware:cell/log" => {
             child.log = true;
@@ -244,26 +256,33 @@ fn reserved(child: &mut Grants, context: &Context, parent: &Grants, name: &str) 
             child.executor.extend(&parent.executor);
             !parent.host.is_empty()
         }
-        _ => match name.strip_prefix(MAIL_TO) {
-            Some(to) => {
-                let to = Name::new(to).map_err(refused)?;
-                let has = parent.mail.has(&to);
-                match &mut child.mail {
-                    Reach::Everybody => {}
-                    Reach::Names(names) => drop(names.insert(to)),
-                    Reach::Nobody => child.mail = Reach::Names([to].into()),
-                }
-                has
-            }
-            None => {
+        _ => {
+            if let Some(to) = name.strip_prefix(MAIL_TO) {
+                add(&mut child.mail, &parent.mail, to)?
+            } else if let Some(to) = name.strip_prefix(PROCESS) {
+                let parent = parent.process.as_ref().unwrap_or(&Reach::Nobody);
+                add(child.process.get_or_insert(Reach::Nobody), parent, to)?
+            } else {
                 return Err(refused(format_args!(
                     "the grant {} has no capability, and its name is none of those that need none",
                     text::quoted(name)
                 )));
             }
-        },
+        }
     };
     if has { Ok(()) } else { Err(context.denied(format_args!("{name} cannot be handed on, it"))) }
+}
+
+/// Adds one cell to those that a child reaches. Whether the parent reaches it.
+fn add(child: &mut Reach, parent: &Reach, name: &str) -> Result<bool, Error> {
+    let name = Name::new(name).map_err(refused)?;
+    let has = parent.has(&name);
+    match child {
+        Reach::Everybody => {}
+        Reach::Names(names) => drop(names.insert(name)),
+        Reach::Nobody => *child = Reach::Names([name].into()),
+    }
+    Ok(has)
 }
 
 /// A supervisor and its first children.
@@ -294,7 +313,7 @@ async fn nested(context: &Context, options: options::Reader<'_>, room: &mut u32)
         auto_shutdown,
         ..Options::new(strategy).intensity(options.get_intensity(), period)
     });
-    supervision.name = name(options.get_name()?)?;
+    supervision.name = name(context, options.get_name()?)?;
     if strategy == Strategy::SimpleOneForOne {
         if !options.has_template() {
             return Err(refused("a simple-one-for-one supervisor needs a template"));

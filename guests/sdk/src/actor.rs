@@ -76,12 +76,13 @@ pub mod mail {
     }
 }
 
-/// Names of cells. By the grant `wetware:cell/registry`.
+/// Names of cells, as far as the cell reaches those or may send to them. By the grant `wetware:cell/registry`.
 pub mod registry {
     pub use crate::bindings::imports::wetware::cell::registry::{Error, register, unregister, whereis};
 }
 
-/// Links, monitors and exit signals. By the grant `wetware:cell/process`.
+/// Links, monitors and exit signals, for the cell itself, what is below it, the sender of the message in progress, and by the
+/// grants `wetware:cell/process/<name>` for cells with a name. Everything else is `denied`. By the grant `wetware:cell/process`.
 pub mod process {
     pub use crate::bindings::imports::wetware::cell::process::{
         Error, ExitSignal, demonitor, exit, link, monitor, signal, trap_exits, unlink,

@@ -1,4 +1,4 @@
-//! `wetware:cell/process`: links, monitors and exit signals between cells.
+//! `wetware:cell/process`: links, monitors and exit signals between cells, as far as the caller [reaches](crate::reach) them.
 
 use wasmtime::component::{ComponentType, Lift, Linker};
 use wasmtime_wasi::I32Exit;
@@ -30,19 +30,20 @@ pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
     let mut instance = linker.instance("wetware:cell/process@0.1.0")?;
     instance.func_wrap("link", |store, (cell,): (u64,)| {
         let guest = store.data();
-        let linked = granted(guest)
-            .and_then(|()| guest.own.directory.link(guest.own.id(), CellId::new(cell)).map_err(Error::refused));
+        let linked = reached(guest, cell)
+            .and_then(|cell| guest.own.directory.link(guest.own.id(), cell).map_err(Error::refused));
         Ok((linked,))
     })?;
     instance.func_wrap("unlink", |store, (cell,): (u64,)| {
-        let guest = store.data();
-        Ok((granted(guest).map(|()| guest.own.directory.unlink(guest.own.id(), CellId::new(cell))),))
+        let (guest, cell) = (store.data(), CellId::new(cell));
+        let may = guest.own.may_unlink(guest.current.as_ref(), cell);
+        Ok((if may { Ok(guest.own.directory.unlink(guest.own.id(), cell)) } else { Err(Error::Denied) },))
     })?;
     instance.func_wrap("monitor", |store, (cell,): (u64,)| {
         let guest = store.data();
-        let monitor = granted(guest)
-            .and_then(|()| live(guest))
-            .and_then(|()| guest.own.directory.monitor(guest.own.id(), CellId::new(cell)).map_err(Error::refused));
+        let monitor = reached(guest, cell)
+            .and_then(|cell| live(guest).map(|()| cell))
+            .and_then(|cell| guest.own.directory.monitor(guest.own.id(), cell).map_err(Error::refused));
         Ok((monitor.map(Monitor::get),))
     })?;
     instance.func_wrap("demonitor", |store, (monitor,): (u64,)| {
@@ -61,8 +62,8 @@ pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
             Signal::Kill => Exit::Kill,
             Signal::Shutdown => Exit::With(Reason::Shutdown),
         };
-        let sent = granted(guest).and_then(|()| {
-            let sent = guest.own.directory.exit(guest.own.id(), CellId::new(cell), exit);
+        let sent = reached(guest, cell).and_then(|cell| {
+            let sent = guest.own.directory.exit(guest.own.id(), cell, exit);
             if sent { Ok(()) } else { Err(Error::refused("too many signals wait for the cell already")) }
         });
         Ok((sent,))
@@ -74,7 +75,13 @@ pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
 }
 
 fn granted(guest: &Guest) -> Result<(), Error> {
-    if guest.own.spec.grants.process { Ok(()) } else { Err(Error::Denied) }
+    if guest.own.spec.grants.process.is_some() { Ok(()) } else { Err(Error::Denied) }
+}
+
+/// A cell that the guest has named by its number, if it may.
+fn reached(guest: &Guest, cell: u64) -> Result<CellId, Error> {
+    let cell = CellId::new(cell);
+    if guest.own.reaches(guest.current.as_ref(), cell) { Ok(cell) } else { Err(Error::Denied) }
 }
 
 fn live(guest: &Guest) -> Result<(), Error> {

@@ -1,7 +1,7 @@
 //! `wetware:cell/registry`: names of cells.
 
 use wasmtime::component::Linker;
-use ww_core::Name;
+use ww_core::{CellId, Name};
 
 use super::error::Error;
 use crate::guest::Guest;
@@ -25,7 +25,7 @@ fn unregister(guest: &Guest, name: String) -> Result<(), Error> {
 
 fn whereis(guest: &Guest, name: String) -> Result<Option<u64>, Error> {
     let name = granted(guest, name)?;
-    Ok(guest.own.directory.names().whereis(&name).map(|cell| cell.get()))
+    Ok(guest.own.whereis(guest.current.as_ref(), &name).map(CellId::get))
 }
 
 fn granted(guest: &Guest, name: String) -> Result<Name, Error> {

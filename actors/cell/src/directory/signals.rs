@@ -73,6 +73,16 @@ impl Directory {
         Ok(())
     }
 
+    /// Whether a cell or native actor lives.
+    pub(crate) fn is_alive(&self, id: CellId) -> bool {
+        self.links().is_alive(id)
+    }
+
+    /// Whether two are linked.
+    pub(crate) fn is_linked(&self, a: CellId, b: CellId) -> bool {
+        self.links().is_linked(a, b)
+    }
+
     /// Takes a link back.
     pub fn unlink(&self, a: CellId, b: CellId) {
         self.links().unlink(a, b);
@@ -162,7 +172,7 @@ impl Directory {
         effects
     }
 
-    fn native(&self, id: CellId) -> Option<Lane> {
+    pub(super) fn native(&self, id: CellId) -> Option<Lane> {
         self.0.natives.get(&id).map(|native| native.clone())
     }
 

@@ -34,7 +34,7 @@ loader = false
 mail = ["store"]
 self = true
 registry = false
-process = false
+process = ["clock"]
 log = true
 publish = false
 "#;
@@ -73,7 +73,7 @@ fn every_key_is_read() {
         mail: Reach::Names([Name::new("store").expect("a name")].into()),
         identity: true,
         registry: false,
-        process: false,
+        process: Some(Reach::Names([Name::new("clock").expect("a name")].into())),
         log: true,
         publish: false,
     };
@@ -89,6 +89,20 @@ fn what_is_left_out_keeps_its_default() {
     }
     let manifest = Manifest::parse("[grants]\nhost = []\n").expect("a manifest");
     assert_eq!(manifest.grants(), Grants { host: BTreeSet::new(), ..Grants::all() });
+}
+
+#[test]
+fn links_and_signals_are_granted_below_for_names_besides_or_not_at_all() {
+    let clock = Name::new("clock").expect("a name");
+    for (value, process) in [
+        ("true", Some(Reach::Nobody)),
+        ("false", None),
+        ("[]", Some(Reach::Names(BTreeSet::new()))),
+        ("['clock']", Some(Reach::Names([clock].into()))),
+    ] {
+        let manifest = Manifest::parse(&format!("[grants]\nprocess = {value}\n")).expect("a manifest");
+        assert_eq!(manifest.grants(), Grants { process, ..Grants::all() }, "{value}");
+    }
 }
 
 #[test]

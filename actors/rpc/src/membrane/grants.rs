@@ -9,7 +9,7 @@ use ww_core::{
 };
 use ww_schema::peer_capnp::{executor, host};
 
-use crate::spec::MAIL_TO;
+use crate::spec::{MAIL_TO, PROCESS};
 
 /// What is left of grants.
 pub(super) fn narrowed(grants: &Grants, by: &Narrowing) -> Grants {
@@ -26,7 +26,7 @@ pub(super) fn narrowed(grants: &Grants, by: &Narrowing) -> Grants {
         mail: mail(&grants.mail, by),
         identity: grants.identity && may("wetware:cell/self"),
         registry: grants.registry && may("wetware:cell/registry"),
-        process: grants.process && may("wetware:cell/process"),
+        process: grants.process.as_ref().and_then(|reach| process(reach, by)),
         log: grants.log && may("wetware:cell/log"),
         publish: grants.publish && may("wetware:peer/publish"),
     }
@@ -37,7 +37,23 @@ fn mail(reach: &Reach, by: &Narrowing) -> Reach {
     if by.allows_reserved("wetware:cell/mail") {
         return reach.clone();
     }
-    let named = by.reserved.iter().filter_map(|name| Name::new(name.strip_prefix(MAIL_TO)?).ok());
+    named(reach, by, MAIL_TO)
+}
+
+/// Which cells can still be signalled: those below as before, and those that are named.
+fn process(reach: &Reach, by: &Narrowing) -> Option<Reach> {
+    if by.reserved.is_empty() {
+        return by.methods.is_empty().then(|| reach.clone());
+    }
+    match named(reach, by, PROCESS) {
+        Reach::Nobody => by.reserved.contains("wetware:cell/process").then_some(Reach::Nobody),
+        names => Some(names),
+    }
+}
+
+/// What is left of a reach by the reserved names that begin like this.
+fn named(reach: &Reach, by: &Narrowing, prefix: &str) -> Reach {
+    let named = by.reserved.iter().filter_map(|name| Name::new(name.strip_prefix(prefix)?).ok());
     let names: BTreeSet<Name> = named.filter(|name| reach.has(name)).collect();
     if names.is_empty() { Reach::Nobody } else { Reach::Names(names) }
 }

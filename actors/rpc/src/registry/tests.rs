@@ -58,17 +58,23 @@ fn of<'a>(prefix: &str, names: &'a [String]) -> Vec<&'a str> {
 #[test]
 fn a_cell_sees_its_own_and_those_that_it_may_send_to() {
     local(async {
-        let friend = "reg1-friend".parse().expect("a name");
-        let me = session(Grants { mail: Reach::Names([friend].into()), ..Grants::all() }).await;
+        let [friend, ward] =
+            ["reg1-friend", "reg1-ward"].map(|name| Reach::Names([name.parse().expect("a name")].into()));
+        let me = session(Grants { mail: friend, process: Some(ward), ..Grants::all() }).await;
         let other = session(Grants::all()).await;
         let [registry, executor] = [registry_of(&me), registry_of(&other)];
         let (own, everybody) = (registry, executor);
         let child = spawn(&me.executor(), "reg1-child").await;
         let friend = spawn(&other.executor(), "reg1-friend").await;
         let _stranger = spawn(&other.executor(), "reg1-stranger").await;
+        let ward = spawn(&other.executor(), "reg1-ward").await;
 
-        assert_eq!(of("reg1-", &names(&own).await), ["child", "friend"]);
-        assert_eq!(of("reg1-", &names(&everybody).await), ["child", "friend", "stranger"], "it may send to all");
+        assert_eq!(of("reg1-", &names(&own).await), ["child", "friend", "ward"]);
+        assert_eq!(
+            of("reg1-", &names(&everybody).await),
+            ["child", "friend", "stranger", "ward"],
+            "it may send to all"
+        );
         for missing in ["reg1-stranger", "reg1-nobody"] {
             assert!(whereis(&own, missing).await.expect("an answer").is_none(), "{missing}");
         }
@@ -78,7 +84,14 @@ fn a_cell_sees_its_own_and_those_that_it_may_send_to() {
         send(&found).await.expect("it may");
         let denied = soon(found.kill_request().send().promise).await.map(drop).map_err(|error| error.extra);
         contains(denied, "denied: method 6");
+        let denied = soon(found.status_request().send().promise).await.map(drop).map_err(|error| error.extra);
+        contains(denied, "denied: method 7");
         drop(found);
+        let found = whereis(&own, "reg1-ward").await.expect("an answer").expect("it is there");
+        contains(send(&found).await, "denied: method 4");
+        soon(found.status_request().send().promise).await.expect("the grant names it");
+        soon(found.kill_request().send().promise).await.expect("the grant names it");
+        assert_eq!(wait(&ward).await, Ok(137));
         send(&friend).await.expect("it lives on");
         let found = whereis(&own, "reg1-child").await.expect("an answer").expect("it is there");
         soon(found.kill_request().send().promise).await.expect("it is its own");
@@ -147,7 +160,7 @@ fn through_a_narrowed_host_only_what_was_started_through_it_is_below() {
         let mut request = me.host.narrow_request();
         request.get().init_cap().set_as_capability(me.host.clone().client.hook);
         // No messages to others: the list of grants is not empty, and does not name them.
-        request.get().init_to().init_grants(1).set(0, "wetware:cell/log");
+        request.get().init_to().init_grants(1).set(0, "wetware:cell/registry");
         let response = soon(request.send().promise).await.expect("it is narrowed");
         let narrowed: ww_schema::peer_capnp::host::Client =
             response.get().and_then(|response| response.get_cap().get_as_capability()).expect("a capability");

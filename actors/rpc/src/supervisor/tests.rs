@@ -198,17 +198,27 @@ fn a_cell_ends_with_the_last_reference_unless_it_is_detached() {
 fn nothing_is_handed_out_that_the_caller_does_not_have() {
     local(async {
         let some = Reach::Names(["store".parse().expect("a name")].into());
-        let grants = Grants { registry: false, loader: false, publish: false, mail: some, ..Grants::all() };
+        let process = Some(some.clone());
+        let grants = Grants { registry: false, loader: false, publish: false, mail: some, process, ..Grants::all() };
         let session = limited_session(grants, Limits { children: 8, ..Limits::default() }).await;
         let executor = session.executor();
         let with = async |name: &str| {
             let fill = |spec: cell_capnp::spec::Builder<'_>| spec.init_grants(1).get(0).set_name(name);
             spawn(&executor, fill).await.map(drop)
         };
-        for name in ["wetware:cell/self", "wetware:cell/mail", "wetware:cell/mail/store", "wetware:cell/log"] {
+        for name in [
+            "wetware:cell/self",
+            "wetware:cell/mail",
+            "wetware:cell/mail/store",
+            "wetware:cell/process",
+            "wetware:cell/process/store",
+            "wetware:cell/log",
+        ] {
             with(name).await.unwrap_or_else(|error| panic!("{name}: {error}"));
         }
-        for name in ["wetware:cell/registry", "wetware:loader/loader", "wetware:cell/mail/other"] {
+        for name in
+            ["wetware:cell/registry", "wetware:loader/loader", "wetware:cell/mail/other", "wetware:cell/process/other"]
+        {
             let error = with(name).await.expect_err("the caller does not have it");
             assert!(error.extra.contains("denied"), "{error}");
         }
@@ -216,15 +226,16 @@ fn nothing_is_handed_out_that_the_caller_does_not_have() {
             let error = with(name).await.expect_err("it means nothing");
             assert!(error.extra.contains("no capability"), "{error}");
         }
-        let refused: [(&str, Fill); 7] = [
+        let refused: [(&str, Fill); 8] = [
             ("`children` is 9, but at most 8", |spec| spec.init_limits().set_children(9)),
+            ("denied: a name", |mut spec| spec.set_name("echo")),
             ("denied: publishing", |mut spec| {
                 spec.set_name("echo");
                 spec.set_publish(true);
             }),
+            ("is not a name", |mut spec| spec.set_name("No Name")),
             ("allow", |mut spec| spec.reborrow().init_allow(1).set(0, b"friend")),
             ("restart", |mut spec| spec.set_restart(cell_capnp::Restart::Permanent)),
-            ("is not a name", |mut spec| spec.set_name("No Name")),
             ("mailbox", |spec| spec.init_mailbox().set_capacity(1 << 20)),
             ("exports no", |mut spec| spec.set_async(false)),
         ];

@@ -5,8 +5,8 @@ use ww_schema::{cell_capnp::registry, peer_capnp::host};
 
 use super::Process;
 
-/// The names of the node's cells, as far as the cell may see them: those of itself and of the cells below it, and those that
-/// it may send messages to.
+/// The names of the node's cells, as far as the cell may see them: those of itself and of the cells below it, those that
+/// it may send messages to, and those that its grant `process` lists.
 #[derive(Clone)]
 pub struct Registry {
     client: registry::Client,
@@ -41,7 +41,8 @@ impl Registry {
         request.send().promise.await.map(drop)
     }
 
-    /// The cell with a name, which this does not keep alive. One that is not below the caller can only be talked to.
+    /// The cell with a name, which this does not keep alive. One that is not below the caller can be sent to by the grant `mail`,
+    /// and be watched, linked and signalled by the grant `process`.
     ///
     /// # Errors
     ///

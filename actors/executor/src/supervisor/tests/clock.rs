@@ -6,6 +6,7 @@ use futures::future::{BoxFuture, join};
 use tokio::sync::watch;
 use ww_core::{
     Grants,
+    grants::Reach,
     supervisor::{Backoff, Shutdown},
 };
 
@@ -57,7 +58,8 @@ impl Clock for Hands {
 }
 
 fn stubborn(id: &str) -> ChildSpec {
-    let spec = Spec { grants: Grants { process: true, ..Grants::none() }, limits: None, ..program(STUBBORN) };
+    let grants = Grants { process: Some(Reach::Nobody), ..Grants::none() };
+    let spec = Spec { grants, limits: None, ..program(STUBBORN) };
     cell(id, spec, Serving::new(Mode::Async)).expect("an id")
 }
 

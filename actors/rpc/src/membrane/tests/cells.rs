@@ -176,6 +176,12 @@ fn what_cells_are_given_that_are_started_through_it_is_narrowed_as_well() {
         for name in ["wetware:cell/mail/other", "wetware:peer/host", "wetware:cell/process"] {
             contains(give(&narrowed, name).await, "denied");
         }
+        contains(spawn(&narrowed, |mut spec| spec.set_name("narrowed")).await.map(drop), "denied: a name");
+        let plain: Fill<'_> = &|to| to.init_grants(1).set(0, "wetware:cell/process");
+        let (narrowed, _revoker) =
+            narrow::<executor::Client>(&session.host, executor.clone(), plain).await.expect("a cap");
+        give(&narrowed, "wetware:cell/process").await.expect("it is listed");
+        contains(give(&narrowed, "wetware:cell/process/store").await, "denied");
     });
 }
 
