@@ -134,7 +134,7 @@ impl Programs {
         }
         let wasm = wasm.clone();
         let hashed = self.0.runtime.spawn_blocking(move || Hash::of(&wasm)).await;
-        hashed.map_err(|error| LoadError::Host(error.to_string()))
+        hashed.map_err(|error| LoadError::Host(Text::new(&error)))
     }
 
     fn loading(&self, key: Key, wasm: Bytes) -> Result<Loading, LoadError> {
