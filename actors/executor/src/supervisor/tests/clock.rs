@@ -152,7 +152,7 @@ async fn a_start_that_fails_at_once_waits_longer_each_time_and_its_supervisor_an
     let session = soon(executor.open_session(mib(20))).await.expect("a place");
     let owner = Owner::Cell(session.id());
     let a = cell("a", limited(ACTOR, mib(16)), Serving::new(Mode::Async)).expect("an id");
-    let grants = Grants { process: true, ..Grants::none() };
+    let grants = Grants { process: Some(Reach::Nobody), ..Grants::none() };
     let b = cell("b", Spec { grants, ..limited(STUBBORN, mib(4)) }, Serving::new(Mode::Async)).expect("an id");
     let tree = Supervision::one_for_all()
         .intensity(machine::MAX_INTENSITY, Duration::from_millis(1))
