@@ -39,8 +39,8 @@ use crate::{
 /// Bytes that a guest may pass to the node in one call: more than any interface takes.
 const HOST_CALL_BYTES: usize = 16 << 20;
 
-/// Linear memory of an ended instance that is given back on the thread that ran it, in bytes: 4096 pages, which the
-/// system takes back in a millisecond or two.
+/// Linear memory of an ended instance that is given back on the thread that ran it, in bytes: 4096 pages, which
+/// the system takes back within a slice or little more.
 const GIVEN_BACK_HERE: usize = 16 << 20;
 
 /// Handles of resources that a guest may hold at once: a program that needs more leaks them.

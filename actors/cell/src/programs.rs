@@ -40,8 +40,8 @@ const COMPILATIONS: usize = 2;
 /// Programs that wait to be compiled; one more is refused.
 const MAX_WAITING: usize = 64;
 
-/// Bytes of a program that are hashed on the thread that asks: SHA-256 takes some 500 MB/s where the processor helps,
-/// and a third of that where it does not, so that this is a millisecond or less.
+/// Bytes of a program that are hashed on the thread that asks: to hash so few costs less than to ask another thread
+/// while that is busy, and is far below a slice.
 const HASHED_HERE: usize = 128 << 10;
 
 /// The first bytes of every WebAssembly binary.
