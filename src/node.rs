@@ -323,6 +323,7 @@ fn sandbox_config(config: &Config) -> ww_cell::Config {
         cache: config.cache.clone(),
         cells: config.cells,
         customise: config.engine.clone(),
+        compiler: config.compiler.clone(),
     }
 }
 

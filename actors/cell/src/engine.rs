@@ -62,6 +62,10 @@ const SMALL_KEEP_RESIDENT: usize = 64 << 10;
 /// call each, and makes the other cores flush their address translations.
 const TABLE_KEEP_RESIDENT: usize = 16 << 10;
 
+/// Bytes of initial memory that are laid out as an image however few of them a program gives, which makes starts cheap:
+/// its bytes are otherwise copied at each start. A program of 100 bytes can have an image of this size.
+const MAX_SPARSE_IMAGE: u64 = 1 << 20;
+
 /// A size class of linear memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
@@ -104,6 +108,11 @@ impl Engines {
         Self { debug, customise, cells, system, small: OnceLock::new(), standard: OnceLock::new(), ticker }
     }
 
+    /// Whether code carries where it comes from.
+    pub(crate) fn debug(&self) -> bool {
+        self.debug
+    }
+
     /// The engine of a class.
     ///
     /// # Errors
@@ -118,7 +127,8 @@ impl Engines {
             return Ok(sandbox.clone());
         }
         let places = self.system.places(class, self.cells);
-        let mut config = config(class, self.debug, places.most);
+        let mut config = settings(class, self.debug);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(class, places.most)));
         if let Some(customise) = &self.customise {
             customise.0(&mut config);
         }
@@ -143,7 +153,22 @@ impl Sandbox {
     }
 }
 
-fn config(class: Class, debug: bool, cells: usize) -> wasmtime::Config {
+/// An engine that makes the same code as that of a node, and runs none: it has no pool.
+///
+/// # Errors
+///
+/// Where the settings contradict one another.
+pub(crate) fn for_compiling(class: Class, debug: bool, customise: Option<&Customise>) -> wasmtime::Result<Engine> {
+    let mut config = settings(class, debug);
+    if let Some(customise) = customise {
+        customise.0(&mut config);
+    }
+    config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+    Engine::new(&config)
+}
+
+/// All that code depends on, and all else that is not the pool.
+fn settings(class: Class, debug: bool) -> wasmtime::Config {
     let mut config = wasmtime::Config::new();
     config
         // Plain calls are several times cheaper without the machinery for concurrent ones, which no guest uses yet.
@@ -151,8 +176,16 @@ fn config(class: Class, debug: bool, cells: usize) -> wasmtime::Config {
         .epoch_interruption(true)
         .wasm_backtrace_details(if debug { WasmBacktraceDetails::Enable } else { WasmBacktraceDetails::Disable })
         // Maps code to places in the source: without names of files to find there, each trap would search it for nothing.
-        .generate_address_map(debug);
+        .generate_address_map(debug)
+        // Initial memory with gaps is laid out as an image, zeroes and all, up to this size.
+        .memory_guaranteed_dense_image_size(MAX_SPARSE_IMAGE);
+    if class == Class::Small {
+        config.memory_reservation(SMALL_MEMORY).memory_guard_size(0).memory_init_cow(false);
+    }
+    config
+}
 
+fn pool(class: Class, cells: usize) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     let cells = u32::try_from(cells).unwrap_or(u32::MAX);
     pool.total_component_instances(cells)
@@ -167,16 +200,12 @@ fn config(class: Class, debug: bool, cells: usize) -> wasmtime::Config {
         .table_keep_resident(TABLE_KEEP_RESIDENT)
         .pagemap_scan(Enabled::Auto);
     match class {
-        Class::Small => {
-            pool.max_memory_size(to_usize(SMALL_MEMORY)).linear_memory_keep_resident(SMALL_KEEP_RESIDENT);
-            config.memory_reservation(SMALL_MEMORY).memory_guard_size(0).memory_init_cow(false);
-        }
+        Class::Small => pool.max_memory_size(to_usize(SMALL_MEMORY)).linear_memory_keep_resident(SMALL_KEEP_RESIDENT),
         Class::Standard => {
-            pool.max_memory_size(to_usize(MAX_MEMORY)).linear_memory_keep_resident(STANDARD_KEEP_RESIDENT);
+            pool.max_memory_size(to_usize(MAX_MEMORY)).linear_memory_keep_resident(STANDARD_KEEP_RESIDENT)
         }
-    }
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    config
+    };
+    pool
 }
 
 fn to_usize(bytes: u64) -> usize {

@@ -7,7 +7,9 @@
 //! |---|---|
 //! | `runtime` | what a node needs once: engines, programs, ticker |
 //! | `engine`, `capacity` | settings of the sandbox, one engine per size class; how many cells fit |
-//! | `programs`, `disk` | compile once, keep in memory and on disk |
+//! | `programs`, `kept`, `disk` | compile once, keep in memory and on disk |
+//! | `turns` | who compiles next |
+//! | `structure`, `compiler`, `worker` | what a binary may be built like, and from there to machine code |
 //! | `program` | what a compiled program can do |
 //! | `slot`, `cell`, `message` | where a cell lives, the cell itself, and what is in its mailbox |
 //! | `directory`, `native`, `own` | who lives on the node, Rust actors among them, and what one instance knows of that |
@@ -24,6 +26,7 @@
 mod actor;
 mod capacity;
 pub mod cell;
+mod compiler;
 mod core_module;
 pub mod directory;
 mod disk;
@@ -36,6 +39,7 @@ mod guest;
 pub mod handling;
 pub mod history;
 mod incarnation;
+mod kept;
 mod lanes;
 mod limiter;
 mod live;
@@ -55,11 +59,15 @@ mod spawn;
 mod stdio;
 mod stop;
 mod streams;
+mod structure;
 pub mod tail;
+mod turns;
 mod wakers;
+pub mod worker;
 
 pub use capacity::{Cells, DEFAULT_SMALL_CELLS, DEFAULT_STANDARD_CELLS};
 pub use cell::{Cell, Mode, Spec};
+pub use compiler::Compiler;
 pub use directory::Directory;
 pub use engine::{Class, Customise, MAX_MEMORY, SMALL_MEMORY};
 pub use handling::{Cause, Handling};
@@ -74,3 +82,5 @@ pub use slot::Slot;
 pub use stdio::{Stderr, Stdio};
 pub use stop::Stop;
 pub use streams::{Connect, Duplex};
+pub use turns::Lineage;
+pub use worker::Worker;

@@ -109,7 +109,8 @@ impl executor::Server for Server {
         self.require(ExecutorMethod::Load)?;
         let wasm = spec::program_bytes(params.get()?.get_wasm()?)?;
         drop(params);
-        let program = self.0.executor.load(wasm.clone(), &self.0.limits()?).await;
+        let owner = Owner::Cell(self.0.guest.id);
+        let program = self.0.executor.load(owner, wasm.clone(), &self.0.limits()?).await;
         let program = program.map_err(|error| Error::failed(error.to_string()))?;
         results.get().set_program(shelf::new_program(program::Server { wasm, program }));
         Ok(())
