@@ -8,7 +8,7 @@ use std::{
 
 use serde::Deserialize;
 use thiserror::Error;
-use ww_cell::{Cells, Customise};
+use ww_cell::{Cells, Compiler, Customise};
 use ww_core::{Limits, account, limits::DEFAULT_MAX_MEMORY};
 use ww_image::{
     loader::DEFAULT_IPFS_URL,
@@ -63,6 +63,9 @@ pub struct Config {
     pub cells: Cells,
     /// Changes the settings of the sandbox's engines before they are made: for embedders, on their responsibility.
     pub engine: Option<Customise>,
+    /// Where programs are compiled. Within the node, unless the embedder names a worker: only a process of its own bounds
+    /// what compiling a hostile program takes.
+    pub compiler: Compiler,
     /// How long a peer may be silent in the middle of a message.
     pub peer_timeout: Duration,
     /// The peers that hold capabilities of this node, on `/ww/0.1.0/rpc`: none, unless somebody says so.
@@ -115,8 +118,19 @@ pub struct File {
     control: Option<Control>,
     standard_cells: Option<usize>,
     small_cells: Option<usize>,
+    compile: Option<Compile>,
     peer_timeout: Option<Millis>,
     rpc: Option<peers::Rpc>,
+}
+
+/// Where a file wants programs to be compiled.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Compile {
+    /// In processes of their own, as the configuration before the file says.
+    Apart,
+    /// Within the node.
+    Within,
 }
 
 impl Default for Config {
@@ -136,6 +150,7 @@ impl Default for Config {
             control: Control::Off,
             cells: Cells::default(),
             engine: None,
+            compiler: Compiler::default(),
             peer_timeout: PEER_TIMEOUT,
             peers: Vec::new(),
         }
@@ -164,6 +179,9 @@ impl Config {
         replace(&mut self.control, file.control);
         replace(&mut self.cells.standard, file.standard_cells);
         replace(&mut self.cells.small, file.small_cells);
+        if let Some(Compile::Within) = file.compile {
+            self.compiler = Compiler::Within;
+        }
         replace(&mut self.drain, file.drain.map(|drain| Duration::from_millis(drain.get())));
         let peer_timeout = file.peer_timeout.map(|timeout| Duration::from_millis(timeout.get()));
         replace(&mut self.peer_timeout, peer_timeout);
@@ -222,6 +240,7 @@ mod tests {
             ("port = 70000", "port"),
             ("listen = [\"nowhere\"]", "listen"),
             ("max-memory = \"2GiB\"", "max-memory"),
+            ("compile = \"elsewhere\"", "apart"),
             ("control = \"tcp:0.0.0.0:1\"", "loopback"),
         ] {
             let error = parse(text).expect_err(text).to_string();

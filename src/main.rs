@@ -10,6 +10,8 @@ const EVENT_INTERVAL: u32 = 16;
 const GLOBAL_QUEUE_INTERVAL: u32 = 4;
 
 fn main() {
+    // A node starts this program again to compile: see `ww::cell::worker`.
+    ww::cell::worker::serve_if_asked(None);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("ww-worker")

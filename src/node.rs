@@ -325,6 +325,7 @@ fn sandbox_config(config: &Config) -> ww_cell::Config {
         cells: config.cells,
         account: Some(Account::root(Holder::Node, config.held)),
         customise: config.engine.clone(),
+        compiler: config.compiler.clone(),
     }
 }
 

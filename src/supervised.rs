@@ -43,7 +43,7 @@ impl Supervised {
     ) -> Result<Self, SpawnError> {
         // Before there is a supervisor, so that what is wrong with the program is told as it is.
         let limits = spec.limits.clone().unwrap_or_default();
-        let program = executor.load(spec.wasm.clone(), &limits).await?;
+        let program = executor.load(Owner::Node, spec.wasm.clone(), &limits).await?;
         match &work {
             Work::Serve(serving) => serving.mode.check(program.exports()).map_err(Refusal::from)?,
             Work::Main(_) if !program.exports().run => return Err(SpawnError::NoMain(program.exports())),

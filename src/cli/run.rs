@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use tokio::{runtime::Handle, time::timeout};
-use ww_cell::Mode;
+use ww_cell::{Compiler, Mode, Worker};
 use ww_core::{
     Name,
     exit::{self, Reason},
@@ -109,7 +109,8 @@ fn ipfs_url(text: &str) -> Result<String, String> {
 
 pub(super) async fn run(args: Args, runtime: &Handle) -> Result<u8, Failure> {
     let mut signals = Signals::new().map_err(|error| Failure::new(code::HOST, &error))?;
-    let config = config(&args).map_err(|error| Failure::new(code::CONFIG, &error))?;
+    let worker = Worker::this_program().map_err(|error| Failure::new(code::HOST, &error))?;
+    let config = config(&args, worker).map_err(|error| Failure::new(code::CONFIG, &error))?;
     let drain = config.drain;
     let node = tokio::select! {
         node = Node::start(config, runtime.clone()) => node.map_err(|error| start_failure(&error))?,
@@ -293,8 +294,9 @@ fn tell(name: &str, reason: &Reason) {
     }
 }
 
-fn config(args: &Args) -> Result<Config, crate::config::Invalid> {
-    let mut config = Config { control: Control::User, ..Config::default() };
+fn config(args: &Args, worker: Worker) -> Result<Config, crate::config::Invalid> {
+    let compiler = Compiler::Worker(worker);
+    let mut config = Config { control: Control::User, compiler, ..Config::default() };
     if let Some(path) = &args.config {
         config = config.with_file(path)?;
     }

@@ -265,6 +265,15 @@ impl Running<'_> {
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
     }
 
+    /// Processes that it has started and that run, by their ids. Tests of them need Linux's /proc.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        let processes = fs::read_dir("/proc").expect("Linux").filter_map(|entry| {
+            let id = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            (parent(id)? == self.child.id()).then_some(id)
+        });
+        processes.collect()
+    }
+
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("the process is not collected yet");
@@ -347,4 +356,13 @@ impl fmt::Display for Ended {
 fn shown(text: &str) -> String {
     let (head, tail) = (text.floor_char_boundary(SHOWN), text.ceil_char_boundary(text.len().saturating_sub(SHOWN)));
     if head >= tail { text.to_owned() } else { format!("{} [...] {}", &text[..head], &text[tail..]) }
+}
+
+/// Who started a process, as long as it runs.
+pub(crate) fn parent(process: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // After the name, which may contain anything: state and parent.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    (state != "Z").then(|| fields.next()?.parse().ok()).flatten()
 }

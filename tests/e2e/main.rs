@@ -18,6 +18,7 @@
 //! | `publishing` | names, audiences, and how many messages at a time |
 //! | `load` | many messages, large ones, and replies that break off |
 //! | `hostile` | peers that mean no good |
+//! | `compilation` | programs that are made to be compiled for long |
 //! | `hostile_clients` | clients that mean no good, at the control socket and over the network |
 //! | `foreign` | clients that are not ours |
 //! | `foreign_text` | text of guests in the log and in what the verbs say |
@@ -41,6 +42,7 @@ mod chains;
 mod children;
 mod client;
 mod command_line;
+mod compilation;
 mod control;
 mod debug_info;
 mod dialling;

@@ -3,7 +3,6 @@
 //! The address space of a pool is reserved when its engine is made; how large it is, see `capacity`.
 
 use std::{
-    borrow::Cow,
     fmt,
     sync::{Arc, OnceLock},
 };
@@ -15,7 +14,6 @@ use ww_core::limits::MIB;
 use crate::{
     capacity::{Cells, Places, System},
     preemption::Ticker,
-    rewrite,
 };
 
 /// Changes the settings of an engine before it is made.
@@ -64,6 +62,10 @@ const SMALL_KEEP_RESIDENT: usize = 64 << 10;
 /// call each, and makes the other cores flush their address translations.
 const TABLE_KEEP_RESIDENT: usize = 16 << 10;
 
+/// Bytes of initial memory that are laid out as an image however few of them a program gives, which makes starts cheap:
+/// its bytes are otherwise copied at each start. A program of 100 bytes can have an image of this size.
+const MAX_SPARSE_IMAGE: u64 = 1 << 20;
+
 /// A size class of linear memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
@@ -88,7 +90,6 @@ pub(crate) struct Engines {
 #[derive(Clone)]
 pub(crate) struct Sandbox {
     pub(crate) engine: Engine,
-    class: Class,
     free: Arc<Semaphore>,
     places: Places,
 }
@@ -107,6 +108,11 @@ impl Engines {
         Self { debug, customise, cells, system, small: OnceLock::new(), standard: OnceLock::new(), ticker }
     }
 
+    /// Whether code carries where it comes from.
+    pub(crate) fn debug(&self) -> bool {
+        self.debug
+    }
+
     /// The engine of a class.
     ///
     /// # Errors
@@ -121,12 +127,13 @@ impl Engines {
             return Ok(sandbox.clone());
         }
         let places = self.system.places(class, self.cells);
-        let mut config = config(class, self.debug, places.most);
+        let mut config = settings(class, self.debug);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(class, places.most)));
         if let Some(customise) = &self.customise {
             customise.0(&mut config);
         }
         let engine = Engine::new(&config)?;
-        let made = Sandbox { engine, class, free: Arc::new(Semaphore::new(places.most)), places };
+        let made = Sandbox { engine, free: Arc::new(Semaphore::new(places.most)), places };
         let sandbox = cell.get_or_init(|| {
             self.ticker.drive(&made.engine);
             made
@@ -136,18 +143,6 @@ impl Engines {
 }
 
 impl Sandbox {
-    /// A program as it is compiled for this engine: with steps that are bounded, where its memory does not bound them.
-    ///
-    /// # Errors
-    ///
-    /// Where it cannot be read.
-    pub(crate) fn bounded<'a>(&self, wasm: &'a [u8]) -> Result<Cow<'a, [u8]>, rewrite::Error> {
-        match self.class {
-            Class::Small => Ok(Cow::Borrowed(wasm)),
-            Class::Standard => rewrite::bounded(wasm),
-        }
-    }
-
     /// A place in the pool, until it is dropped.
     ///
     /// # Errors
@@ -158,7 +153,22 @@ impl Sandbox {
     }
 }
 
-fn config(class: Class, debug: bool, cells: usize) -> wasmtime::Config {
+/// An engine that makes the same code as that of a node, and runs none: it has no pool.
+///
+/// # Errors
+///
+/// Where the settings contradict one another.
+pub(crate) fn for_compiling(class: Class, debug: bool, customise: Option<&Customise>) -> wasmtime::Result<Engine> {
+    let mut config = settings(class, debug);
+    if let Some(customise) = customise {
+        customise.0(&mut config);
+    }
+    config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
+    Engine::new(&config)
+}
+
+/// All that code depends on, and all else that is not the pool.
+fn settings(class: Class, debug: bool) -> wasmtime::Config {
     let mut config = wasmtime::Config::new();
     config
         // Plain calls are several times cheaper without the machinery for concurrent ones, which no guest uses yet.
@@ -166,8 +176,16 @@ fn config(class: Class, debug: bool, cells: usize) -> wasmtime::Config {
         .epoch_interruption(true)
         .wasm_backtrace_details(if debug { WasmBacktraceDetails::Enable } else { WasmBacktraceDetails::Disable })
         // Maps code to places in the source: without names of files to find there, each trap would search it for nothing.
-        .generate_address_map(debug);
+        .generate_address_map(debug)
+        // Initial memory with gaps is laid out as an image, zeroes and all, up to this size.
+        .memory_guaranteed_dense_image_size(MAX_SPARSE_IMAGE);
+    if class == Class::Small {
+        config.memory_reservation(SMALL_MEMORY).memory_guard_size(0).memory_init_cow(false);
+    }
+    config
+}
 
+fn pool(class: Class, cells: usize) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     let cells = u32::try_from(cells).unwrap_or(u32::MAX);
     pool.total_component_instances(cells)
@@ -182,16 +200,12 @@ fn config(class: Class, debug: bool, cells: usize) -> wasmtime::Config {
         .table_keep_resident(TABLE_KEEP_RESIDENT)
         .pagemap_scan(Enabled::Auto);
     match class {
-        Class::Small => {
-            pool.max_memory_size(to_usize(SMALL_MEMORY)).linear_memory_keep_resident(SMALL_KEEP_RESIDENT);
-            config.memory_reservation(SMALL_MEMORY).memory_guard_size(0).memory_init_cow(false);
-        }
+        Class::Small => pool.max_memory_size(to_usize(SMALL_MEMORY)).linear_memory_keep_resident(SMALL_KEEP_RESIDENT),
         Class::Standard => {
-            pool.max_memory_size(to_usize(MAX_MEMORY)).linear_memory_keep_resident(STANDARD_KEEP_RESIDENT);
+            pool.max_memory_size(to_usize(MAX_MEMORY)).linear_memory_keep_resident(STANDARD_KEEP_RESIDENT)
         }
-    }
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-    config
+    };
+    pool
 }
 
 fn to_usize(bytes: u64) -> usize {

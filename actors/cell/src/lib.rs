@@ -7,7 +7,9 @@
 //! |---|---|
 //! | `runtime` | what a node needs once: engines, programs, ticker |
 //! | `engine`, `capacity` | settings of the sandbox, one engine per size class; how many cells fit |
-//! | `programs`, `disk` | compile once, keep in memory and on disk |
+//! | `programs`, `kept`, `disk` | compile once, keep in memory and on disk |
+//! | `turns` | who compiles next |
+//! | `structure`, `compiler`, `worker` | what a binary may be built like, and from there to machine code |
 //! | `rewrite` | what a guest could make one long step becomes many short ones, before it is compiled |
 //! | `program` | what a compiled program can do |
 //! | `slot`, `cell`, `message` | where a cell lives, the cell itself, and what is in its mailbox |
@@ -26,6 +28,7 @@
 mod actor;
 mod capacity;
 pub mod cell;
+mod compiler;
 mod core_module;
 pub mod directory;
 mod disk;
@@ -38,6 +41,7 @@ mod guest;
 pub mod handling;
 pub mod history;
 mod incarnation;
+mod kept;
 mod lanes;
 mod limiter;
 mod live;
@@ -60,11 +64,15 @@ mod spawn;
 mod stdio;
 mod stop;
 mod streams;
+mod structure;
 pub mod tail;
+mod turns;
 mod wakers;
+pub mod worker;
 
 pub use capacity::{Cells, DEFAULT_SMALL_CELLS, DEFAULT_STANDARD_CELLS};
 pub use cell::{Cell, Mode, Room, Spec};
+pub use compiler::Compiler;
 pub use directory::Directory;
 pub use engine::{Class, Customise, MAX_MEMORY, SMALL_MEMORY};
 pub use handling::{Cause, Handling};
@@ -80,3 +88,5 @@ pub use slot::Slot;
 pub use stdio::{Stderr, Stdio};
 pub use stop::Stop;
 pub use streams::{Connect, Duplex};
+pub use turns::Lineage;
+pub use worker::Worker;

@@ -30,6 +30,7 @@ struct Inner {
     exports: Exports,
     remedy: Option<&'static str>,
     pace: Pace,
+    bytes: usize,
     pub(crate) code: Code,
 }
 
@@ -70,9 +71,10 @@ impl Program {
         (hash, class): (Hash, Class),
         exports: Exports,
         remedy: Option<&'static str>,
+        bytes: usize,
         code: Code,
     ) -> Self {
-        Self(Arc::new(Inner { hash, class, exports, remedy, pace: Pace::default(), code }))
+        Self(Arc::new(Inner { hash, class, exports, remedy, pace: Pace::default(), bytes, code }))
     }
 
     /// Identifies the bytes that it was compiled from.
@@ -83,6 +85,11 @@ impl Program {
     /// The size class that it was compiled for.
     pub fn class(&self) -> Class {
         self.0.class
+    }
+
+    /// Bytes of its code and its initial memory, which are held as long as it is.
+    pub fn bytes(&self) -> usize {
+        self.0.bytes
     }
 
     /// What it can do.

@@ -1,44 +1,37 @@
 //! From bytes to programs: each is compiled once, however many ask for it at the same time.
 //!
-//! Programs are kept in memory by the hash of their bytes and their size class, and their code on disk.
-//! Compilation happens on threads for blocking work, a bounded number at a time; whoever asks for a
-//! program that is being compiled waits for that one.
+//! Programs are [kept](crate::kept) in memory by the hash of their bytes and their size class, and their code on disk. A
+//! program that is not kept waits for the [turn](crate::turns) of its owner; then its bytes become code, by
+//! [`compiler`](crate::compiler), and its code a program. A caller that asks for what is being compiled waits for that
+//! compilation, which ends when the last of them has left.
+//!
+//! The bytes of a program that waits belong to the caller, who charged them to the owner when they came.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    hash::{DefaultHasher, Hash as _, Hasher},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use futures::{
-    FutureExt,
-    future::{BoxFuture, Shared},
-};
+use futures::FutureExt;
 use thiserror::Error;
-use tokio::{runtime, sync::Semaphore};
+use tokio::{runtime, time::timeout};
 use wasmtime::{Module, component::Component};
 use wasmtime_wasi::I32Exit;
 use ww_core::{Text, task};
 
 use crate::{
-    actor, core_module,
+    actor,
+    compiler::{self, Bounds, Compiler},
+    core_module,
     disk::Disk,
     engine::{Class, Engines, Sandbox},
     guest::Guest,
+    kept::{Known, Loading},
     loader,
     program::{Code, Exports, Hash, Program},
-    random, rewrite, streams,
+    random, streams,
+    structure::{self, Functions},
+    turns::{Busy, Lineage, Turn, Turns},
+    worker::{EndOnDrop, Errand, Request},
 };
-
-/// Programs kept in memory. Those that cells run stay alive besides.
-const MAX_PROGRAMS: usize = 256;
-
-/// Compilations at once: each uses every core in its parallel part already.
-const COMPILATIONS: usize = 2;
-
-/// Programs that wait to be compiled; one more is refused.
-const MAX_WAITING: usize = 64;
 
 /// Bytes of a program that are hashed on the thread that asks: to hash so few costs less than to ask another thread
 /// while that is busy, and is far below a slice.
@@ -66,9 +59,18 @@ pub enum LoadError {
          and sockets, wetware:streams, wetware:loader and wetware:cell"
     )]
     Import(Text),
-    /// Too many programs wait to be compiled.
-    #[error("{MAX_WAITING} programs wait to be compiled already: try again later")]
-    Busy,
+    /// It is built in a way that nothing honest is.
+    #[error("the program is too complex: {0}")]
+    TooComplex(String),
+    /// Its compilation takes too much. It is not tried again for a while.
+    #[error("the program is too expensive to compile: it takes more than {0}. Split it, or its largest functions")]
+    TooExpensive(String),
+    /// Too many programs of the owner, or of the cells around it, wait to be compiled.
+    #[error("{0} programs of this owner wait to be compiled already: try again later")]
+    Busy(usize),
+    /// The process that compiles could not be started, or failed.
+    #[error("{0}")]
+    Worker(String),
     /// The node failed.
     #[error("the node failed while it compiled the program: {0}")]
     Host(Text),
@@ -77,7 +79,7 @@ pub enum LoadError {
 impl LoadError {
     /// Whether the bytes themselves are at fault, rather than what the node offers or can do now.
     pub fn is_invalid(&self) -> bool {
-        matches!(self, Self::Empty | Self::NotWasm(_) | Self::Invalid(_))
+        matches!(self, Self::Empty | Self::NotWasm(_) | Self::Invalid(_) | Self::TooComplex(_) | Self::TooExpensive(_))
     }
 }
 
@@ -88,30 +90,23 @@ pub(crate) struct Programs(Arc<Inner>);
 struct Inner {
     engines: Arc<Engines>,
     disk: Option<Disk>,
+    compiler: Compiler,
     runtime: runtime::Handle,
-    compiling: Semaphore,
+    turns: Turns,
     known: Mutex<Known>,
 }
 
-type Key = (Hash, Class);
-type Loading = Shared<BoxFuture<'static, Result<Program, LoadError>>>;
-
-#[derive(Default)]
-struct Known {
-    programs: HashMap<Key, Loading>,
-    /// In the order of their arrival, so that the oldest goes first.
-    order: VecDeque<Key>,
-    waiting: usize,
-}
+/// By what a program is known.
+pub(crate) type Key = (Hash, Class);
 
 impl Programs {
-    pub(crate) fn new(engines: Arc<Engines>, disk: Option<Disk>, runtime: runtime::Handle) -> Self {
-        let compiling = Semaphore::new(COMPILATIONS);
-        Self(Arc::new(Inner { engines, disk, runtime, compiling, known: Mutex::default() }))
+    pub(crate) fn new(engines: Arc<Engines>, disk: Option<Disk>, compiler: Compiler, runtime: runtime::Handle) -> Self {
+        let (turns, known) = (Turns::default(), Mutex::default());
+        Self(Arc::new(Inner { engines, disk, compiler, runtime, turns, known }))
     }
 
-    /// The program of these bytes, compiled for a class. Cancel safe: the compilation goes on for whoever asks next.
-    pub(crate) async fn load(&self, wasm: Bytes, class: Class) -> Result<Program, LoadError> {
+    /// The program of these bytes, compiled for a class. Cancel safe: a compilation that nobody waits for is ended.
+    pub(crate) async fn load(&self, owner: &Lineage, wasm: Bytes, class: Class) -> Result<Program, LoadError> {
         if wasm.is_empty() {
             return Err(LoadError::Empty);
         }
@@ -119,12 +114,12 @@ impl Programs {
             return Err(LoadError::NotWasm(format!("{:02x?}", &wasm[..wasm.len().min(WASM_MAGIC.len())])));
         }
         let key = (self.hash(&wasm).await?, class);
-        let loading = self.loading(key, wasm)?;
-        let loaded = loading.await;
-        if loaded.is_err() {
-            self.forget(key);
+        let known = self.known().outcome(key);
+        if let Some(outcome) = known {
+            return outcome;
         }
-        loaded
+        let turn = self.0.turns.take(owner).await.map_err(|Busy(most)| LoadError::Busy(most))?;
+        self.loading(key, wasm, turn).await
     }
 
     /// What identifies a program. A long one is read elsewhere than on a thread that all cells share.
@@ -134,48 +129,83 @@ impl Programs {
         }
         let wasm = wasm.clone();
         let hashed = self.0.runtime.spawn_blocking(move || Hash::of(&wasm)).await;
-        hashed.map_err(|error| LoadError::Host(Text::new(&error)))
+        hashed.map_err(|error| LoadError::Host(Text::new(error)))
     }
 
-    fn loading(&self, key: Key, wasm: Bytes) -> Result<Loading, LoadError> {
+    /// What is known of a program by now, or its compilation, which has the turn from then on.
+    fn loading(&self, key: Key, wasm: Bytes, turn: Turn) -> Loading {
         let mut known = self.known();
-        if let Some(loading) = known.programs.get(&key) {
-            return Ok(loading.clone());
+        if let Some(outcome) = known.outcome(key) {
+            return async { outcome }.boxed().shared();
         }
-        if known.waiting >= MAX_WAITING {
-            return Err(LoadError::Busy);
+        if let Some(loading) = known.under_way(key) {
+            return loading;
         }
-        known.waiting += 1;
         let programs = self.clone();
-        let kind = task::Kind::detached("compile", key.0);
-        let compiled = task::spawn(&self.0.runtime, kind, async move { programs.compile(key, wasm).await });
-        let loading = compiled
+        // Ended with the last that waits for it.
+        let kind = task::Kind::owned("compile", key.0);
+        let built = task::spawn(&self.0.runtime, kind, async move { programs.build(key, wasm, turn).await });
+        let loading = built
             .map(|joined| joined.unwrap_or_else(|failed| Err(LoadError::Host(Text::new(failed)))))
             .boxed()
             .shared();
-        known.programs.insert(key, loading.clone());
-        known.order.push_back(key);
-        if known.order.len() > MAX_PROGRAMS
-            && let Some(oldest) = known.order.pop_front()
-        {
-            known.programs.remove(&oldest);
+        known.started(key, &loading);
+        loading
+    }
+
+    async fn build(self, key: Key, wasm: Bytes, turn: Turn) -> Result<Program, LoadError> {
+        // Work that cannot be ended keeps its place to its end.
+        let turn = Arc::new(turn);
+        let outcome = self.compiled(key, wasm, &turn).await;
+        self.known().ended(key, &outcome);
+        outcome
+    }
+
+    async fn compiled(&self, key: Key, wasm: Bytes, turn: &Arc<Turn>) -> Result<Program, LoadError> {
+        let source = wasm.clone();
+        if let Some(program) = self.blocking(turn, move |inner| inner.restore(key, &source)).await? {
+            return Ok(program);
         }
-        Ok(loading)
+        let started = std::time::Instant::now();
+        let code = self.code(key, wasm.clone(), turn).await?;
+        let (hash, class) = key;
+        tracing::debug!(%hash, ?class, bytes = wasm.len(), elapsed = ?started.elapsed(), "compiled a program");
+        self.blocking(turn, move |inner| inner.keep(key, &wasm, &code)).await
     }
 
-    async fn compile(&self, key: Key, wasm: Bytes) -> Result<Program, LoadError> {
-        let permit = self.0.compiling.acquire().await;
-        let this = self.clone();
-        let joined = self.0.runtime.spawn_blocking(move || this.0.build(key, &wasm)).await;
-        drop(permit);
-        self.known().waiting -= 1;
-        joined.unwrap_or_else(|error| Err(LoadError::Host(Text::new(error))))
+    /// From bytes to code.
+    async fn code(&self, (_, class): Key, wasm: Bytes, turn: &Arc<Turn>) -> Result<Vec<u8>, LoadError> {
+        let component = wasmparser::Parser::is_component(&wasm);
+        let Compiler::Worker(worker) = self.0.compiler.clone() else {
+            let compile = move |inner: &Inner| compiler::compile(&inner.sandbox(class)?.engine, class, component, &wasm);
+            return self.blocking(turn, compile).await;
+        };
+        let longest = Bounds::of(wasm.len()).elapsed;
+        let errand = Errand::default();
+        let _end = EndOnDrop(errand.clone());
+        let compiled = self.blocking(turn, move |inner| {
+            let compiler = &compiler::identity(&inner.sandbox(class)?.engine);
+            let request = Request { class, debug: inner.engines.debug(), component, compiler, wasm: &wasm };
+            worker.compile(&request, &errand)
+        });
+        timeout(longest, compiled)
+            .await
+            .unwrap_or_else(|_| Err(LoadError::TooExpensive(format!("{} s", longest.as_secs()))))
     }
 
-    fn forget(&self, key: Key) {
-        let mut known = self.known();
-        known.programs.remove(&key);
-        known.order.retain(|other| *other != key);
+    /// Does what blocks elsewhere.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        turn: &Arc<Turn>,
+        work: impl FnOnce(&Inner) -> Result<T, LoadError> + Send + 'static,
+    ) -> Result<T, LoadError> {
+        let (this, turn) = (self.clone(), Arc::clone(turn));
+        let joined = self.0.runtime.spawn_blocking(move || {
+            let done = work(&this.0);
+            drop(turn);
+            done
+        });
+        joined.await.unwrap_or_else(|error| Err(LoadError::Host(Text::new(error))))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -185,50 +215,50 @@ impl Programs {
 }
 
 impl Inner {
-    /// Compiles, or takes the code from disk. Blocks.
-    fn build(&self, key @ (hash, class): Key, wasm: &[u8]) -> Result<Program, LoadError> {
-        let host = |error: wasmtime::Error| LoadError::Host(Text::new(format_args!("{error:#}")));
-        let sandbox = self.engines.sandbox(class).map_err(host)?;
-        let context = compatibility(&sandbox);
-        let name = format!("{hash}-{class:?}").to_lowercase();
-        let component = wasmparser::Parser::is_component(wasm);
-
-        if let Some(disk) = &self.disk
-            && let Some(code) = disk.get(&name, &context)
-        {
-            // SAFETY: the entry carries a code that only this user's key makes, over bytes that `put` below got from
-            // this version of the engine with these settings.
-            let restored = unsafe { Artifact::deserialize(&sandbox, component, &code) };
-            match restored {
-                Ok(artifact) => return artifact.link(&sandbox, key, wasm),
-                Err(error) => {
-                    tracing::warn!(%error, "a compiled program on disk is of no use: it is compiled again");
-                    disk.remove(&name);
-                }
+    /// Checks how a program is built, and takes its code from disk if it is there. Blocks.
+    fn restore(&self, key @ (_, class): Key, wasm: &[u8]) -> Result<Option<Program>, LoadError> {
+        let functions = match self.compiler {
+            Compiler::Within => Functions::Modest,
+            Compiler::Worker(_) => Functions::Any,
+        };
+        structure::check(wasm, functions)?;
+        let Some(disk) = &self.disk else { return Ok(None) };
+        let sandbox = self.sandbox(class)?;
+        let name = name(key);
+        let Some(code) = disk.get(&name, &compiler::identity(&sandbox.engine)) else { return Ok(None) };
+        // SAFETY: the entry carries a code that only this user's key makes, over bytes that `keep` below got from this
+        // version of the compiler with these settings.
+        match unsafe { Artifact::deserialize(&sandbox, wasm, &code) } {
+            Ok(artifact) => artifact.link(&sandbox, key, wasm).map(Some),
+            Err(error) => {
+                tracing::warn!(%error, "a compiled program on disk is of no use: it is compiled again");
+                disk.remove(&name);
+                Ok(None)
             }
         }
-        let started = std::time::Instant::now();
-        let artifact = Artifact::compile(&sandbox, component, wasm)
+    }
+
+    /// Makes a program of its code, and stores the code on disk. Blocks.
+    fn keep(&self, key @ (_, class): Key, wasm: &[u8], code: &[u8]) -> Result<Program, LoadError> {
+        let sandbox = self.sandbox(class)?;
+        // SAFETY: the code is what this version of the compiler made with these settings, in this process or in a worker
+        // of it, whose pipe nobody else writes to.
+        let artifact = unsafe { Artifact::deserialize(&sandbox, wasm, code) }
             .map_err(|error| LoadError::Invalid(Text::new(error.root_cause())))?;
-        tracing::debug!(%hash, ?class, bytes = wasm.len(), elapsed = ?started.elapsed(), "compiled a program");
         if let Some(disk) = &self.disk {
-            match artifact.serialize() {
-                Ok(code) => disk.put(&name, &context, &code),
-                Err(error) => tracing::warn!(%error, "a compiled program cannot be stored"),
-            }
+            disk.put(&name(key), &compiler::identity(&sandbox.engine), code);
         }
         artifact.link(&sandbox, key, wasm)
     }
+
+    fn sandbox(&self, class: Class) -> Result<Sandbox, LoadError> {
+        self.engines.sandbox(class).map_err(|error| LoadError::Host(Text::new(format_args!("{error:#}"))))
+    }
 }
 
-/// Everything that compiled code depends on besides the program: this version and the settings of the engine.
-fn compatibility(sandbox: &Sandbox) -> Vec<u8> {
-    let mut hasher = DefaultHasher::new();
-    sandbox.engine.precompile_compatibility_hash().hash(&mut hasher);
-    let mut context = hasher.finish().to_le_bytes().to_vec();
-    context.push(rewrite::VERSION);
-    context.extend_from_slice(env!("CARGO_PKG_VERSION").as_bytes());
-    context
+/// Of an entry on disk.
+fn name((hash, class): Key) -> String {
+    format!("{hash}-{class:?}").to_lowercase()
 }
 
 /// Compiled code, not yet linked.
@@ -238,22 +268,13 @@ enum Artifact {
 }
 
 impl Artifact {
-    fn compile(sandbox: &Sandbox, component: bool, wasm: &[u8]) -> wasmtime::Result<Self> {
-        let wasm = sandbox.bounded(wasm)?;
-        Ok(if component {
-            Self::Component(Component::from_binary(&sandbox.engine, &wasm)?)
-        } else {
-            Self::Module(Module::from_binary(&sandbox.engine, &wasm)?)
-        })
-    }
-
     /// # Safety
     ///
-    /// `code` must be what [`Artifact::serialize`] returned.
-    unsafe fn deserialize(sandbox: &Sandbox, component: bool, code: &[u8]) -> wasmtime::Result<Self> {
+    /// `code` must be what [`compiler::compile`] made of `wasm`.
+    unsafe fn deserialize(sandbox: &Sandbox, wasm: &[u8], code: &[u8]) -> wasmtime::Result<Self> {
         // SAFETY: the caller's promise.
         Ok(unsafe {
-            if component {
+            if wasmparser::Parser::is_component(wasm) {
                 Self::Component(Component::deserialize(&sandbox.engine, code)?)
             } else {
                 Self::Module(Module::deserialize(&sandbox.engine, code)?)
@@ -261,17 +282,19 @@ impl Artifact {
         })
     }
 
-    fn serialize(&self) -> wasmtime::Result<Vec<u8>> {
-        match self {
-            Self::Component(component) => component.serialize(),
-            Self::Module(module) => module.serialize(),
-        }
+    fn bytes(&self) -> usize {
+        let image = match self {
+            Self::Component(component) => component.image_range(),
+            Self::Module(module) => module.image_range(),
+        };
+        (image.end as usize).saturating_sub(image.start as usize)
     }
 
     /// `wasm` is what it was compiled from.
     fn link(self, sandbox: &Sandbox, key: Key, wasm: &[u8]) -> Result<Program, LoadError> {
         let host = |error: wasmtime::Error| LoadError::Host(Text::new(format_args!("{error:#}")));
         let import = |error: wasmtime::Error| LoadError::Import(Text::new(format_args!("{error:#}")));
+        let bytes = self.bytes();
         let (exports, remedy, code) = match self {
             Self::Component(component) => {
                 let (exports, entries) = Exports::of_component(&component);
@@ -297,6 +320,6 @@ impl Artifact {
                 (exports, remedy, Code::Module(linker.instantiate_pre(&module).map_err(import)?))
             }
         };
-        Ok(Program::new(key, exports, remedy, code))
+        Ok(Program::new(key, exports, remedy, bytes, code))
     }
 }

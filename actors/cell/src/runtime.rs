@@ -13,12 +13,14 @@ use ww_core::{
 
 use crate::{
     capacity::Cells,
+    compiler::Compiler,
     directory::Directory,
     disk::Disk,
     engine::{Class, Customise, Engines, Sandbox},
     preemption::{Requeue, Ticker, Ticks},
     program::Program,
     programs::{LoadError, Programs},
+    turns::Lineage,
 };
 
 /// Settings of a [`Runtime`].
@@ -34,6 +36,8 @@ pub struct Config {
     pub account: Option<Account>,
     /// Changes the settings of the engines before they are made, on the embedder's responsibility.
     pub customise: Option<Customise>,
+    /// Where programs are compiled. A worker that does not change its engines in the same way is of no use.
+    pub compiler: Compiler,
 }
 
 /// Why a runtime could not be started.
@@ -79,7 +83,7 @@ impl Runtime {
             }
         });
         keep_a_timer_near(&handle, &engines);
-        let programs = Programs::new(Arc::clone(&engines), disk, handle.clone());
+        let programs = Programs::new(Arc::clone(&engines), disk, config.compiler, handle.clone());
         let account = config.account.unwrap_or_else(|| Account::root(Holder::Node, DEFAULT_NODE));
         Ok(Self { handle, engines, requeue, programs, directory: Directory::default(), account, ticks })
     }
@@ -103,15 +107,27 @@ impl Runtime {
         &self.ticks
     }
 
-    /// The program of these bytes, a component or a core preview 1 module, for cells of a size class.
+    /// The program of these bytes, a component or a core preview 1 module, for cells of a size class, on behalf of the
+    /// node itself.
     ///
-    /// Compiles it at the first time; later calls, and calls at the same time, share the result. Cancel safe.
+    /// Compiles it at the first time; later calls, and calls at the same time, share the result. Cancel safe: a
+    /// compilation ends when nobody waits for it, as far as the [`Compiler`] can end it.
     ///
     /// # Errors
     ///
-    /// Where the bytes are no valid program, or one that needs what the node does not offer.
+    /// Where the bytes are no valid program, or one that needs what the node does not offer, or takes too much to
+    /// compile.
     pub async fn load(&self, wasm: Bytes, class: Class) -> Result<Program, LoadError> {
-        self.programs.load(wasm, class).await
+        self.load_for(&Lineage::node(), wasm, class).await
+    }
+
+    /// [`Runtime::load`] on behalf of an owner, who waits for its turn.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::load`], and where too many programs of the owner wait.
+    pub async fn load_for(&self, owner: &Lineage, wasm: Bytes, class: Class) -> Result<Program, LoadError> {
+        self.programs.load(owner, wasm, class).await
     }
 
     pub(crate) fn sandbox(&self, class: Class) -> wasmtime::Result<Sandbox> {

@@ -29,7 +29,7 @@ use crate::{
     vat::{GuestVat, Handed, Publish},
 };
 
-/// Starts of one owner that may wait for their program to be compiled; the first of them is compiling.
+/// Starts of one owner that may wait for their program to be compiled; one of them is compiling.
 pub const MAX_STARTING: usize = 17;
 
 /// With what a cell is started.
@@ -166,14 +166,15 @@ impl Executor {
         self.0.runtime.account()
     }
 
-    /// The program of these bytes, for cells with this much memory: compiled at the first time, known later. Cancel
-    /// safe.
+    /// The program of these bytes, for cells with this much memory, on behalf of an owner: compiled at the first time,
+    /// known later. Cancel safe: a compilation that nobody waits for is ended.
     ///
     /// # Errors
     ///
-    /// Where the bytes are no program that the node can run.
-    pub async fn load(&self, wasm: Bytes, limits: &Limits) -> Result<Program, SpawnError> {
-        Ok(self.0.runtime.load(wasm, Class::for_memory(limits.memory)).await?)
+    /// Where the bytes are no program that the node can run or compile, or too many programs of the owner wait.
+    pub async fn load(&self, owner: Owner, wasm: Bytes, limits: &Limits) -> Result<Program, SpawnError> {
+        let (lineage, class) = (self.0.ownership.lineage(owner), Class::for_memory(limits.memory));
+        Ok(self.0.runtime.load_for(&lineage, wasm, class).await?)
     }
 
     /// Starts a supervisor, and waits until its first children have started. It lives until it is stopped, gives up, or

@@ -12,7 +12,7 @@ use std::{
 };
 
 use tokio::sync::oneshot;
-use ww_cell::{Kinship, Stop};
+use ww_cell::{Kinship, Lineage, Stop};
 use ww_core::{
     Account, CellId, Limits,
     account::Holder,
@@ -261,6 +261,11 @@ impl Ownership {
             let owners = state.tree.owners().into_iter();
             owners.map(|(id, owner)| Owned { id, owner, kind: kind(id) }).collect()
         })
+    }
+
+    /// On whose behalf an owner's programs are compiled.
+    pub(crate) fn lineage(&self, owner: Owner) -> Lineage {
+        Lineage::new(&self.locked(|state| state.tree.lineage(owner)))
     }
 
     fn locked<T>(&self, what: impl FnOnce(&mut State) -> T) -> T {

@@ -1,7 +1,7 @@
 //! The actor that loads what has yet to be compiled, and ends what clients leave behind.
 //!
 //! It is supervised by the node, and stops when the node has stopped. Bounded are the starts under way for each owner, by
-//! [`MAX_STARTING`]. No handler waits: a start compiles outside, and comes back.
+//! [`MAX_STARTING`]. No handler waits: a start compiles outside, where its owner has a turn, and comes back.
 
 use std::{
     collections::HashMap,
@@ -9,7 +9,6 @@ use std::{
 };
 
 use actix::{Actor, ActorFutureExt, Context, Handler, Message, ResponseActFuture, WrapFuture};
-use tokio::sync::Semaphore;
 use ww_cell::{Class, Stop};
 use ww_core::{
     Account, CellId, Limits,
@@ -26,13 +25,8 @@ use crate::{
 /// The actor behind the executor.
 pub(crate) struct Starter {
     ownership: Arc<Ownership>,
-    /// One compilation at a time for each owner.
-    queues: HashMap<Owner, Queue>,
-}
-
-struct Queue {
-    turn: Arc<Semaphore>,
-    starting: usize,
+    /// Starts under way for each owner.
+    starting: HashMap<Owner, usize>,
 }
 
 /// Starts a cell, which has its place, once its program has been loaded.
@@ -55,25 +49,24 @@ pub(crate) struct OpenSession {
 
 impl Starter {
     pub(crate) fn new(ownership: Arc<Ownership>) -> Self {
-        Self { ownership, queues: HashMap::new() }
+        Self { ownership, starting: HashMap::new() }
     }
 
-    /// A place in the queue of an owner.
-    fn join_queue(&mut self, owner: Owner) -> Result<Arc<Semaphore>, SpawnError> {
-        let queue =
-            self.queues.entry(owner).or_insert_with(|| Queue { turn: Arc::new(Semaphore::new(1)), starting: 0 });
-        if queue.starting >= MAX_STARTING {
+    /// A place among the starts of an owner.
+    fn begin(&mut self, owner: Owner) -> Result<(), SpawnError> {
+        let starting = self.starting.entry(owner).or_default();
+        if *starting >= MAX_STARTING {
             return Err(SpawnError::Busy);
         }
-        queue.starting += 1;
-        Ok(Arc::clone(&queue.turn))
+        *starting += 1;
+        Ok(())
     }
 
-    fn leave_queue(&mut self, owner: Owner) {
-        if let Some(queue) = self.queues.get_mut(&owner) {
-            queue.starting -= 1;
-            if queue.starting == 0 {
-                self.queues.remove(&owner);
+    fn finish(&mut self, owner: Owner) {
+        if let Some(starting) = self.starting.get_mut(&owner) {
+            *starting -= 1;
+            if *starting == 0 {
+                self.starting.remove(&owner);
             }
         }
     }
@@ -88,17 +81,16 @@ impl Handler<Load> for Starter {
 
     fn handle(&mut self, Load { start, executor }: Load, _: &mut Self::Context) -> Self::Result {
         let owner = start.request.owner;
-        let turn = match self.join_queue(owner) {
-            Ok(turn) => turn,
-            Err(error) => return Box::pin(async { Err(error) }.into_actor(self)),
-        };
+        if let Err(error) = self.begin(owner) {
+            return Box::pin(async { Err(error) }.into_actor(self));
+        }
         let class = Class::for_memory(start.place.limits().memory);
         let runtime = executor.upgrade().map(|shared| shared.runtime.clone());
         let (wasm, stop) = (start.request.spec.wasm.clone(), start.request.stop.clone());
+        let lineage = self.ownership.lineage(owner);
         let loading = async move {
-            let _turn = turn.acquire().await.map_err(|_| SpawnError::Stopped)?;
             let Some(runtime) = runtime else { return Err(SpawnError::Stopped) };
-            Ok(runtime.load(wasm, class).await?)
+            Ok(runtime.load_for(&lineage, wasm, class).await?)
         };
         let loading = async move {
             tokio::select! {
@@ -108,7 +100,7 @@ impl Handler<Load> for Starter {
             }
         };
         Box::pin(loading.into_actor(self).map(move |program, actor, _| {
-            actor.leave_queue(owner);
+            actor.finish(owner);
             start.launch(executor.upgrade(), program)
         }))
     }

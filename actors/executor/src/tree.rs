@@ -382,6 +382,13 @@ impl Tree {
         }
     }
 
+    /// An owner and the cells above it, the topmost first.
+    pub(crate) fn lineage(&self, owner: Owner) -> Vec<CellId> {
+        let mut lineage = self.above(owner);
+        lineage.reverse();
+        lineage
+    }
+
     /// The cells above, from the owner up.
     fn above(&self, owner: Owner) -> Vec<CellId> {
         let mut above = Vec::new();

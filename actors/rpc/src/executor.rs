@@ -113,7 +113,8 @@ impl executor::Server for Server {
         let copied = account.charge(wasm.len() as u64).map_err(overloaded)?;
         let wasm = spec::program_bytes(wasm)?;
         drop(params);
-        let program = self.0.executor.load(wasm.clone(), &self.0.limits()?).await;
+        let owner = Owner::Cell(self.0.guest.id);
+        let program = self.0.executor.load(owner, wasm.clone(), &self.0.limits()?).await;
         let program = program.map_err(|error| Error::failed(error.to_string()))?;
         drop(copied);
         let program = program::Server::new(program, wasm, &self.0.sources, account)?;

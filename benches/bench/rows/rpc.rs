@@ -73,7 +73,7 @@ fn run(plan: &Plan) -> Result<Vec<Record>> {
         let id = cell.id().get();
         // The engine of the standard class is made last.
         let wasm = guest(PROGRAM)?;
-        node.executor().load(wasm.clone(), &Limits::default()).await?;
+        node.executor().load(Owner::Node, wasm.clone(), &Limits::default()).await?;
         let program = floor::Program::new(&settings.engine()?, &wasm)?;
 
         let [client, server] = [Local::start()?, Local::start()?];
