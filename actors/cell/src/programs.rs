@@ -177,7 +177,8 @@ impl Programs {
     async fn code(&self, (_, class): Key, wasm: Bytes, turn: &Arc<Turn>) -> Result<Vec<u8>, LoadError> {
         let component = wasmparser::Parser::is_component(&wasm);
         let Compiler::Worker(worker) = self.0.compiler.clone() else {
-            let compile = move |inner: &Inner| compiler::compile(&inner.sandbox(class)?.engine, class, component, &wasm);
+            let compile =
+                move |inner: &Inner| compiler::compile(&inner.sandbox(class)?.engine, class, component, &wasm);
             return self.blocking(turn, compile).await;
         };
         let longest = Bounds::of(wasm.len()).elapsed;

@@ -162,7 +162,8 @@ fn aliased(alias: &ComponentAlias<'_>, levels: &[Level]) -> Result<Option<u64>, 
         ComponentAlias::InstanceExport { kind: ComponentExternalKind::Component, .. } => Err(passed_on()),
         ComponentAlias::Outer { kind: ComponentOuterAliasKind::Component, count, index } => {
             let around = usize::try_from(count).ok().and_then(|count| levels.iter().rev().nth(count));
-            let around = around.ok_or_else(|| LoadError::Invalid(Text::new(format_args!("unknown outer component {count}"))))?;
+            let around =
+                around.ok_or_else(|| LoadError::Invalid(Text::new(format_args!("unknown outer component {count}"))))?;
             around.component(index).map(Some)
         }
         _ => Ok(None),
