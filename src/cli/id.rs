@@ -1,6 +1,7 @@
 //! `ww id`: who a node is.
 
 use serde::Serialize;
+use ww_core::text;
 use ww_net::{Multiaddr, PeerId};
 
 use super::{
@@ -51,6 +52,20 @@ pub(super) fn peer_id(bytes: &[u8]) -> Result<PeerId, Failure> {
     PeerId::from_bytes(bytes).map_err(|error| unavailable(format!("the node names a peer without a valid id: {error}")))
 }
 
-pub(super) fn multiaddr(bytes: Vec<u8>) -> Result<Multiaddr, Failure> {
-    Multiaddr::try_from(bytes).map_err(|error| unavailable(format!("the node names an address that is none: {error}")))
+/// An address for a person: a name in it may be any text.
+pub(super) fn multiaddr(bytes: Vec<u8>) -> Result<String, Failure> {
+    let addr = Multiaddr::try_from(bytes);
+    let addr = addr.map_err(|error| unavailable(format!("the node names an address that is none: {error}")))?;
+    Ok(text::line(addr, text::MAX_NAME))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_in_an_address_is_a_text_of_others() {
+        let addr: Multiaddr = "/dns4/a\n\u{1b}[2J\u{9b}b/tcp/1".parse().expect("libp2p takes any name");
+        assert_eq!(multiaddr(addr.to_vec()).expect("an address"), "/dns4/a\\n\\u{1b}[2J\\u{9b}b/tcp/1");
+    }
 }

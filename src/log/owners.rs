@@ -87,11 +87,9 @@ impl Bucket {
 
     fn refill(&mut self, now: Instant) {
         let passed = u64::try_from(now.saturating_duration_since(self.at).as_millis()).unwrap_or(u64::MAX);
-        // Only whole milliseconds are taken, so that none is lost.
-        if passed > 0 {
-            self.left = self.left.saturating_add(passed.saturating_mul(self.rate) / 1_000).min(self.burst);
-            self.at = now;
-        }
+        self.left = self.left.saturating_add(passed.saturating_mul(self.rate) / 1_000).min(self.burst);
+        // Only whole milliseconds are taken: the rest of this one counts later.
+        self.at += Duration::from_millis(passed);
     }
 
     fn is_full(&self) -> bool {
@@ -222,7 +220,15 @@ mod tests {
         assert_eq!(fill(&mut owners, &cell(1), now), 0);
         let later = now + Duration::from_secs(1);
         assert!((64..=66).contains(&fill(&mut owners, &cell(1), later)));
-        assert_eq!(fill(&mut owners, &cell(1), later + Duration::from_secs(60)), BURST / LINE as u64);
+        let mut moment = later + Duration::from_secs(60);
+        assert_eq!(fill(&mut owners, &cell(1), moment), BURST / LINE as u64);
+        // As much where it is asked for often, and not at whole milliseconds.
+        let mut lines = 0;
+        for _ in 0..1_000 {
+            moment += Duration::from_micros(1_900);
+            lines += fill(&mut owners, &cell(1), moment);
+        }
+        assert!((120..=125).contains(&lines), "{lines}");
     }
 
     #[test]

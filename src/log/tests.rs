@@ -5,6 +5,9 @@ use std::{
 
 use super::*;
 
+#[path = "../../fuzz/mutate.rs"]
+mod mutate;
+
 #[derive(Clone, Default)]
 struct Written(Arc<Mutex<Vec<u8>>>);
 
@@ -86,4 +89,11 @@ fn a_line_is_charged_to_whom_it_is_about() {
     }
     let all = flood(|text| tracing::info!("{text}"));
     assert!(!all.contains("left out"), "the node says what it has to say");
+}
+
+#[test]
+fn any_bytes_are_a_text_of_others() {
+    let all: String = (0..=0xffff).step_by(7).filter_map(char::from_u32).collect();
+    let seeds = [EVIL.into(), "\u{1b}\u{9b}\u{202e}\u{2028}".repeat(20).into(), all.as_bytes()[..8_000].to_vec()];
+    mutate::drive("text", ww_core::fuzz::text, &seeds);
 }

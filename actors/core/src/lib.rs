@@ -5,6 +5,8 @@
 
 pub mod events;
 pub mod exit;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod grants;
 pub mod id;
 pub mod lend;
