@@ -36,7 +36,7 @@ pub(super) async fn peers(node: Node, json: bool) -> Result<u8, Failure> {
         })
         .await?;
     let peers = peers.into_iter().map(|(peer, addrs)| {
-        let addrs = addrs.into_iter().map(|addr| multiaddr(addr)).collect::<Result<_, Failure>>()?;
+        let addrs = addrs.into_iter().map(multiaddr).collect::<Result<_, Failure>>()?;
         Ok(Peer { peer: peer_id(&peer)?.to_string(), addrs })
     });
     let peers = peers.collect::<Result<Vec<_>, Failure>>()?;
