@@ -166,7 +166,9 @@ fn calls_with_parameters_that_are_promises_are_as_deep() {
 fn answers_go_to_nobody_but_the_caller() {
     local(async {
         let yourself = id(1, |call| call.get_send_results_to().set_yourself(()));
-        let third = id(1, |call| drop(call.get_send_results_to().init_third_party()));
+        let third = id(1, |call| {
+            call.get_send_results_to().init_third_party();
+        });
         for bytes in [yourself, third] {
             let said = last_words(&bytes).await;
             assert!(said.contains("answers go to the caller"), "{said:?}");
@@ -231,8 +233,12 @@ fn what_is_too_much_ends_the_connection_with_the_reason() {
         let provide = say(|said| {
             said.init_provide().init_recipient().set_as("x".repeat(4 << 10).as_str()).expect("text");
         });
-        let many = id(1, |call| drop(caps(call, 5_000)));
-        let steps = id(1, |call| drop(call.get_target().expect("set").init_promised_answer().init_transform(65)));
+        let many = id(1, |call| {
+            caps(call, 5_000);
+        });
+        let steps = id(1, |call| {
+            call.get_target().expect("set").init_promised_answer().init_transform(65);
+        });
         let cap_steps = id(1, |call| {
             let mut answer = caps(call, 1).get(0).init_receiver_answer();
             answer.reborrow().init_transform(65);
