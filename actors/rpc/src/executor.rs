@@ -7,7 +7,7 @@ use ww_core::{grants::ExecutorMethod, text};
 use ww_executor::{Owner, Spec};
 use ww_schema::{cell_capnp, peer_capnp::executor};
 
-use crate::{context::Context, load::overloaded, process, program, shelf, spec, supervisor};
+use crate::{context::Context, process, program, shelf, spec, supervisor};
 
 /// Largest program in a message, in bytes: together with what is around it, it fits into one message.
 pub(crate) const MAX_PROGRAM: usize = 48 << 20;
@@ -108,15 +108,12 @@ impl executor::Server for Server {
     ) -> Result<(), Error> {
         self.require(ExecutorMethod::Load)?;
         let account = &self.0.guest.account;
-        let wasm = params.get()?.get_wasm()?;
-        // Until it is known whether the same is held already.
-        let copied = account.charge(wasm.len() as u64).map_err(overloaded)?;
-        let wasm = spec::program_bytes(wasm)?;
+        // The call pays for the copy until it is answered, as for its message.
+        let wasm = spec::program_bytes(params.get()?.get_wasm()?)?;
         drop(params);
         let owner = Owner::Cell(self.0.guest.id);
         let program = self.0.executor.load(owner, wasm.clone(), &self.0.limits()?).await;
         let program = program.map_err(|error| Error::failed(error.to_string()))?;
-        drop(copied);
         let program = program::Server::new(program, wasm, &self.0.sources, account)?;
         results.get().set_program(shelf::new_program(program));
         Ok(())

@@ -159,6 +159,8 @@ struct Call {
     /// Bytes of its message; `None` once it is answered.
     open: Option<usize>,
     charge: Charge,
+    /// For its message, until it is answered: what serves it may keep a copy.
+    message: Option<Rc<Charge>>,
     /// Whether it was named as a promise.
     is_pipelined: bool,
     /// For its answer, which the library keeps.
@@ -325,7 +327,9 @@ impl Load {
         }
         let charge = self.account.charge(CALL_BYTES).map_err(overloaded)?;
         state.answered(question);
-        state.calls.insert(question, Call { open: Some(bytes), charge, is_pipelined: false, answer: None });
+        state
+            .calls
+            .insert(question, Call { open: Some(bytes), charge, message: None, is_pipelined: false, answer: None });
         state.open += 1;
         state.call_bytes += bytes;
         Ok(())
@@ -335,6 +339,13 @@ impl Load {
     #[cfg(test)]
     pub(crate) fn answered(&self, question: u32) {
         self.state.borrow_mut().answered(question);
+    }
+
+    /// The charge for a message stays until its call is answered.
+    pub(crate) fn keep(&self, question: u32, message: &Rc<Charge>) {
+        if let Some(call) = self.state.borrow_mut().calls.get_mut(&question) {
+            call.message = Some(Rc::clone(message));
+        }
     }
 
     /// A call, or one of its parameters, is what another call promises.
@@ -540,7 +551,9 @@ impl Load {
 impl State {
     /// A call is answered. Whether it was not before.
     fn answered(&mut self, question: u32) -> bool {
-        let Some(bytes) = self.calls.get_mut(&question).and_then(|call| call.open.take()) else { return false };
+        let Some(call) = self.calls.get_mut(&question) else { return false };
+        let Some(bytes) = call.open.take() else { return false };
+        call.message = None;
         self.call_bytes -= bytes;
         self.open -= 1;
         true

@@ -44,6 +44,8 @@ const MAX_ECHO: usize = 1 << 10;
 pub(crate) enum Verdict {
     /// The library gets it.
     Pass,
+    /// The library gets it: a call.
+    Serve(u32),
     /// The library gets another one.
     Instead(Own),
     /// The other side is told why this call of its own is not served.
@@ -199,7 +201,7 @@ fn judge_call(call: call::Reader<'_>, bytes: usize, charge: &mut Charge, load: &
     }
     import(table, load)?;
     load.promises.asked(question, depth);
-    Ok(Verdict::Pass)
+    Ok(Verdict::Serve(question))
 }
 
 fn judge_return(answer: return_::Reader<'_>, charge: &mut Charge, load: &Load) -> Result<Verdict, Error> {

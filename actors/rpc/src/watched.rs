@@ -71,7 +71,7 @@ struct WatchedMessage {
 /// A message, and the charge for it.
 struct ChargedMessage {
     inner: Box<dyn IncomingMessage>,
-    _charge: Charge,
+    _charge: Rc<Charge>,
 }
 
 impl<N> Network<N> {
@@ -143,7 +143,12 @@ impl Shared {
         let (bytes, mut charge) = self.load().take_received();
         let verdict = judge(message.get_body()?.get_as::<said::Reader<'_>>()?, bytes, &mut charge, self.load())?;
         match verdict {
-            Verdict::Pass => return Ok(Some(Box::new(ChargedMessage { inner: message, _charge: charge }))),
+            Verdict::Pass => return Ok(Some(Box::new(ChargedMessage { inner: message, _charge: charge.into() }))),
+            Verdict::Serve(question) => {
+                let charge = Rc::new(charge);
+                self.load().keep(question, &charge);
+                return Ok(Some(Box::new(ChargedMessage { inner: message, _charge: charge })));
+            }
             Verdict::Instead(own) => return Ok(Some(Box::new(own))),
             Verdict::Refuse(question, why) => self.refuse(question, &why)?,
             Verdict::Unfollowed { promise, became } => self.unfollowed(promise, became)?,

@@ -186,3 +186,17 @@ fn capabilities_of_both_sides_are_paid_for() {
     assert!(account.held() >= 100, "all numbers below are in tables");
     assert!((0..1_000).any(|number| load.imported(number, false).is_err()));
 }
+
+#[test]
+fn a_call_is_paid_for_until_it_is_answered_also_when_its_message_is_gone() {
+    let (load, account) = paid(1 << 20);
+    load.announced(64 << 10).expect("room");
+    load.read(64 << 10);
+    load.begin(1, 64 << 10).expect("room");
+    let message = Rc::new(load.take_received().1);
+    load.keep(1, &message);
+    drop(message);
+    assert!(account.held() >= 64 << 10);
+    load.queued(1, answer(1));
+    assert!(account.held() < 64 << 10, "what is left is the call until it is finished");
+}

@@ -1,6 +1,9 @@
 //! What a guest can say that no library would, byte by byte.
 
-use capnp::{message, serialize, traits::HasTypeId};
+use capnp::{
+    message, serialize,
+    traits::{HasTypeId, ImbueMut},
+};
 use capnp_rpc::rpc_capnp::{
     call, cap_descriptor,
     message::{self as said, Which},
@@ -17,6 +20,7 @@ const BOOTSTRAP: u32 = 0;
 /// Methods, by their ordinals.
 const ID: u16 = 0;
 const EXECUTOR: u16 = 4;
+const NARROW: u16 = 9;
 const RUN_BYTES: u16 = 0;
 const WAIT: u16 = 3;
 
@@ -166,7 +170,9 @@ fn calls_with_parameters_that_are_promises_are_as_deep() {
 fn answers_go_to_nobody_but_the_caller() {
     local(async {
         let yourself = id(1, |call| call.get_send_results_to().set_yourself(()));
-        let third = id(1, |call| drop(call.get_send_results_to().init_third_party()));
+        let third = id(1, |call| {
+            call.get_send_results_to().init_third_party();
+        });
         for bytes in [yourself, third] {
             let said = last_words(&bytes).await;
             assert!(said.contains("answers go to the caller"), "{said:?}");
@@ -226,13 +232,52 @@ fn a_promise_that_becomes_a_promise_stays_one() {
 }
 
 #[test]
+fn an_answer_that_is_the_promise_of_its_own_question_fails() {
+    local(async {
+        let (to_vat, mut heard, _connected) = vat().await;
+        let narrow = call(1, BOOTSTRAP, (host::Client::TYPE_ID, NARROW), |call| {
+            let mut params = call.init_params();
+            let mut content = params.reborrow().get_content();
+            // What stands at its place in the message is in the table below.
+            let mut table = Vec::new();
+            content.imbue_mut(&mut table);
+            let placeholder: executor::Client = capnp_rpc::new_future_client(std::future::pending());
+            let params_of_narrow = content.init_as::<host::narrow_params::Builder<'_>>();
+            params_of_narrow.init_cap().set_as_capability(placeholder.client.hook);
+            params.init_cap_table(1).get(0).set_sender_hosted(1);
+        });
+        let on_it = call(2, 1, (host::Client::TYPE_ID, ID), |_| {});
+        to_vat.write_all(&[bootstrap(), narrow, on_it].concat()).await.expect("open");
+        let asked = heard.until(|said| match said.which() {
+            Ok(Which::Call(Ok(call))) => Some(call.get_question_id()),
+            _ => None,
+        });
+        let asked = asked.await;
+        let answer = say(|said| {
+            let mut answer = said.init_return();
+            answer.set_answer_id(asked);
+            answer.init_results().init_cap_table(1).get(0).init_receiver_answer().set_question_id(2);
+        });
+        to_vat.write_all(&answer).await.expect("open");
+        let why = heard.answer(2).await.expect("a failure");
+        assert!(why.contains("the answer is a promise of the node that asked"), "{why}");
+        to_vat.write_all(&id(3, |_| {})).await.expect("open");
+        assert_eq!(heard.answer(3).await, None);
+    });
+}
+
+#[test]
 fn what_is_too_much_ends_the_connection_with_the_reason() {
     local(async {
         let provide = say(|said| {
             said.init_provide().init_recipient().set_as("x".repeat(4 << 10).as_str()).expect("text");
         });
-        let many = id(1, |call| drop(caps(call, 5_000)));
-        let steps = id(1, |call| drop(call.get_target().expect("set").init_promised_answer().init_transform(65)));
+        let many = id(1, |call| {
+            caps(call, 5_000);
+        });
+        let steps = id(1, |call| {
+            call.get_target().expect("set").init_promised_answer().init_transform(65);
+        });
         let cap_steps = id(1, |call| {
             let mut answer = caps(call, 1).get(0).init_receiver_answer();
             answer.reborrow().init_transform(65);
