@@ -17,6 +17,7 @@
 //! | `server`, `client`, `serving` | cells that peers send messages to |
 //! | `publishing` | names, audiences, and how many messages at a time |
 //! | `load` | many messages, large ones, and replies that break off |
+//! | `bounds` | the table of all that can be held or computed leaves nothing out |
 //! | `hostile` | peers that mean no good |
 //! | `compilation` | programs that are made to be compiled for long |
 //! | `hostile_clients` | clients that mean no good, at the control socket and over the network |
@@ -37,6 +38,7 @@
 mod actors;
 mod authority;
 mod bad_images;
+mod bounds;
 mod causes;
 mod chains;
 mod children;
