@@ -99,5 +99,4 @@ async fn programs_that_take_minutes_to_compile_hold_nobody_up_and_end_with_who_a
         drop(last);
     };
     LocalSet::new().run_until(test).await;
-    assert_eq!(node.end().code, 137);
 }

@@ -47,15 +47,15 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    /// Seconds of computing for any program, and for each MiB of it. A build without optimisation of the rest of the
-    /// node takes 2 s for a MiB of a Rust program, a release build a third of that.
+    /// Seconds of computing for any program, and for each MiB of it. Rust programs of a MiB take 1.2 s where the node is
+    /// built without optimisation.
     const CPU: u64 = 10;
     const CPU_PER_MIB: u64 = 10;
 
     /// Most seconds for any program.
     const MAX_CPU: u64 = 300;
 
-    /// Bytes of memory for any program, and for each byte of it. An honest one takes some 20 MiB, and 20 for each byte.
+    /// Bytes of memory for any program, and for each byte of it. Rust programs of a MiB take 32 MiB.
     const MEMORY: u64 = 256 << 20;
     const MEMORY_PER_BYTE: u64 = 64;
 

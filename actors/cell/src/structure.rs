@@ -29,10 +29,15 @@ const MAX_INSTANCES: u64 = 4_096;
 /// Bytes of a function, where this process compiles. The largest of interpreters and of Go have some 200 KiB.
 const MAX_FUNCTION: usize = 1 << 20;
 
-/// Variables of a function times its branch targets, where this process compiles. Cranelift may need a value for each
-/// variable at each of them, and takes time that grows faster than their number: a second for 20,000 of a hostile
-/// function, 40 s for 100,000. Large honest functions, whose variables do not live that long, have some 100,000.
-const MAX_VALUES: u64 = 200_000;
+/// Variables of a function times its loops, where this process compiles. Cranelift may need a value for each variable at
+/// the head of each loop, and takes time that grows faster than their number: one to three seconds for 20,000, 40 s for
+/// 100,000. The largest functions of the guests in this repository have 2,500.
+const MAX_VALUES: u64 = 20_000;
+
+/// The same for all functions of a program together, and for each so many of its bytes one more. The guests in this
+/// repository have one for some 50 bytes.
+const MAX_VALUES_OF_ALL: u64 = 50_000;
+const BYTES_PER_VALUE: u64 = 8;
 
 /// The bytes that begin a type within a type, and the two types that others are declared in.
 const DECLARED_TYPE: u8 = 0x01;
@@ -65,6 +70,7 @@ struct Level {
 pub(crate) fn check(wasm: &[u8], functions: Functions) -> Result<(), LoadError> {
     // What is being read last, what it is within before it.
     let mut levels: Vec<Level> = Vec::new();
+    let mut values = 0_u64;
     for payload in Parser::new(0).parse_all(wasm) {
         match payload.map_err(invalid)? {
             Payload::Version { encoding, .. } => {
@@ -84,7 +90,15 @@ pub(crate) fn check(wasm: &[u8], functions: Functions) -> Result<(), LoadError> 
                 let range = section.range();
                 check_types(BinaryReader::new(wasm.get(range.clone()).unwrap_or_default(), range.start))?;
             }
-            Payload::CodeSectionEntry(body) if functions == Functions::Modest => check_function(&body)?,
+            Payload::CodeSectionEntry(body) if functions == Functions::Modest => {
+                values = values.saturating_add(check_function(&body)?);
+                let most = MAX_VALUES_OF_ALL.saturating_add(wasm.len() as u64 / BYTES_PER_VALUE);
+                if values > most {
+                    return Err(LoadError::TooComplex(format!(
+                        "its functions have too many variables and loops: {most} pairs may be compiled within the node"
+                    )));
+                }
+            }
             Payload::ComponentAliasSection(section) => {
                 for alias in section {
                     let alias = alias.map_err(invalid)?;
@@ -192,7 +206,8 @@ fn check_types(mut reader: BinaryReader<'_>) -> Result<(), LoadError> {
             COMPONENT_TYPE | INSTANCE_TYPE => {
                 reader.read_u8().map_err(invalid)?;
                 open.push(reader.read_var_u32().map_err(invalid)?);
-                if open.len() > MAX_TYPE_DEPTH {
+                // The section is the first.
+                if open.len() > MAX_TYPE_DEPTH + 1 {
                     let why = format!("types of components are nested more than {MAX_TYPE_DEPTH} deep");
                     return Err(LoadError::TooComplex(why));
                 }
@@ -203,30 +218,31 @@ fn check_types(mut reader: BinaryReader<'_>) -> Result<(), LoadError> {
     Ok(())
 }
 
-/// Whether a function is not known to take long to compile.
-fn check_function(body: &FunctionBody<'_>) -> Result<(), LoadError> {
+/// Whether a function is not known to take long to compile, and its variables times its loops.
+fn check_function(body: &FunctionBody<'_>) -> Result<u64, LoadError> {
     let size = body.range().len();
     if size > MAX_FUNCTION {
         let why = format!("a function has {size} bytes: at most {MAX_FUNCTION} are compiled within the node");
         return Err(LoadError::TooComplex(why));
     }
-    let (mut variables, mut targets) = (0, 0_u64);
+    let (mut variables, mut loops) = (0, 0_u64);
     for operator in body.get_operators_reader().map_err(invalid)? {
         match operator.map_err(invalid)? {
             Operator::LocalSet { local_index } | Operator::LocalTee { local_index } => {
                 variables = variables.max(u64::from(local_index) + 1);
             }
-            Operator::Loop { .. } | Operator::Block { .. } | Operator::If { .. } => targets += 1,
+            Operator::Loop { .. } => loops += 1,
             _ => {}
         }
     }
-    if variables.saturating_mul(targets) > MAX_VALUES {
+    let values = variables.saturating_mul(loops);
+    if values > MAX_VALUES {
         return Err(LoadError::TooComplex(format!(
-            "a function has {variables} variables and {targets} branch targets: their product may be {MAX_VALUES} where \
-             the program is compiled within the node"
+            "a function has {variables} variables and {loops} loops: their product may be {MAX_VALUES} where the program \
+             is compiled within the node"
         )));
     }
-    Ok(())
+    Ok(values)
 }
 
 fn passed_on() -> LoadError {

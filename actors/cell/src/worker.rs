@@ -122,7 +122,7 @@ impl Worker {
         let bounds = Bounds::of(request.wasm.len());
         let (mut input, mut output) = errand.start(self)?;
         let answer = ask(&mut input, request, &bounds).and_then(|()| read(&mut output, &bounds));
-        let status = errand.finish(answer.is_ok());
+        let status = errand.finish();
         answer.unwrap_or_else(|error| match status {
             Ok(status) => Err(end(status, &bounds)),
             Err(_) => Err(LoadError::Worker(format!("the process that compiles does not answer: {error}"))),
@@ -156,14 +156,13 @@ impl Errand {
         pipes.ok_or_else(|| LoadError::Worker("the process that compiles has no pipes".into()))
     }
 
-    /// Waits for the end of the worker, which has closed its pipes or has nothing more to do.
-    fn finish(&self, answered: bool) -> io::Result<ExitStatus> {
+    /// Waits for the end of the worker, which has answered or closed its pipe.
+    fn finish(&self) -> io::Result<ExitStatus> {
         // The lock is free while this thread waits.
         let state = std::mem::replace(&mut *self.state(), State::Ended);
         let State::Running(mut child) = state else { return Err(io::Error::other("it never ran")) };
-        if answered {
-            child.kill()?;
-        }
+        // How a process ends is settled before its pipes are closed: this one makes sure that it does.
+        child.kill()?;
         child.wait()
     }
 
@@ -403,7 +402,7 @@ mod tests {
         let compiler = Compiler::Worker(Worker {
             program: "/bin/sh".into(),
             // It answers when its input ends, so never as long as somebody waits.
-            args: ["-c", "exec cat > /dev/null"].map(str::to_owned).into(),
+            args: ["-c", "cat > /dev/null"].map(str::to_owned).into(),
         });
         let config = Config { compiler, ..Config::default() };
         let runtime = Runtime::start(config, tokio::runtime::Handle::current()).expect("a runtime starts");

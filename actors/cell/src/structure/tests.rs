@@ -89,16 +89,20 @@ fn aliases_and_exports_of_components_are_followed_and_what_cannot_be_is_refused(
 
 #[test]
 fn functions_are_looked_at_where_their_compilation_is_not_bounded() {
-    let bomb = |variables: usize, loops: usize| {
+    let function = |variables: usize, loops: usize| {
         let (locals, set) = ("(local i32)".repeat(variables), variables - 1);
         let (open, close) = ("loop ".repeat(loops), "end ".repeat(loops));
-        wat::parse_str(format!("(module (func {locals} {open} i32.const 1 local.set {set} {close}))")).expect("valid")
+        format!("(func {locals} {open} i32.const 1 local.set {set} {close})")
     };
-    check(&bomb(1_000, 200), Functions::Modest).expect("as large as honest ones");
+    let parse = |functions: &str| wat::parse_str(format!("(module {functions})")).expect("valid text");
+    let bomb = |variables, loops| parse(&function(variables, loops));
+    check(&bomb(200, 100), Functions::Modest).expect("as large as honest ones");
     let hostile = bomb(5_000, 200);
     let refused = check(&hostile, Functions::Modest);
     assert!(matches!(&refused, Err(LoadError::TooComplex(why)) if why.contains("5000 variables")), "{refused:?}");
     check(&hostile, Functions::Any).expect("bounded by the process");
+    let refused = check(&parse(&function(200, 100).repeat(3)), Functions::Modest);
+    assert!(matches!(&refused, Err(LoadError::TooComplex(why)) if why.contains("its functions")), "{refused:?}");
     let long = wat::parse_str(format!("(module (func {}))", "nop ".repeat(MAX_FUNCTION + 1))).expect("valid");
     assert!(matches!(check(&long, Functions::Modest), Err(LoadError::TooComplex(_))));
 }
