@@ -9,7 +9,7 @@ use tokio::{
 };
 use ww_cell::{Failure, Slot, message::Sender, pipe};
 use ww_core::{
-    Name,
+    Account, Name,
     mailbox::Refused,
     task::{self, Task},
 };
@@ -44,13 +44,20 @@ pub(crate) struct Callee {
     pub(crate) patience: Duration,
     /// How long it has for one message.
     pub(crate) deadline: Option<Duration>,
+    /// What messages of peers are charged to.
+    pub(crate) peers: Account,
 }
 
 impl Callee {
     /// The cell, for a message of a caller.
-    pub(crate) fn guarded(&self, caller: Caller) -> Guarded<'_> {
+    fn guarded<'a>(&'a self, caller: Caller, payer: &'a Account) -> Guarded<'a> {
         let Self { slot, gate, patience, deadline, .. } = self;
-        Guarded { slot, gate, patience: *patience, deadline: *deadline, caller }
+        Guarded { slot, gate, patience: *patience, deadline: *deadline, caller, payer }
+    }
+
+    /// The cell, for a message of a peer.
+    pub(crate) fn guarded_from(&self, peer: PeerId) -> Guarded<'_> {
+        self.guarded(Caller::Peer(peer), &self.peers)
     }
 }
 
@@ -104,7 +111,7 @@ impl Calls {
         envelope.sender = Sender::Peer(peer.to_bytes());
         envelope.trace = header.trace;
         let message = envelope.id;
-        match serve::framed(callee.guarded(Caller::Peer(peer)), envelope, body, reply).await {
+        match serve::framed(callee.guarded_from(peer), envelope, body, reply).await {
             Ok(()) => tracing::trace!(%peer, message, "a call of a peer was answered"),
             Err(NotServed::Failed(error)) => {
                 tracing::info!(slot = %slot.id(), %peer, message, %error, "a call of a peer failed");
@@ -118,7 +125,7 @@ impl Calls {
     pub(crate) async fn ask(
         &self,
         own: PeerId,
-        Dial { from, name, cause, .. }: &Dial,
+        Dial { from, payer, name, cause, .. }: &Dial,
         deadline: Option<Instant>,
         request: pipe::Reader,
         mut reply: pipe::Writer,
@@ -143,7 +150,8 @@ impl Calls {
                     envelope = envelope.caused_by(cause);
                 }
                 // Nothing is held back: the outcome tells a torn reply.
-                let serving = serve::admitted(callee.guarded(Caller::Cell(*from)), 0, envelope, request, &mut reply);
+                let serving =
+                    serve::admitted(callee.guarded(Caller::Cell(*from), payer), 0, envelope, request, &mut reply);
                 let until = deadline.unwrap_or_else(|| Instant::now() + CALL_TIMEOUT);
                 outcome(timeout_at(until, serving).await.unwrap_or(Err(Failure::Timeout.into())))
             }

@@ -22,8 +22,8 @@ use crate::calls::Calls;
 pub(crate) async fn dial(net: &Net, calls: &Calls, runtime: &Handle, dial: Dial) -> Result<Dialled, String> {
     let until = dial.deadline.map(|deadline| Instant::now() + deadline);
     let until = dial.cause.as_ref().map_or(until, |cause| cause.within(until));
-    let (request, read_request) = pipe::pipe(pipe::CAPACITY);
-    let (write_reply, reply) = pipe::pipe(pipe::CAPACITY);
+    let (request, read_request) = pipe::charged(pipe::CAPACITY, &dial.payer);
+    let (write_reply, reply) = pipe::charged(pipe::CAPACITY, &dial.payer);
     let kind = task::Kind::owned("dial", dial.from);
     let own = net.peer_id();
     let peer = match &*dial.peer_id {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::runtime::Handle;
 use ww_cell::Slot;
+use ww_core::Account;
 use ww_net::{Audience, Multiaddr, Net, OpenError, Protocol};
 use ww_rpc::{Dial, Dialled, Network, Peer, Publication, Wire};
 
@@ -22,6 +23,8 @@ pub(crate) struct Swarm {
     pub(crate) runtime: Handle,
     /// How long peers may be silent in the middle of a message.
     pub(crate) patience: Duration,
+    /// What messages of peers are charged to.
+    pub(crate) peers: Account,
 }
 
 fn bytes(addrs: Vec<Multiaddr>) -> Vec<Vec<u8>> {
@@ -71,7 +74,8 @@ impl Network for Swarm {
         let parse = |bytes: &Vec<u8>| peer(bytes).map_err(|error| format!("allow: {error}"));
         let audience: Audience = allow.iter().map(parse).collect::<Result<_, _>>()?;
         let gate = Gate::new(usize::try_from(at_once).unwrap_or(usize::MAX));
-        let callee = Callee { slot: slot.clone(), gate, audience, patience: self.patience, deadline };
+        let (slot, patience, peers) = (slot.clone(), self.patience, self.peers.clone());
+        let callee = Callee { slot, gate, audience, patience, deadline, peers };
         let published = Published::start(&self.net, &self.calls, name, callee, &self.runtime);
         published.map_err(|error| error.to_string())?.until_the_end(&self.runtime);
         Ok(())

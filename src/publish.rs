@@ -15,7 +15,7 @@ use ww_net::{AcceptError, Incoming, IncomingStream, Net, Protocol};
 
 use crate::{
     calls::{Callee, Calls},
-    gate::{Caller, Gate},
+    gate::Gate,
     serve::{self, HELD, NotServed},
 };
 
@@ -101,7 +101,7 @@ async fn serve_raw(callee: Callee, IncomingStream { peer, stream }: IncomingStre
     envelope.sender = Sender::Peer(peer.to_bytes());
     let message = envelope.id;
     let (from, to) = stream.into_split();
-    match serve::admitted(callee.guarded(Caller::Peer(peer)), HELD, envelope, from, to).await {
+    match serve::admitted(callee.guarded_from(peer), HELD, envelope, from, to).await {
         Ok(()) => tracing::trace!(%peer, message, "a message of a peer was answered"),
         Err(NotServed::Failed(error)) => {
             tracing::info!(slot = %slot.id(), %peer, message, %error, "a message of a peer failed");

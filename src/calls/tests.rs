@@ -1,7 +1,7 @@
 //! Messages of the node's own cells.
 
 use ww_cell::{Cell, Class, Config, Mode, Runtime, Spec, Stderr, Stop, tail};
-use ww_core::{CellId, exit};
+use ww_core::{Account, CellId, exit};
 
 use super::*;
 
@@ -42,14 +42,15 @@ async fn world_of(mode: Mode, audience: Audience) -> World {
     let gate = Gate::new(if mode == Mode::Async { 1 } else { 2 });
     let (calls, name) = (Calls::default(), Name::new("echo").expect("a name"));
     let (slot, before, patience) = (cell.slot().clone(), gate.clone(), Duration::from_millis(100));
-    let callee = Callee { slot, gate: before, audience, patience, deadline: None };
+    let callee = Callee { slot, gate: before, audience, patience, deadline: None, peers: Account::unlimited() };
     calls.insert(name.clone(), callee);
     World { calls, cell, gate, own: PeerId::random(), name }
 }
 
 impl World {
     fn dial(&self, from: CellId) -> Dial {
-        Dial { from, peer_id: Vec::new(), addrs: Vec::new(), name: self.name.clone(), deadline: None, cause: None }
+        let (payer, name) = (Account::unlimited(), self.name.clone());
+        Dial { from, payer, peer_id: Vec::new(), addrs: Vec::new(), name, deadline: None, cause: None }
     }
 
     async fn ask(&self, from: CellId, body: &'static [u8]) -> (Outcome, Result<Vec<u8>, ()>) {

@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use ww_cell::{Cell, Class, Config, Mode, Runtime, Spec, Stderr, Stop, tail};
-use ww_core::{CellId, Limits, exit::Reason};
+use ww_core::{Account, CellId, Limits, exit::Reason};
 
 use super::*;
 
@@ -126,6 +126,7 @@ async fn a_silent_peer_loses_its_own_message_only() {
     let (from, to) = tokio::io::split(theirs);
     ours.write_all(b"half a message").await.expect("there is room");
     let (gate, patience) = (Gate::new(1), Duration::from_millis(50));
+    let payer = Account::unlimited();
     let silent = admitted(
         Guarded {
             slot: cell.slot(),
@@ -133,6 +134,7 @@ async fn a_silent_peer_loses_its_own_message_only() {
             patience,
             deadline: None,
             caller: Caller::Peer(ww_net::PeerId::random()),
+            payer: &payer,
         },
         HELD,
         cell.envelope(None),

@@ -107,6 +107,7 @@ impl host::Server for Server {
             let deadline = Some(params.get_deadline()).filter(|millis| *millis > 0);
             Dial {
                 from: self.0.guest.id,
+                payer: self.0.guest.account.clone(),
                 peer_id: params.get_peer_id()?.to_vec(),
                 addrs: get_addrs(params.get_addrs()?)?,
                 name,

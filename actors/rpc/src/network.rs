@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use ww_cell::{Cause, Slot, pipe};
-use ww_core::{CellId, Name, exit::Reason, task::Task};
+use ww_core::{Account, CellId, Name, exit::Reason, task::Task};
 
 /// A peer that the node is connected to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,10 +17,12 @@ pub struct Peer {
 }
 
 /// What a cell asks for that dials another.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Dial {
-    /// Who asks.
+    /// The cell or client that asks.
     pub from: CellId,
+    /// What the message is charged to on this node.
+    pub payer: Account,
     /// The peer, as libp2p serialises its id; empty for the node itself.
     pub peer_id: Vec<u8>,
     /// Binary multiaddrs to try where the peer is not connected.

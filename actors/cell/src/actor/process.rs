@@ -37,7 +37,10 @@ pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
     instance.func_wrap("unlink", |store, (cell,): (u64,)| {
         let (guest, cell) = (store.data(), CellId::new(cell));
         let may = guest.own.may_unlink(guest.current.as_ref(), cell);
-        Ok((if may { Ok(guest.own.directory.unlink(guest.own.id(), cell)) } else { Err(Error::Denied) },))
+        if may {
+            guest.own.directory.unlink(guest.own.id(), cell);
+        }
+        Ok((may.then_some(()).ok_or(Error::Denied),))
     })?;
     instance.func_wrap("monitor", |store, (cell,): (u64,)| {
         let guest = store.data();
