@@ -1,5 +1,6 @@
 //! Under which name, for whom, and how many at a time: what a published cell promises.
 
+use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use ww::{Audience, Boot, Config, Node, Serving, cell::Mode};
 use ww_core::Name;
@@ -117,22 +118,20 @@ async fn no_more_instances_run_at_once_than_the_image_says() {
     let image = Image::of("echo").manifest("[cell]\npublish = true\n[limits]\ninstances = 2\n");
     let server = serve_with(&image, "echo", |ww| ww);
     let client = Client::new(&platform, server.places().next().expect("a place")).await;
-    let mut streams = Vec::new();
+    let mut answers = FuturesUnordered::new();
     for _ in 0..3 {
         let mut stream = client.open_raw("echo").await.expect("published");
         // More than is held back of a reply, so that it comes while the message goes on.
         stream.write_all(&vec![b'x'; 100_000]).await.expect("open");
         stream.flush().await.expect("open");
-        streams.push(stream);
+        answers.push(async move { stream.read_exact(&mut [0]).await.map(|_| stream) });
     }
-    let mut third = streams.pop().expect("three");
-    let mut byte = [0];
-    for stream in &mut streams {
-        soon(stream.read_exact(&mut byte)).await.expect("it is served");
-    }
-    assert!(futures::FutureExt::now_or_never(third.read_exact(&mut byte)).is_none(), "it waits");
-    drop(streams);
-    soon(third.read_exact(&mut byte)).await.expect("its turn has come");
+    // Whichever two of them come first.
+    let served = [soon(answers.next()).await, soon(answers.next()).await];
+    let served = served.map(|answer| answer.expect("three").expect("it is served"));
+    assert!(answers.next().now_or_never().is_none(), "it waits");
+    drop(served);
+    soon(answers.next()).await.expect("three").expect("its turn has come");
     client.net.stop().await;
     for (manifest, part) in [
         ("[cell]\npublish = true\nmailbox = 100000\n", "`mailbox` is 100000, but at most 4096"),
