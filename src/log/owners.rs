@@ -33,7 +33,7 @@ const REPORT: Duration = Duration::from_secs(1);
 /// Fields that say whose line it is, the first before the others: who causes something before what it is caused to.
 const FIELDS: [&str; 5] = ["peer", "client", "owner", "slot", "cell"];
 
-/// To whom a line is charged.
+/// The principal to which a line is charged.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Owner {
     /// Nobody else.
@@ -42,7 +42,7 @@ pub(super) enum Owner {
     One(&'static str, String),
     /// Addresses of which no peer is known.
     Strangers,
-    /// Those for whom there is no account left.
+    /// Those beyond the accounts that there are.
     Others,
 }
 

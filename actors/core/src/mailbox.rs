@@ -324,7 +324,7 @@ impl<T: Letter> Mailbox<T> {
         Some(message)
     }
 
-    /// Takes the first message out and lets senders that wait put theirs in; whom to wake for that.
+    /// Takes the first message out and lets senders that wait put theirs in; those to wake for that.
     fn take(&self, queue: &mut Queue<T>) -> Option<(T, Vec<Waker>)> {
         let message = queue.pop()?;
         let senders = self.0.let_in(queue);
@@ -399,8 +399,8 @@ impl<T: Letter> Shared<T> {
         Ok(message)
     }
 
-    /// Lets senders that wait put their messages in, as far as there is room: whom to wake. One whose message cannot be
-    /// paid for is sent away.
+    /// Lets senders that wait put their messages in, as far as there is room; those to wake. A sender whose message cannot
+    /// be paid for is sent away.
     fn let_in(&self, queue: &mut Queue<T>) -> Vec<Waker> {
         let mut wake = Vec::new();
         while queue.parked.front().is_some_and(|parked| self.fits(queue, &parked.message))

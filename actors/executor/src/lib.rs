@@ -6,7 +6,7 @@
 //! | `start` | the start of one cell, and what is done at its end |
 //! | `starter` | the actor that loads what has to be compiled first |
 //! | `ownership` | all that runs, how it is ended, and who is told of an end: the tree, behind a lock |
-//! | `tree` | who owns whom, within which limits, and what is asked to end: pure, no threads |
+//! | `tree` | the owner of everything, within which limits, and what is asked to end: pure, no threads |
 //! | `session` | a client from outside as an owner |
 //! | `process` | a started cell as its owner sees it |
 //! | `blueprint` | what a tree of supervisors and cells is built from |
