@@ -19,7 +19,7 @@ use crate::wakers::Wakers;
 pub const CAPACITY: usize = 64 * 1024;
 
 /// Bytes that are kept of a cell whose account has no room for more: its last words.
-const UNPAID: usize = 4 * 1024;
+pub const UNPAID: usize = 4 * 1024;
 
 /// What a cell has reported. Clones are the same history.
 #[derive(Clone, Default)]

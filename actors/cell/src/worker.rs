@@ -1,6 +1,6 @@
 //! A process that compiles one program and ends.
 //!
-//! The node starts it with an empty environment, writes a [`Request`] to its standard input, and reads the answer from
+//! The node starts it with an empty environment, writes a request to its standard input, and reads the answer from
 //! its standard output. The input stays open as long as somebody waits: its end, which the end of the node brings as
 //! well, ends the process. It bounds its own memory and computing before it reads the program, so that they hold
 //! whatever the compiler does. Memory is bounded by the system where it counts the data of a process, as Linux does;
