@@ -9,7 +9,7 @@ use tokio::{
 };
 use ww_cell::{Failure, Slot, message::Sender, pipe};
 use ww_core::{
-    Name,
+    Account, Name,
     mailbox::Refused,
     task::{self, Task},
 };
@@ -22,6 +22,7 @@ use ww_rpc::{Dial, Outcome};
 use crate::{
     dial,
     gate::{Caller, Gate},
+    payers::Payers,
     serve::{self, Guarded, NotServed},
 };
 
@@ -44,13 +45,15 @@ pub(crate) struct Callee {
     pub(crate) patience: Duration,
     /// How long it has for one message.
     pub(crate) deadline: Option<Duration>,
+    /// Who pays for its messages on their way.
+    pub(crate) payers: Payers,
 }
 
 impl Callee {
-    /// The cell, for a message of a caller.
-    pub(crate) fn guarded(&self, caller: Caller) -> Guarded<'_> {
+    /// The cell, for a message of a caller for which an account pays.
+    pub(crate) fn guarded<'a>(&'a self, caller: Caller, payer: &'a Account) -> Guarded<'a> {
         let Self { slot, gate, patience, deadline, .. } = self;
-        Guarded { slot, gate, patience: *patience, deadline: *deadline, caller }
+        Guarded { slot, gate, patience: *patience, deadline: *deadline, caller, payer }
     }
 }
 
@@ -81,7 +84,7 @@ impl Calls {
         }
     }
 
-    async fn serve(&self, IncomingStream { peer, stream }: IncomingStream, patience: Duration) {
+    async fn serve(&self, IncomingStream { peer, stranger, stream }: IncomingStream, patience: Duration) {
         let Accepted { header, body, reply } = match timeout(patience, call::accept(stream)).await {
             Ok(Ok(accepted)) => accepted,
             Ok(Err(error)) => return tracing::debug!(%peer, %error, "a stream of a peer is no call"),
@@ -104,7 +107,9 @@ impl Calls {
         envelope.sender = Sender::Peer(peer.to_bytes());
         envelope.trace = header.trace;
         let message = envelope.id;
-        match serve::framed(callee.guarded(Caller::Peer(peer)), envelope, body, reply).await {
+        let caller = Caller::of_peer(peer, stranger);
+        let payer = callee.payers.of(caller);
+        match serve::framed(callee.guarded(caller, &payer), envelope, body, reply).await {
             Ok(()) => tracing::trace!(%peer, message, "a call of a peer was answered"),
             Err(NotServed::Failed(error)) => {
                 tracing::info!(slot = %slot.id(), %peer, message, %error, "a call of a peer failed");
@@ -114,12 +119,13 @@ impl Calls {
         }
     }
 
-    /// Sends a message of a cell of this node, `own`, to another one, or to itself, until a moment.
+    /// Sends a message of a cell of this node, `own`, to another one, or to itself, until a moment. An account pays
+    /// for it on its way.
     pub(crate) async fn ask(
         &self,
         own: PeerId,
         Dial { from, name, cause, .. }: &Dial,
-        deadline: Option<Instant>,
+        (deadline, payer): (Option<Instant>, &Account),
         request: pipe::Reader,
         mut reply: pipe::Writer,
     ) -> Outcome {
@@ -143,7 +149,8 @@ impl Calls {
                     envelope = envelope.caused_by(cause);
                 }
                 // Nothing is held back: the outcome tells a torn reply.
-                let serving = serve::admitted(callee.guarded(Caller::Cell(*from)), 0, envelope, request, &mut reply);
+                let serving =
+                    serve::admitted(callee.guarded(Caller::Cell(*from), payer), 0, envelope, request, &mut reply);
                 let until = deadline.unwrap_or_else(|| Instant::now() + CALL_TIMEOUT);
                 outcome(timeout_at(until, serving).await.unwrap_or(Err(Failure::Timeout.into())))
             }

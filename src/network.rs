@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::runtime::Handle;
 use ww_cell::Slot;
+use ww_core::Account;
 use ww_net::{Audience, Multiaddr, Net, OpenError, Protocol};
 use ww_rpc::{Dial, Dialled, Network, Peer, Publication, Wire};
 
@@ -13,6 +14,7 @@ use crate::{
     calls::{Callee, Calls},
     dial::{self, peer},
     gate::Gate,
+    payers::Payers,
 };
 
 /// The swarm behind `Host`, and the cells of this node that can be called.
@@ -20,6 +22,7 @@ pub(crate) struct Swarm {
     pub(crate) net: Net,
     pub(crate) calls: Calls,
     pub(crate) runtime: Handle,
+    pub(crate) payers: Payers,
     /// How long peers may be silent in the middle of a message.
     pub(crate) patience: Duration,
 }
@@ -71,13 +74,20 @@ impl Network for Swarm {
         let parse = |bytes: &Vec<u8>| peer(bytes).map_err(|error| format!("allow: {error}"));
         let audience: Audience = allow.iter().map(parse).collect::<Result<_, _>>()?;
         let gate = Gate::new(usize::try_from(at_once).unwrap_or(usize::MAX));
-        let callee = Callee { slot: slot.clone(), gate, audience, patience: self.patience, deadline };
+        let callee = Callee {
+            slot: slot.clone(),
+            gate,
+            audience,
+            patience: self.patience,
+            deadline,
+            payers: self.payers.clone(),
+        };
         let published = Published::start(&self.net, &self.calls, name, callee, &self.runtime);
         published.map_err(|error| error.to_string())?.until_the_end(&self.runtime);
         Ok(())
     }
 
-    fn dial(&self, dial: Dial) -> BoxFuture<'_, Result<Dialled, String>> {
-        Box::pin(dial::dial(&self.net, &self.calls, &self.runtime, dial))
+    fn dial(&self, dial: Dial, payer: Account) -> BoxFuture<'_, Result<Dialled, String>> {
+        Box::pin(dial::dial(&self.net, &self.calls, &self.runtime, dial, payer))
     }
 }

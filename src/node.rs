@@ -27,6 +27,7 @@ use crate::{
     control::{Address, Listening, OpenError, Service},
     gate::Gate,
     network::Swarm,
+    payers::Payers,
     peers::Peers,
     supervised::Supervised,
 };
@@ -38,6 +39,7 @@ pub struct Node {
     executor: Executor,
     net: Net,
     calls: Calls,
+    payers: Payers,
     accepting: Task<()>,
     peers: Peers,
     control: Option<Listening>,
@@ -128,8 +130,14 @@ impl Node {
         let runtime = platform.runtime().clone();
         let sandbox = Runtime::start(sandbox_config(&config), runtime)?;
         let calls = Calls::default();
-        let patience = config.peer_timeout;
-        let swarm = Swarm { net: net.clone(), calls: calls.clone(), runtime: platform.runtime().clone(), patience };
+        let (patience, payers) = (config.peer_timeout, Payers::new(sandbox.account().clone()));
+        let swarm = Swarm {
+            net: net.clone(),
+            calls: calls.clone(),
+            runtime: platform.runtime().clone(),
+            payers: payers.clone(),
+            patience,
+        };
         let vats = Vats::new(platform.arbiter(), Arc::new(swarm));
         let executor = Executor::start(&platform.arbiter(), sandbox, Arc::new(vats.clone()));
         let accepting = calls.start(&net, config.peer_timeout, platform.runtime())?;
@@ -145,7 +153,7 @@ impl Node {
         let addrs = addrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         let socket = control.as_ref().map_or_else(|| "off".to_owned(), |control| control.address().to_string());
         tracing::info!(peer = %net.peer_id(), addrs, control = socket, "the node runs");
-        Ok(Self { config, loader, executor, net, calls, accepting, peers, control, stop_requests, platform })
+        Ok(Self { config, loader, executor, net, calls, payers, accepting, peers, control, stop_requests, platform })
     }
 
     /// The node's network.
@@ -223,7 +231,8 @@ impl Node {
     pub fn publish(&self, name: Name, cell: &Cell, audience: Audience) -> Result<Published, AcceptError> {
         let slot = cell.slot().clone();
         let (gate, patience) = (Gate::new(cell.at_once()), self.config.peer_timeout);
-        let callee = Callee { slot, gate, audience, patience, deadline: cell.limits().deadline };
+        let (deadline, payers) = (cell.limits().deadline, self.payers.clone());
+        let callee = Callee { slot, gate, audience, patience, deadline, payers };
         Published::start(&self.net, &self.calls, name, callee, self.platform.runtime())
     }
 

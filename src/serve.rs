@@ -17,6 +17,7 @@ use std::{future::pending, time::Duration};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use ww_cell::{Envelope, Failure, Slot, pipe};
+use ww_core::Account;
 use ww_net::call::CALL_TIMEOUT;
 
 use crate::gate::{Caller, Gate, Pass};
@@ -60,6 +61,8 @@ pub(crate) struct Guarded<'a> {
     /// How long the cell has for one message.
     pub(crate) deadline: Option<Duration>,
     pub(crate) caller: Caller,
+    /// Pays for what is read ahead, and held of the reply.
+    pub(crate) payer: &'a Account,
 }
 
 /// Serves one message without framing: the request up to its end, then the reply up to its end, both at the same time.
@@ -80,9 +83,10 @@ pub async fn raw(
 ) -> Result<(), Failure> {
     let (request, guest_request) = pipe::pipe(pipe::CAPACITY);
     let pace = Pace::new(PEER_TIMEOUT, None);
+    let nobody = Account::unlimited();
     let progress = Progress::default();
     let reading = request::read(&pace, Bytes::new(from), request, &progress);
-    answer(slot, &pace, HELD, envelope, guest_request, reading, to).await
+    answer((slot, &nobody), &pace, HELD, envelope, guest_request, reading, to).await
 }
 
 /// Serves one message whose request and reply are the two halves of a stream: [`raw`], within a time. The reply ends
@@ -102,19 +106,20 @@ pub async fn process_message(
 
 /// [`raw`] through the gate of a cell. Of the reply, `held` bytes are held back.
 pub(crate) async fn admitted(
-    Guarded { slot, gate, patience, deadline, caller }: Guarded<'_>,
+    Guarded { slot, gate, patience, deadline, caller, payer }: Guarded<'_>,
     held: usize,
     envelope: Envelope,
     from: impl AsyncRead + Unpin + Send,
     to: impl AsyncWrite + Unpin,
 ) -> Result<(), NotServed> {
-    let (request, guest_request) = pipe::pipe(pipe::CAPACITY);
+    let (request, guest_request) = pipe::charged(pipe::CAPACITY, payer);
     let pace = Pace::new(patience, Some(gate)).for_deadline(deadline);
     let progress = Progress::default();
     let mut reading = std::pin::pin!(request::read(&pace, Bytes::new(from), request, &progress));
     let _pass = admit(gate, caller, &progress, reading.as_mut()).await?;
     pace.begin();
-    let served = answer(slot, &pace, held, envelope, guest_request, reading, to).await.map_err(NotServed::from);
+    let served =
+        answer((slot, payer), &pace, held, envelope, guest_request, reading, to).await.map_err(NotServed::from);
     gate.judge(caller, &served);
     served
 }
@@ -159,7 +164,7 @@ async fn admit(
 }
 
 async fn answer(
-    slot: &Slot,
+    (slot, payer): (&Slot, &Account),
     pace: &Pace<'_>,
     held: usize,
     envelope: Envelope,
@@ -167,11 +172,11 @@ async fn answer(
     reading: impl Future<Output = ()>,
     mut to: impl AsyncWrite + Unpin,
 ) -> Result<(), Failure> {
-    let (guest_reply, reply) = pipe::pipe(pipe::CAPACITY);
+    let (guest_reply, reply) = pipe::charged(pipe::CAPACITY, payer);
     let answering = async {
         let (served, rest) = tokio::join!(
             slot.process_message(envelope, guest_request, guest_reply),
-            reply::write(pace, held, reply, &mut to)
+            reply::write(pace, (payer, held), reply, &mut to)
         );
         // Only then is it the whole reply.
         if let (Ok(()), Some(rest)) = (&served, rest) {

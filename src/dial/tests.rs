@@ -38,7 +38,7 @@ impl World {
         let (from, peer_id) = (CellId::new(7), to.to_bytes());
         let (name, cause) = (Name::new("echo").expect("a name"), self.cause.clone());
         let asked = Dial { from, peer_id, addrs, name, deadline, cause };
-        dial(&self.net, &Calls::default(), &Handle::current(), asked).await
+        dial(&self.net, &Calls::default(), &Handle::current(), asked, Account::unlimited()).await
     }
 
     /// A message on its way, and the other end of it.
@@ -158,7 +158,9 @@ async fn what_cannot_be_dialled_says_why() {
         deadline: None,
         cause: None,
     };
-    let dial = async |asked: &Dial| dial(&world.net, &Calls::default(), &Handle::current(), asked.clone()).await;
+    let dial = async |asked: &Dial| {
+        dial(&world.net, &Calls::default(), &Handle::current(), asked.clone(), Account::unlimited()).await
+    };
     let error = dial(&asked).await.expect_err("no peer id");
     assert!(error.contains("not a peer id"), "{error}");
     (asked.peer_id, asked.addrs) = (world.peer.peer_id().to_bytes(), vec![b"nowhere".to_vec()]);

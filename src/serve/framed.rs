@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use ww_cell::{Envelope, Failure, Slot, pipe};
-use ww_core::mailbox::Refused;
+use ww_core::{Account, mailbox::Refused};
 use ww_net::call::{Ending, Part, Reader, Reason, Status, Writer};
 
 use super::{
@@ -22,7 +22,7 @@ use super::{
 ///
 /// Where the message was not answered. The peer is told the same in the status.
 pub(crate) async fn framed<R, W>(
-    Guarded { slot, gate, patience, deadline, caller }: Guarded<'_>,
+    Guarded { slot, gate, patience, deadline, caller, payer }: Guarded<'_>,
     envelope: Envelope,
     from: Reader<R, Ending>,
     mut to: Writer<W, Status>,
@@ -32,7 +32,7 @@ where
     W: AsyncWrite + Unpin,
 {
     to.set_stall_timeout(patience);
-    let (request, guest_request) = pipe::pipe(pipe::CAPACITY);
+    let (request, guest_request) = pipe::charged(pipe::CAPACITY, payer);
     let pace = Pace::new(patience, Some(gate)).for_deadline(deadline);
     let progress = Progress::default();
     let mut reading = std::pin::pin!(request::read(&pace, from, request, &progress));
@@ -43,7 +43,7 @@ where
             pace.begin();
             let telling = gate.telling();
             let (served, last) = tokio::select! {
-                answered = answer(slot, &pace, envelope, guest_request, &mut to) => answered,
+                answered = answer((slot, payer), &pace, envelope, guest_request, &mut to) => answered,
                 () = reading => unreachable!("it pends after its end"),
             };
             (served.map_err(NotServed::from), last, Some(telling))
@@ -58,13 +58,13 @@ where
 
 /// Serves it, and writes the reply but for its last bytes.
 async fn answer<W: AsyncWrite + Unpin>(
-    slot: &Slot,
+    (slot, payer): (&Slot, &Account),
     pace: &Pace<'_>,
     envelope: Envelope,
     guest_request: pipe::Reader,
     to: &mut Writer<W, Status>,
 ) -> (Result<(), Failure>, Bytes) {
-    let (guest_reply, reply) = pipe::pipe(pipe::CAPACITY);
+    let (guest_reply, reply) = pipe::charged(pipe::CAPACITY, payer);
     let mut serving = std::pin::pin!(slot.process_message(envelope, guest_request, guest_reply));
     let mut writing = std::pin::pin!(write_reply(pace, reply, to));
     tokio::select! {

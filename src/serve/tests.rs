@@ -125,7 +125,7 @@ async fn a_silent_peer_loses_its_own_message_only() {
     let (mut ours, theirs) = duplex(1_000);
     let (from, to) = tokio::io::split(theirs);
     ours.write_all(b"half a message").await.expect("there is room");
-    let (gate, patience) = (Gate::new(1), Duration::from_millis(50));
+    let (gate, patience, payer) = (Gate::new(1), Duration::from_millis(50), Account::unlimited());
     let silent = admitted(
         Guarded {
             slot: cell.slot(),
@@ -133,6 +133,7 @@ async fn a_silent_peer_loses_its_own_message_only() {
             patience,
             deadline: None,
             caller: Caller::Peer(ww_net::PeerId::random()),
+            payer: &payer,
         },
         HELD,
         cell.envelope(None),

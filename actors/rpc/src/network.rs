@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use ww_cell::{Cause, Slot, pipe};
-use ww_core::{CellId, Name, exit::Reason, task::Task};
+use ww_core::{Account, CellId, Name, exit::Reason, task::Task};
 
 /// A peer that the node is connected to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,8 +96,8 @@ pub trait Network: Send + Sync + 'static {
     /// Opens a connection for capabilities to another node. Ids and addresses come from a guest. The error is a text for it.
     fn open_rpc(&self, peer_id: Vec<u8>, addrs: Vec<Vec<u8>>) -> BoxFuture<'_, Result<Wire, String>>;
 
-    /// Opens one message to a cell. Everything comes from a guest. The error is a text for it.
-    fn dial(&self, dial: Dial) -> BoxFuture<'_, Result<Dialled, String>>;
+    /// Opens one message to a cell, whose bytes on their way are charged to `payer`. Everything comes from a guest. The error is a text for it.
+    fn dial(&self, dial: Dial, payer: Account) -> BoxFuture<'_, Result<Dialled, String>>;
 
     /// Lets peers send messages to a slot until it ends. Everything comes from a guest. The error is a text for it.
     fn publish(&self, publication: Publication, slot: &Slot) -> Result<(), String>;
