@@ -22,6 +22,7 @@ use ww_rpc::{Dial, Outcome};
 use crate::{
     dial,
     gate::{Caller, Gate},
+    payers::Payers,
     serve::{self, Guarded, NotServed},
 };
 
@@ -44,20 +45,15 @@ pub(crate) struct Callee {
     pub(crate) patience: Duration,
     /// How long it has for one message.
     pub(crate) deadline: Option<Duration>,
-    /// What messages of peers are charged to.
-    pub(crate) peers: Account,
+    /// Who pays for its messages on their way.
+    pub(crate) payers: Payers,
 }
 
 impl Callee {
-    /// The cell, for a message of a caller.
-    fn guarded<'a>(&'a self, caller: Caller, payer: &'a Account) -> Guarded<'a> {
+    /// The cell, for a message of a caller for which an account pays.
+    pub(crate) fn guarded<'a>(&'a self, caller: Caller, payer: &'a Account) -> Guarded<'a> {
         let Self { slot, gate, patience, deadline, .. } = self;
         Guarded { slot, gate, patience: *patience, deadline: *deadline, caller, payer }
-    }
-
-    /// The cell, for a message of a peer.
-    pub(crate) fn guarded_from(&self, peer: PeerId) -> Guarded<'_> {
-        self.guarded(Caller::Peer(peer), &self.peers)
     }
 }
 
@@ -88,7 +84,7 @@ impl Calls {
         }
     }
 
-    async fn serve(&self, IncomingStream { peer, stream }: IncomingStream, patience: Duration) {
+    async fn serve(&self, IncomingStream { peer, stranger, stream }: IncomingStream, patience: Duration) {
         let Accepted { header, body, reply } = match timeout(patience, call::accept(stream)).await {
             Ok(Ok(accepted)) => accepted,
             Ok(Err(error)) => return tracing::debug!(%peer, %error, "a stream of a peer is no call"),
@@ -111,7 +107,9 @@ impl Calls {
         envelope.sender = Sender::Peer(peer.to_bytes());
         envelope.trace = header.trace;
         let message = envelope.id;
-        match serve::framed(callee.guarded_from(peer), envelope, body, reply).await {
+        let caller = Caller::of_peer(peer, stranger);
+        let payer = callee.payers.of(caller);
+        match serve::framed(callee.guarded(caller, &payer), envelope, body, reply).await {
             Ok(()) => tracing::trace!(%peer, message, "a call of a peer was answered"),
             Err(NotServed::Failed(error)) => {
                 tracing::info!(slot = %slot.id(), %peer, message, %error, "a call of a peer failed");
@@ -121,12 +119,13 @@ impl Calls {
         }
     }
 
-    /// Sends a message of a cell of this node, `own`, to another one, or to itself, until a moment.
+    /// Sends a message of a cell of this node, `own`, to another one, or to itself, until a moment. An account pays
+    /// for it on its way.
     pub(crate) async fn ask(
         &self,
         own: PeerId,
-        Dial { from, payer, name, cause, .. }: &Dial,
-        deadline: Option<Instant>,
+        Dial { from, name, cause, .. }: &Dial,
+        (deadline, payer): (Option<Instant>, &Account),
         request: pipe::Reader,
         mut reply: pipe::Writer,
     ) -> Outcome {

@@ -6,7 +6,7 @@ use tokio::{
 };
 use ww_cell::pipe;
 use ww_core::{
-    exit,
+    Account, exit,
     task::{self, Task},
     text,
 };
@@ -18,34 +18,43 @@ use ww_rpc::{Dial, Dialled, Outcome};
 
 use crate::calls::Calls;
 
-/// Opens one message to a cell. The error is a text for the guest.
-pub(crate) async fn dial(net: &Net, calls: &Calls, runtime: &Handle, dial: Dial) -> Result<Dialled, String> {
+/// Opens one message to a cell, which an account pays for on its way. The error is a text for the guest.
+pub(crate) async fn dial(
+    net: &Net,
+    calls: &Calls,
+    runtime: &Handle,
+    dial: Dial,
+    payer: Account,
+) -> Result<Dialled, String> {
     let until = dial.deadline.map(|deadline| Instant::now() + deadline);
     let until = dial.cause.as_ref().map_or(until, |cause| cause.within(until));
-    let (request, read_request) = pipe::charged(pipe::CAPACITY, &dial.payer);
-    let (write_reply, reply) = pipe::charged(pipe::CAPACITY, &dial.payer);
+    let (request, read_request) = pipe::charged(pipe::CAPACITY, &payer);
+    let (write_reply, reply) = pipe::charged(pipe::CAPACITY, &payer);
     let kind = task::Kind::owned("dial", dial.from);
     let own = net.peer_id();
     let peer = match &*dial.peer_id {
         [] => own,
         bytes => self::peer(bytes)?,
     };
-    let outcome: Task<Outcome> = if peer == own {
-        let calls = calls.clone();
-        task::spawn(runtime, kind, async move { calls.ask(own, &dial, until, read_request, write_reply).await })
-    } else {
-        let addrs = addrs(dial.addrs)?;
-        let opening = net.open(peer, addrs, Protocol::Call);
-        let stream = match until {
-            Some(until) => timeout_at(until, opening).await.map_err(|_| "timeout: no stream was opened in time")?,
-            None => opening.await,
+    let outcome: Task<Outcome> =
+        if peer == own {
+            let calls = calls.clone();
+            task::spawn(runtime, kind, async move {
+                calls.ask(own, &dial, (until, &payer), read_request, write_reply).await
+            })
+        } else {
+            let addrs = addrs(dial.addrs)?;
+            let opening = net.open(peer, addrs, Protocol::Call);
+            let stream = match until {
+                Some(until) => timeout_at(until, opening).await.map_err(|_| "timeout: no stream was opened in time")?,
+                None => opening.await,
+            };
+            let stream = stream.map_err(|error| chain(&error))?;
+            let remaining = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let trace = dial.cause.map_or_else(rand::random, |cause| cause.trace);
+            let header = Header { target: Target::Name(dial.name), remaining, trace, message: rand::random() };
+            task::spawn(runtime, kind, carry(stream, header, read_request, write_reply))
         };
-        let stream = stream.map_err(|error| chain(&error))?;
-        let remaining = until.map(|until| until.saturating_duration_since(Instant::now()));
-        let trace = dial.cause.map_or_else(rand::random, |cause| cause.trace);
-        let header = Header { target: Target::Name(dial.name), remaining, trace, message: rand::random() };
-        task::spawn(runtime, kind, carry(stream, header, read_request, write_reply))
-    };
     Ok(Dialled { request, reply, outcome })
 }
 

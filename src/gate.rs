@@ -14,7 +14,7 @@ use std::{
 use tokio::{sync::Notify, time::Instant};
 use ww_cell::Failure;
 use ww_core::{CellId, exit::Reason};
-use ww_net::PeerId;
+use ww_net::{Origin, PeerId};
 
 use crate::{poison::Poison, serve::NotServed};
 
@@ -24,13 +24,28 @@ pub const WAITING: usize = 64;
 /// Further places, for callers of which nothing is inside: a few, because callers can be many.
 pub const RESERVED: usize = 16;
 
+/// Of these, those that all strangers together may have: half, because a key costs nothing.
+pub const RESERVED_OF_STRANGERS: usize = RESERVED / 2;
+
+/// The same of strangers from one address, so that two addresses do not keep a third one out.
+pub const RESERVED_OF_ADDRESS: usize = RESERVED_OF_STRANGERS / 4;
+
 /// Who sends a message: what it does is held against nobody else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Caller {
-    /// A peer of the network.
+    /// A peer of the network that the node knows.
     Peer(PeerId),
+    /// Another one, and where it comes from: what it does is held against its address as well, as its id costs nothing.
+    Stranger(PeerId, Origin),
     /// A cell or client of this node, by its place in the tree.
     Cell(CellId),
+}
+
+impl Caller {
+    /// A peer, and where it comes from if the node does not know it.
+    pub(crate) fn of_peer(peer: PeerId, stranger: Option<Origin>) -> Self {
+        stranger.map_or(Self::Peer(peer), |origin| Self::Stranger(peer, origin))
+    }
 }
 
 /// The gate of one cell. Clones are the same.
@@ -58,6 +73,8 @@ struct State {
     callers: HashMap<Caller, usize>,
     /// Callers of which a large message is inside.
     large: HashSet<Caller>,
+    /// Reserved places that strangers have, by their address.
+    reserved: HashMap<Origin, usize>,
     /// Messages that wait until the cell is free.
     outside: usize,
     /// Messages that are done with the cell, or will be, and whose senders are still to be told.
@@ -75,6 +92,8 @@ pub(crate) struct Pass {
     caller: Caller,
     /// That it is the large message of its caller.
     large: Option<Large>,
+    /// That it has a reserved place, and is a stranger from there.
+    reserved: Option<Origin>,
 }
 
 /// The right of a caller to one large message inside.
@@ -123,10 +142,7 @@ impl Gate {
     /// A place for a message of a caller that is whole; `None` where too many wait.
     pub(crate) fn enter(&self, caller: Caller) -> Option<Pass> {
         let most = self.0.at_once.saturating_add(WAITING);
-        self.enter_below(caller, |state| match state.callers.contains_key(&caller) {
-            true => most,
-            false => most.saturating_add(RESERVED),
-        })
+        self.enter_below(caller, most, RESERVED)
     }
 
     /// A place for a message of a caller that has only begun, once the cell is free. Cancel safe.
@@ -134,7 +150,7 @@ impl Gate {
         self.lock().outside += 1;
         let outside = Outside(self);
         loop {
-            if let Some(pass) = self.enter_below(caller, |_| self.0.at_once) {
+            if let Some(pass) = self.enter_below(caller, self.0.at_once, 0) {
                 drop(outside);
                 return pass;
             }
@@ -189,10 +205,17 @@ impl Gate {
         }
     }
 
-    fn enter_below(&self, caller: Caller, most: impl FnOnce(&State) -> usize) -> Option<Pass> {
+    /// A place where fewer than `most` are inside, or one of `further` ones for a caller of which nothing is.
+    fn enter_below(&self, caller: Caller, most: usize, further: usize) -> Option<Pass> {
         let mut state = self.lock();
-        if state.inside >= most(&state) {
-            return None;
+        let mut reserved = None;
+        if state.inside >= most {
+            if state.inside >= most.saturating_add(further) || state.callers.contains_key(&caller) {
+                return None;
+            }
+            if let Caller::Stranger(_, origin) = caller {
+                reserved = Some(state.reserve(origin)?);
+            }
         }
         state.inside += 1;
         *state.callers.entry(caller).or_default() += 1;
@@ -200,7 +223,7 @@ impl Gate {
         if state.inside < self.0.at_once {
             self.0.free.notify_one();
         }
-        Some(Pass { gate: self.clone(), caller, large: None })
+        Some(Pass { gate: self.clone(), caller, large: None, reserved })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -212,6 +235,16 @@ impl Gate {
 impl State {
     fn is_empty(&self) -> bool {
         self.inside == 0 && self.telling == 0
+    }
+
+    /// Takes a reserved place for a stranger from an address; `None` where strangers have as many as they may.
+    fn reserve(&mut self, origin: Origin) -> Option<Origin> {
+        let own = self.reserved.get(&origin).copied().unwrap_or_default();
+        if own >= RESERVED_OF_ADDRESS || self.reserved.values().sum::<usize>() >= RESERVED_OF_STRANGERS {
+            return None;
+        }
+        self.reserved.insert(origin, own + 1);
+        Some(origin)
     }
 }
 
@@ -236,6 +269,12 @@ impl Drop for Pass {
             *inside.get_mut() -= 1;
             if *inside.get() == 0 {
                 inside.remove();
+            }
+        }
+        if let Some(Entry::Occupied(mut reserved)) = self.reserved.map(|origin| state.reserved.entry(origin)) {
+            *reserved.get_mut() -= 1;
+            if *reserved.get() == 0 {
+                reserved.remove();
             }
         }
         let (free, empty) = (state.inside < gate.0.at_once, state.is_empty());
@@ -301,6 +340,20 @@ mod tests {
         assert!(gate.enter(random()).is_none(), "also these places are bounded");
         inside.clear();
         assert!(gate.lock().callers.is_empty());
+    }
+
+    #[test]
+    fn as_many_keys_as_one_likes_leave_places_to_other_addresses_and_to_those_who_are_known() {
+        let gate = Gate::new(1);
+        let stranger = |last| Caller::Stranger(PeerId::random(), Origin::V4([192, 0, 2, last].into()));
+        let mut inside: Vec<_> = std::iter::from_fn(|| gate.enter(stranger(1))).collect();
+        assert_eq!(inside.len(), 1 + WAITING + RESERVED_OF_ADDRESS);
+        inside.extend((2..=255).filter_map(|last| gate.enter(stranger(last))));
+        assert_eq!(inside.len(), 1 + WAITING + RESERVED_OF_STRANGERS, "all strangers together");
+        inside.extend(std::iter::from_fn(|| gate.enter(random())));
+        assert_eq!(inside.len(), 1 + WAITING + RESERVED, "the rest is for those who are known");
+        inside.clear();
+        assert!(gate.lock().reserved.is_empty());
     }
 
     #[test]

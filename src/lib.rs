@@ -38,6 +38,7 @@ pub mod gate;
 pub mod log;
 mod network;
 mod node;
+mod payers;
 mod peers;
 mod poison;
 mod publish;

@@ -35,7 +35,7 @@ use ww_core::text;
 
 mod owners;
 
-pub use owners::{ALL_BURST, ALL_RATE, BURST, MAX_OWNERS, RATE};
+pub use owners::{ALL_BURST, ALL_RATE, BURST, MAX_OWNERS, PEERS_BURST, PEERS_RATE, RATE};
 use owners::{LeftOut, Owner, Owners};
 
 /// Bytes of one field: a line of the log is read by people, who find the whole text where it was sent.

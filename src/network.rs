@@ -14,6 +14,7 @@ use crate::{
     calls::{Callee, Calls},
     dial::{self, peer},
     gate::Gate,
+    payers::Payers,
 };
 
 /// The swarm behind `Host`, and the cells of this node that can be called.
@@ -21,10 +22,9 @@ pub(crate) struct Swarm {
     pub(crate) net: Net,
     pub(crate) calls: Calls,
     pub(crate) runtime: Handle,
+    pub(crate) payers: Payers,
     /// How long peers may be silent in the middle of a message.
     pub(crate) patience: Duration,
-    /// What messages of peers are charged to.
-    pub(crate) peers: Account,
 }
 
 fn bytes(addrs: Vec<Multiaddr>) -> Vec<Vec<u8>> {
@@ -74,14 +74,20 @@ impl Network for Swarm {
         let parse = |bytes: &Vec<u8>| peer(bytes).map_err(|error| format!("allow: {error}"));
         let audience: Audience = allow.iter().map(parse).collect::<Result<_, _>>()?;
         let gate = Gate::new(usize::try_from(at_once).unwrap_or(usize::MAX));
-        let (slot, patience, peers) = (slot.clone(), self.patience, self.peers.clone());
-        let callee = Callee { slot, gate, audience, patience, deadline, peers };
+        let callee = Callee {
+            slot: slot.clone(),
+            gate,
+            audience,
+            patience: self.patience,
+            deadline,
+            payers: self.payers.clone(),
+        };
         let published = Published::start(&self.net, &self.calls, name, callee, &self.runtime);
         published.map_err(|error| error.to_string())?.until_the_end(&self.runtime);
         Ok(())
     }
 
-    fn dial(&self, dial: Dial) -> BoxFuture<'_, Result<Dialled, String>> {
-        Box::pin(dial::dial(&self.net, &self.calls, &self.runtime, dial))
+    fn dial(&self, dial: Dial, payer: Account) -> BoxFuture<'_, Result<Dialled, String>> {
+        Box::pin(dial::dial(&self.net, &self.calls, &self.runtime, dial, payer))
     }
 }

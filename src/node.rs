@@ -9,7 +9,7 @@ use tokio::{runtime, sync::Notify};
 use ww_cell::{Cell, Directory, Files, Runtime, Stdio};
 use ww_core::{
     Account, Name, Platform,
-    account::{DEFAULT_STRANGERS, Holder},
+    account::Holder,
     limits::{DEFAULT_DEADLINE, DEFAULT_INSTANCES, DEFAULT_MEMORY, Exceeds},
     platform,
     registry::Registry,
@@ -27,6 +27,7 @@ use crate::{
     control::{Address, Listening, OpenError, Service},
     gate::Gate,
     network::Swarm,
+    payers::Payers,
     peers::Peers,
     supervised::Supervised,
 };
@@ -36,10 +37,9 @@ pub struct Node {
     config: Config,
     loader: Loader,
     executor: Executor,
-    /// What messages of peers are charged to.
-    peers_account: Account,
     net: Net,
     calls: Calls,
+    payers: Payers,
     accepting: Task<()>,
     peers: Peers,
     control: Option<Listening>,
@@ -128,18 +128,15 @@ impl Node {
     async fn around(config: Config, platform: Platform, net: Net) -> Result<Self, StartError> {
         let loader = Loader::new(LoaderConfig { ipfs_url: config.ipfs_url.clone(), ..LoaderConfig::default() })?;
         let runtime = platform.runtime().clone();
-        let account = Account::root(Holder::Node, config.held);
-        // A node that holds so little has no part of it to give.
-        let peers_account = account.below(Holder::Strangers, DEFAULT_STRANGERS).unwrap_or_else(|_| account.clone());
-        let sandbox = Runtime::start(sandbox_config(&config, account), runtime)?;
+        let sandbox = Runtime::start(sandbox_config(&config), runtime)?;
         let calls = Calls::default();
-        let patience = config.peer_timeout;
+        let (patience, payers) = (config.peer_timeout, Payers::new(sandbox.account().clone()));
         let swarm = Swarm {
             net: net.clone(),
             calls: calls.clone(),
             runtime: platform.runtime().clone(),
+            payers: payers.clone(),
             patience,
-            peers: peers_account.clone(),
         };
         let vats = Vats::new(platform.arbiter(), Arc::new(swarm));
         let executor = Executor::start(&platform.arbiter(), sandbox, Arc::new(vats.clone()));
@@ -156,19 +153,7 @@ impl Node {
         let addrs = addrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         let socket = control.as_ref().map_or_else(|| "off".to_owned(), |control| control.address().to_string());
         tracing::info!(peer = %net.peer_id(), addrs, control = socket, "the node runs");
-        Ok(Self {
-            config,
-            loader,
-            executor,
-            peers_account,
-            net,
-            calls,
-            accepting,
-            peers,
-            control,
-            stop_requests,
-            platform,
-        })
+        Ok(Self { config, loader, executor, net, calls, payers, accepting, peers, control, stop_requests, platform })
     }
 
     /// The node's network.
@@ -246,8 +231,8 @@ impl Node {
     pub fn publish(&self, name: Name, cell: &Cell, audience: Audience) -> Result<Published, AcceptError> {
         let slot = cell.slot().clone();
         let (gate, patience) = (Gate::new(cell.at_once()), self.config.peer_timeout);
-        let (deadline, peers) = (cell.limits().deadline, self.peers_account.clone());
-        let callee = Callee { slot, gate, audience, patience, deadline, peers };
+        let (deadline, payers) = (cell.limits().deadline, self.payers.clone());
+        let callee = Callee { slot, gate, audience, patience, deadline, payers };
         Published::start(&self.net, &self.calls, name, callee, self.platform.runtime())
     }
 
@@ -342,12 +327,12 @@ fn identity(config: &Config) -> Result<Identity, identity::Error> {
     }
 }
 
-fn sandbox_config(config: &Config, account: Account) -> ww_cell::Config {
+fn sandbox_config(config: &Config) -> ww_cell::Config {
     ww_cell::Config {
         debug: config.wasm_debug,
         cache: config.cache.clone(),
         cells: config.cells,
-        account: Some(account),
+        account: Some(Account::root(Holder::Node, config.held)),
         customise: config.engine.clone(),
         compiler: config.compiler.clone(),
     }

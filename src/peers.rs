@@ -71,7 +71,7 @@ async fn accept(
     executor: Executor,
     stop: StopNode,
 ) {
-    while let Some(IncomingStream { peer, stream }) = incoming.next().await {
+    while let Some(IncomingStream { peer, stream, .. }) = incoming.next().await {
         // The network lets in those of the table alone.
         let Some(Peer { entitlement, clients }) = table.get(&peer) else { continue };
         vats.serve_client(&executor, clients, entitlement.clone(), Arc::clone(&stop), || Ok(stream.into_split()));

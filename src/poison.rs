@@ -4,14 +4,19 @@
 //! is to keep it busy with starting: the one whose message ended the cell is refused for [`FIRST`], then twice as long each
 //! time, at most [`LONGEST`], until nothing of it has done harm for [`FORGOTTEN`]. Nobody else notices more than the
 //! restart. Bounded by [`MAX_CALLERS`]: of more, the one that did harm longest ago is forgotten.
+//!
+//! A key costs a stranger nothing. So from an address of which more than [`SPARED`] strangers did harm, none is heard for
+//! a while, and longer with each further one.
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::time::Instant;
+use ww_net::Origin;
 
 use crate::gate::Caller;
 
@@ -27,9 +32,20 @@ const FORGOTTEN: Duration = Duration::from_secs(120);
 /// Callers that are remembered: more do not connect in that time.
 const MAX_CALLERS: usize = 1_024;
 
+/// Strangers from one address that may do harm before others from there are refused for it: some programs of one house
+/// or office may have the same fault.
+const SPARED: u32 = 8;
+
 /// The callers that did harm to one cell.
 #[derive(Debug, Default)]
-pub(crate) struct Poison(Mutex<HashMap<Caller, Harm>>);
+pub(crate) struct Poison(Mutex<Harmful>);
+
+#[derive(Debug, Default)]
+struct Harmful {
+    callers: HashMap<Caller, Harm>,
+    /// The same of addresses: how many strangers from there did harm, and when the last of them began to.
+    addresses: HashMap<Origin, Harm>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Harm {
@@ -40,34 +56,59 @@ struct Harm {
 impl Poison {
     /// Whether messages of a caller are refused now.
     pub(crate) fn refuses(&self, caller: &Caller, now: Instant) -> bool {
-        let callers = self.lock();
+        let harmful = self.lock();
         // As a rule there is none.
-        callers.get(caller).is_some_and(|harm| now < harm.last + harm.penalty())
+        let itself = harmful.callers.get(caller).is_some_and(|harm| harm.refuses(0, now));
+        itself
+            || matches!(caller, Caller::Stranger(_, origin)
+                if harmful.addresses.get(origin).is_some_and(|harm| harm.refuses(SPARED, now)))
     }
 
     /// A message of a caller has ended the cell.
     pub(crate) fn blame(&self, caller: Caller, now: Instant) {
-        let mut callers = self.lock();
-        callers.retain(|_, harm| now < harm.last + FORGOTTEN);
-        if callers.len() >= MAX_CALLERS
-            && !callers.contains_key(&caller)
-            && let Some(oldest) = callers.iter().min_by_key(|(_, harm)| harm.last).map(|(caller, _)| *caller)
+        let mut harmful = self.lock();
+        let Harmful { callers, addresses } = &mut *harmful;
+        forget(callers, &caller, now);
+        let is_new = !callers.contains_key(&caller);
+        callers.entry(caller).or_insert(Harm::none(now)).again(now);
+        if let Caller::Stranger(_, origin) = caller
+            && is_new
         {
-            callers.remove(&oldest);
+            forget(addresses, &origin, now);
+            addresses.entry(origin).or_insert(Harm::none(now)).again(now);
         }
-        let harm = callers.entry(caller).or_insert(Harm { times: 0, last: now });
-        *harm = Harm { times: harm.times.saturating_add(1), last: now };
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Caller, Harm>> {
+    fn lock(&self) -> MutexGuard<'_, Harmful> {
         // Nothing panics while the lock is held.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Harm {
-    fn penalty(self) -> Duration {
-        FIRST.saturating_mul(2_u32.saturating_pow(self.times.saturating_sub(1))).min(LONGEST)
+    fn none(now: Instant) -> Self {
+        Self { times: 0, last: now }
+    }
+
+    fn again(&mut self, now: Instant) {
+        *self = Self { times: self.times.saturating_add(1), last: now };
+    }
+
+    /// Whether it is refused now, where it is spared some times.
+    fn refuses(self, spared: u32, now: Instant) -> bool {
+        let times = self.times.saturating_sub(spared);
+        times > 0 && now < self.last + FIRST.saturating_mul(2_u32.saturating_pow(times - 1)).min(LONGEST)
+    }
+}
+
+/// Forgets what was long ago, and makes room for one more.
+fn forget<K: Copy + Eq + Hash>(harms: &mut HashMap<K, Harm>, one: &K, now: Instant) {
+    harms.retain(|_, harm| now < harm.last + FORGOTTEN);
+    if harms.len() >= MAX_CALLERS
+        && !harms.contains_key(one)
+        && let Some(oldest) = harms.iter().min_by_key(|(_, harm)| harm.last).map(|(one, _)| *one)
+    {
+        harms.remove(&oldest);
     }
 }
 
@@ -108,6 +149,25 @@ mod tests {
     }
 
     #[test]
+    fn as_many_keys_as_one_likes_do_no_more_harm_than_their_address_may() {
+        let (poison, start) = (Poison::default(), Instant::now());
+        let stranger = |last| Caller::Stranger(PeerId::random(), Origin::V4([192, 0, 2, last].into()));
+        for _ in 0..SPARED {
+            poison.blame(stranger(1), start);
+        }
+        assert!(!poison.refuses(&stranger(1), start), "some may have the same fault");
+        let mut now = start;
+        for harm in 0..12 {
+            poison.blame(stranger(1), now);
+            let penalty = FIRST.saturating_mul(1 << harm).min(LONGEST);
+            assert!(poison.refuses(&stranger(1), now + penalty - Duration::from_millis(1)), "{harm}");
+            assert!(!poison.refuses(&stranger(1), now + penalty), "{harm}");
+            assert_eq!([stranger(2), random()].map(|caller| poison.refuses(&caller, now)), [false, false]);
+            now += penalty;
+        }
+    }
+
+    #[test]
     fn only_so_many_are_remembered() {
         let (poison, now) = (Poison::default(), Instant::now());
         let first = random();
@@ -116,6 +176,6 @@ mod tests {
             poison.blame(random(), now + Duration::from_millis(1));
         }
         assert!(!poison.refuses(&first, now), "the one of longest ago is forgotten");
-        assert_eq!(poison.lock().len(), MAX_CALLERS);
+        assert_eq!(poison.lock().callers.len(), MAX_CALLERS);
     }
 }

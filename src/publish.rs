@@ -15,7 +15,7 @@ use ww_net::{AcceptError, Incoming, IncomingStream, Net, Protocol};
 
 use crate::{
     calls::{Callee, Calls},
-    gate::Gate,
+    gate::{Caller, Gate},
     serve::{self, HELD, NotServed},
 };
 
@@ -95,13 +95,15 @@ async fn accept(mut incoming: Incoming, name: &Name, callee: &Callee, runtime: &
     }
 }
 
-async fn serve_raw(callee: Callee, IncomingStream { peer, stream }: IncomingStream) {
+async fn serve_raw(callee: Callee, IncomingStream { peer, stranger, stream }: IncomingStream) {
     let slot = &callee.slot;
     let mut envelope = slot.envelope(None);
     envelope.sender = Sender::Peer(peer.to_bytes());
     let message = envelope.id;
     let (from, to) = stream.into_split();
-    match serve::admitted(callee.guarded_from(peer), HELD, envelope, from, to).await {
+    let caller = Caller::of_peer(peer, stranger);
+    let payer = callee.payers.of(caller);
+    match serve::admitted(callee.guarded(caller, &payer), HELD, envelope, from, to).await {
         Ok(()) => tracing::trace!(%peer, message, "a message of a peer was answered"),
         Err(NotServed::Failed(error)) => {
             tracing::info!(slot = %slot.id(), %peer, message, %error, "a message of a peer failed");

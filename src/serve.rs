@@ -61,7 +61,7 @@ pub(crate) struct Guarded<'a> {
     /// How long the cell has for one message.
     pub(crate) deadline: Option<Duration>,
     pub(crate) caller: Caller,
-    /// What the message is charged to.
+    /// Pays for what is read ahead, and held of the reply.
     pub(crate) payer: &'a Account,
 }
 
@@ -83,10 +83,10 @@ pub async fn raw(
 ) -> Result<(), Failure> {
     let (request, guest_request) = pipe::pipe(pipe::CAPACITY);
     let pace = Pace::new(PEER_TIMEOUT, None);
+    let nobody = Account::unlimited();
     let progress = Progress::default();
     let reading = request::read(&pace, Bytes::new(from), request, &progress);
-    let (guest_reply, reply) = pipe::pipe(pipe::CAPACITY);
-    answer(slot, &pace, HELD, envelope, (guest_request, guest_reply, reply), reading, to).await
+    answer((slot, &nobody), &pace, HELD, envelope, guest_request, reading, to).await
 }
 
 /// Serves one message whose request and reply are the two halves of a stream: [`raw`], within a time. The reply ends
@@ -118,9 +118,8 @@ pub(crate) async fn admitted(
     let mut reading = std::pin::pin!(request::read(&pace, Bytes::new(from), request, &progress));
     let _pass = admit(gate, caller, &progress, reading.as_mut()).await?;
     pace.begin();
-    let (guest_reply, reply) = pipe::charged(pipe::CAPACITY, payer);
-    let pipes = (guest_request, guest_reply, reply);
-    let served = answer(slot, &pace, held, envelope, pipes, reading, to).await.map_err(NotServed::from);
+    let served =
+        answer((slot, payer), &pace, held, envelope, guest_request, reading, to).await.map_err(NotServed::from);
     gate.judge(caller, &served);
     served
 }
@@ -165,18 +164,19 @@ async fn admit(
 }
 
 async fn answer(
-    slot: &Slot,
+    (slot, payer): (&Slot, &Account),
     pace: &Pace<'_>,
     held: usize,
     envelope: Envelope,
-    (guest_request, guest_reply, reply): (pipe::Reader, pipe::Writer, pipe::Reader),
+    guest_request: pipe::Reader,
     reading: impl Future<Output = ()>,
     mut to: impl AsyncWrite + Unpin,
 ) -> Result<(), Failure> {
+    let (guest_reply, reply) = pipe::charged(pipe::CAPACITY, payer);
     let answering = async {
         let (served, rest) = tokio::join!(
             slot.process_message(envelope, guest_request, guest_reply),
-            reply::write(pace, held, reply, &mut to)
+            reply::write(pace, (payer, held), reply, &mut to)
         );
         // Only then is it the whole reply.
         if let (Ok(()), Some(rest)) = (&served, rest) {

@@ -1,7 +1,7 @@
 //! Messages of the node's own cells.
 
 use ww_cell::{Cell, Class, Config, Mode, Runtime, Spec, Stderr, Stop, tail};
-use ww_core::{Account, CellId, exit};
+use ww_core::{CellId, exit};
 
 use super::*;
 
@@ -42,21 +42,21 @@ async fn world_of(mode: Mode, audience: Audience) -> World {
     let gate = Gate::new(if mode == Mode::Async { 1 } else { 2 });
     let (calls, name) = (Calls::default(), Name::new("echo").expect("a name"));
     let (slot, before, patience) = (cell.slot().clone(), gate.clone(), Duration::from_millis(100));
-    let callee = Callee { slot, gate: before, audience, patience, deadline: None, peers: Account::unlimited() };
+    let callee =
+        Callee { slot, gate: before, audience, patience, deadline: None, payers: Payers::new(Account::unlimited()) };
     calls.insert(name.clone(), callee);
     World { calls, cell, gate, own: PeerId::random(), name }
 }
 
 impl World {
     fn dial(&self, from: CellId) -> Dial {
-        let (payer, name) = (Account::unlimited(), self.name.clone());
-        Dial { from, payer, peer_id: Vec::new(), addrs: Vec::new(), name, deadline: None, cause: None }
+        Dial { from, peer_id: Vec::new(), addrs: Vec::new(), name: self.name.clone(), deadline: None, cause: None }
     }
 
     async fn ask(&self, from: CellId, body: &'static [u8]) -> (Outcome, Result<Vec<u8>, ()>) {
         let (reply, read_reply) = pipe::pipe(pipe::CAPACITY);
         let request = pipe::Reader::whole(body.into());
-        let outcome = self.calls.ask(self.own, &self.dial(from), None, request, reply).await;
+        let outcome = self.calls.ask(self.own, &self.dial(from), (None, &Account::unlimited()), request, reply).await;
         let mut all = Vec::new();
         loop {
             match read_reply.read(usize::MAX).await {
@@ -112,7 +112,7 @@ async fn one_message_too_many_is_refused_and_a_silent_sender_is_not_waited_for()
     drop(inside);
     let (_silent, request) = pipe::pipe(pipe::CAPACITY);
     let (reply, _) = pipe::pipe(pipe::CAPACITY);
-    let outcome = world.calls.ask(world.own, &world.dial(OTHER), None, request, reply).await;
+    let outcome = world.calls.ask(world.own, &world.dial(OTHER), (None, &Account::unlimited()), request, reply).await;
     assert!(is_refused(&(outcome, Err(())), "timeout"));
     assert_eq!(world.ask(OTHER, b"next").await, (Outcome::Ok, Ok(b"next".to_vec())));
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::{io::WriteHalf, time::timeout};
 use ww_cell::{Cause, message::Chain};
-use ww_core::{Account, CellId, Name, Platform, exit::Reason as Exit};
+use ww_core::{CellId, Name, Platform, exit::Reason as Exit};
 use ww_net::{
     Config, Identity, Incoming,
     call::{Accepted, Reader, Writer},
@@ -37,8 +37,8 @@ impl World {
         let addrs = self.peer.addrs().await.iter().map(Multiaddr::to_vec).collect();
         let (from, peer_id) = (CellId::new(7), to.to_bytes());
         let (name, cause) = (Name::new("echo").expect("a name"), self.cause.clone());
-        let asked = Dial { from, payer: Account::unlimited(), peer_id, addrs, name, deadline, cause };
-        dial(&self.net, &Calls::default(), &Handle::current(), asked).await
+        let asked = Dial { from, peer_id, addrs, name, deadline, cause };
+        dial(&self.net, &Calls::default(), &Handle::current(), asked, Account::unlimited()).await
     }
 
     /// A message on its way, and the other end of it.
@@ -152,14 +152,15 @@ async fn what_cannot_be_dialled_says_why() {
     assert!(error.contains("expected the peer"), "{error}");
     let mut asked = Dial {
         from: CellId::new(7),
-        payer: Account::unlimited(),
         peer_id: b"nonsense".to_vec(),
         addrs: Vec::new(),
         name: Name::new("echo").expect("a name"),
         deadline: None,
         cause: None,
     };
-    let dial = async |asked: &Dial| dial(&world.net, &Calls::default(), &Handle::current(), asked.clone()).await;
+    let dial = async |asked: &Dial| {
+        dial(&world.net, &Calls::default(), &Handle::current(), asked.clone(), Account::unlimited()).await
+    };
     let error = dial(&asked).await.expect_err("no peer id");
     assert!(error.contains("not a peer id"), "{error}");
     (asked.peer_id, asked.addrs) = (world.peer.peer_id().to_bytes(), vec![b"nowhere".to_vec()]);

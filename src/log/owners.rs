@@ -24,6 +24,12 @@ pub const ALL_RATE: u64 = 8 * RATE;
 /// Bytes that all owners together may write at once after a pause.
 pub const ALL_BURST: u64 = 4 * ALL_RATE;
 
+/// Bytes a second that the log takes of all peers together, as a key costs nothing: half, so that cells are heard.
+pub const PEERS_RATE: u64 = ALL_RATE / 2;
+
+/// Bytes that all peers together may write at once after a pause.
+pub const PEERS_BURST: u64 = ALL_BURST / 2;
+
 /// Owners that have an account each, at a time; others share one until some have been silent for a while.
 pub const MAX_OWNERS: usize = 1_024;
 
@@ -59,6 +65,7 @@ pub(super) struct LeftOut {
 pub(super) struct Owners {
     accounts: HashMap<Owner, Account>,
     all: Option<Bucket>,
+    peers: Option<Bucket>,
     /// Accounts from which something was left out that was not reported.
     owing: usize,
     next_report: Option<Instant>,
@@ -104,6 +111,9 @@ impl Owners {
         let owner = self.with_account(owner, now);
         let all = self.all.get_or_insert_with(|| Bucket::full(ALL_RATE, ALL_BURST, now));
         all.refill(now);
+        let peers = self.peers.get_or_insert_with(|| Bucket::full(PEERS_RATE, PEERS_BURST, now));
+        peers.refill(now);
+        let of_peer = matches!(owner, Owner::One("peer", _) | Owner::Strangers);
         let of_node = owner == Owner::Node;
         let account = self.accounts.entry(owner).or_insert_with(|| {
             // What the node says of itself is bounded as well: others may make it talk.
@@ -111,11 +121,15 @@ impl Owners {
             Account { bucket: Bucket::full(rate, burst, now), lines: 0, bytes: 0 }
         });
         account.bucket.refill(now);
-        let admitted = account.bucket.left >= bytes && (of_node || all.left >= bytes);
+        let admitted =
+            account.bucket.left >= bytes && (of_node || all.left >= bytes) && (!of_peer || peers.left >= bytes);
         if admitted {
             account.bucket.left -= bytes;
             if !of_node {
                 all.left -= bytes;
+            }
+            if of_peer {
+                peers.left -= bytes;
             }
         } else {
             self.owing += usize::from(account.lines == 0);
@@ -242,6 +256,15 @@ mod tests {
         assert!(owners.admit(cell(9_999), LINE, now + Duration::from_secs(60)).0);
         assert!(owners.admit(cell(9_998), LINE, now + Duration::from_secs(62)).0);
         assert!(owners.accounts.contains_key(&cell(9_998)));
+    }
+
+    #[test]
+    fn as_many_keys_as_one_likes_leave_cells_their_lines() {
+        let (mut owners, now) = (Owners::default(), Instant::now());
+        let peer = |id: usize| Owner::One("peer", id.to_string());
+        let written: u64 = (0..100).map(|id| fill(&mut owners, &peer(id), now)).sum();
+        assert_eq!(written, PEERS_BURST / LINE as u64);
+        assert_eq!(fill(&mut owners, &cell(1), now), BURST / LINE as u64);
     }
 
     #[test]

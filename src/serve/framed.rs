@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 use ww_cell::{Envelope, Failure, Slot, pipe};
-use ww_core::mailbox::Refused;
+use ww_core::{Account, mailbox::Refused};
 use ww_net::call::{Ending, Part, Reader, Reason, Status, Writer};
 
 use super::{
@@ -33,7 +33,6 @@ where
 {
     to.set_stall_timeout(patience);
     let (request, guest_request) = pipe::charged(pipe::CAPACITY, payer);
-    let pipes = (guest_request, pipe::charged(pipe::CAPACITY, payer));
     let pace = Pace::new(patience, Some(gate)).for_deadline(deadline);
     let progress = Progress::default();
     let mut reading = std::pin::pin!(request::read(&pace, from, request, &progress));
@@ -44,7 +43,7 @@ where
             pace.begin();
             let telling = gate.telling();
             let (served, last) = tokio::select! {
-                answered = answer(slot, &pace, envelope, pipes, &mut to) => answered,
+                answered = answer((slot, payer), &pace, envelope, guest_request, &mut to) => answered,
                 () = reading => unreachable!("it pends after its end"),
             };
             (served.map_err(NotServed::from), last, Some(telling))
@@ -59,12 +58,13 @@ where
 
 /// Serves it, and writes the reply but for its last bytes.
 async fn answer<W: AsyncWrite + Unpin>(
-    slot: &Slot,
+    (slot, payer): (&Slot, &Account),
     pace: &Pace<'_>,
     envelope: Envelope,
-    (guest_request, (guest_reply, reply)): (pipe::Reader, (pipe::Writer, pipe::Reader)),
+    guest_request: pipe::Reader,
     to: &mut Writer<W, Status>,
 ) -> (Result<(), Failure>, Bytes) {
+    let (guest_reply, reply) = pipe::charged(pipe::CAPACITY, payer);
     let mut serving = std::pin::pin!(slot.process_message(envelope, guest_request, guest_reply));
     let mut writing = std::pin::pin!(write_reply(pace, reply, to));
     tokio::select! {

@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use ww_cell::pipe;
+use ww_core::{Account, Charge};
 
 use super::pace::{Pace, Spent, TooSlow};
 
@@ -10,25 +11,33 @@ use super::pace::{Pace, Spent, TooSlow};
 pub(super) struct Rest {
     held: BytesMut,
     spent: Spent,
+    _charge: Charge,
 }
 
 /// Writes a reply as it comes, but for the first `hold` bytes, which wait for more or for its end. Returns what is left to
-/// write; `None` where the reply failed, or the peer does not take it any more.
+/// write; `None` where the reply failed, or the peer does not take it any more. An account pays for what is held back
+/// beyond a little; where it has no room, nothing more is held.
 pub(super) async fn write(
     pace: &Pace<'_>,
-    hold: usize,
+    (payer, hold): (&Account, usize),
     reply: pipe::Reader,
     to: &mut (impl AsyncWrite + Unpin),
 ) -> Option<Rest> {
-    let (mut held, mut spent) = (BytesMut::new(), Spent::default());
+    let (mut held, mut spent, mut charge) = (BytesMut::new(), Spent::default(), Charge::none());
     let mut streaming = false;
     loop {
         match reply.read(usize::MAX).await {
-            Ok(bytes) if bytes.is_empty() => return Some(Rest { held, spent }),
+            Ok(bytes) if bytes.is_empty() => return Some(Rest { held, spent, _charge: charge }),
             // Most are read at once, and not copied then.
             Ok(bytes) if held.is_empty() => held = bytes.into(),
             Ok(bytes) => held.extend_from_slice(&bytes),
             Err(_) => return None,
+        }
+        if !streaming && held.len() > pipe::UNPAID && charge.bytes() == 0 {
+            match payer.charge(hold as u64) {
+                Ok(paid) => charge = paid,
+                Err(_) => streaming = true,
+            }
         }
         if streaming || held.len() > hold {
             streaming = true;

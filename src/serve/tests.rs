@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use ww_cell::{Cell, Class, Config, Mode, Runtime, Spec, Stderr, Stop, tail};
-use ww_core::{Account, CellId, Limits, exit::Reason};
+use ww_core::{CellId, Limits, exit::Reason};
 
 use super::*;
 
@@ -125,8 +125,7 @@ async fn a_silent_peer_loses_its_own_message_only() {
     let (mut ours, theirs) = duplex(1_000);
     let (from, to) = tokio::io::split(theirs);
     ours.write_all(b"half a message").await.expect("there is room");
-    let (gate, patience) = (Gate::new(1), Duration::from_millis(50));
-    let payer = Account::unlimited();
+    let (gate, patience, payer) = (Gate::new(1), Duration::from_millis(50), Account::unlimited());
     let silent = admitted(
         Guarded {
             slot: cell.slot(),

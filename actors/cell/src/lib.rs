@@ -23,6 +23,7 @@
 //! | `stdio`, `pipe`, `tail`, `history`, `wakers` | its standard streams |
 //! | `streams`, `loader`, `actor` | the `wetware:*` interfaces it can import |
 //! | `random` | WASI's random bytes, in pieces |
+//! | `vectors` | reads and writes of preview 1, with short lists of buffers |
 //! | `fault` | from an error of the engine to an exit reason |
 
 mod actor;
@@ -69,6 +70,7 @@ mod streams;
 mod structure;
 pub mod tail;
 mod turns;
+mod vectors;
 mod wakers;
 pub mod worker;
 

@@ -30,6 +30,7 @@ use crate::{
     random, streams,
     structure::{self, Functions},
     turns::{Busy, Lineage, Turn, Turns},
+    vectors,
     worker::{EndOnDrop, Errand, Request},
 };
 
@@ -315,6 +316,7 @@ impl Artifact {
                 // The library's own takes codes from 126 on for a trap; here every code is the program's to choose.
                 linker.allow_shadowing(true);
                 random::add_to_module_linker(&mut linker).map_err(host)?;
+                vectors::add_to_module_linker(&mut linker).map_err(host)?;
                 linker
                     .func_wrap("wasi_snapshot_preview1", "proc_exit", |code: i32| Err::<(), _>(I32Exit(code).into()))
                     .map_err(host)?;

@@ -48,6 +48,7 @@ pub use dials::{ConnectError, Refusal};
 pub use identity::Identity;
 pub use libp2p::{Multiaddr, PeerId, multiaddr};
 pub use net::{Net, PeerInfo};
+pub use origin::Origin;
 pub use streams::{
     behaviour::Behaviour,
     ledger::StreamCounts,

@@ -3,13 +3,13 @@
 //! A key costs nothing, and neither does one more port. An address of IPv4 does, and so does a network of IPv6 with 64
 //! bits, which is the least that one customer of a provider is given and within which every address is free.
 
-use std::net::Ipv4Addr;
+use std::{fmt, net::Ipv4Addr};
 
 use libp2p::{Multiaddr, multiaddr::Protocol};
 
 /// The owner of an address, as far as it can be told. Bounds on what strangers may hold are counted by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Origin {
+pub enum Origin {
     /// An address of IPv4, mapped ones of IPv6 included.
     V4(Ipv4Addr),
     /// The first 64 bits of an address of IPv6.
@@ -28,6 +28,16 @@ impl Origin {
                 (None, [a, b, c, d, ..]) => Self::V6([a, b, c, d]),
             },
             _ => Self::Elsewhere,
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4(ip) => write!(f, "{ip}"),
+            Self::V6([a, b, c, d]) => write!(f, "{a:x}:{b:x}:{c:x}:{d:x}::/64"),
+            Self::Elsewhere => f.write_str("elsewhere"),
         }
     }
 }

@@ -87,7 +87,8 @@ impl Streams {
         let refused = match self.0.ledger.inbound(peer) {
             Err(refusal) => Some((refusal, io)),
             Ok(place) => {
-                let stream = IncomingStream { peer, stream: Stream::new(io, place) };
+                let stranger = self.0.ledger.stranger(&peer);
+                let stream = IncomingStream { peer, stranger, stream: Stream::new(io, place) };
                 let refused = self.0.published.deliver(protocol, stream).err();
                 refused.map(|refused| (refused.0, refused.1.stream.into_io()))
             }

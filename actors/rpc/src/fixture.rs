@@ -214,14 +214,14 @@ impl Network for FakeNetwork {
 
     /// The cell `echo` of `friend` answers with the request, in capitals; any other name ends with the reason that it
     /// is, or fails.
-    fn dial(&self, dial: Dial) -> BoxFuture<'_, Result<Dialled, String>> {
+    fn dial(&self, dial: Dial, payer: ww_core::Account) -> BoxFuture<'_, Result<Dialled, String>> {
         self.asked.lock().expect("no panic").push((dial.peer_id.clone(), dial.addrs));
         Box::pin(async move {
             if dial.peer_id != b"friend" {
                 return Err("nobody answers at any address".into());
             }
-            let (request, guest_request) = pipe::pipe(pipe::CAPACITY);
-            let (guest_reply, reply) = pipe::pipe(pipe::CAPACITY);
+            let (request, guest_request) = pipe::charged(pipe::CAPACITY, &payer);
+            let (guest_reply, reply) = pipe::charged(pipe::CAPACITY, &payer);
             let kind = task::Kind::owned("dial", dial.from);
             let outcome = task::spawn(house().platform.runtime(), kind, async move {
                 loop {

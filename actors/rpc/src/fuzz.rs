@@ -47,7 +47,7 @@ impl Network for Nobody {
         Err("nobody is there".into())
     }
 
-    fn dial(&self, _: Dial) -> BoxFuture<'_, Result<Dialled, String>> {
+    fn dial(&self, _: Dial, _: ww_core::Account) -> BoxFuture<'_, Result<Dialled, String>> {
         Box::pin(async { Err("nobody is there".into()) })
     }
 }

@@ -107,7 +107,6 @@ impl host::Server for Server {
             let deadline = Some(params.get_deadline()).filter(|millis| *millis > 0);
             Dial {
                 from: self.0.guest.id,
-                payer: self.0.guest.account.clone(),
                 peer_id: params.get_peer_id()?.to_vec(),
                 addrs: get_addrs(params.get_addrs()?)?,
                 name,
@@ -120,7 +119,7 @@ impl host::Server for Server {
             let why = format!("{MAX_DIALS} messages of this cell are under way: wait for one of them, and drop it");
             return Err(Error::failed(why));
         };
-        let dialled = self.0.network.dial(dial).await.map_err(Error::failed)?;
+        let dialled = self.0.network.dial(dial, self.0.guest.account.clone()).await.map_err(Error::failed)?;
         results.get().set_exchange(exchange::client(dialled, place));
         Ok(())
     }

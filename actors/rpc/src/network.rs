@@ -17,12 +17,10 @@ pub struct Peer {
 }
 
 /// What a cell asks for that dials another.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dial {
-    /// The cell or client that asks.
+    /// Who asks.
     pub from: CellId,
-    /// What the message is charged to on this node.
-    pub payer: Account,
     /// The peer, as libp2p serialises its id; empty for the node itself.
     pub peer_id: Vec<u8>,
     /// Binary multiaddrs to try where the peer is not connected.
@@ -98,8 +96,8 @@ pub trait Network: Send + Sync + 'static {
     /// Opens a connection for capabilities to another node. Ids and addresses come from a guest. The error is a text for it.
     fn open_rpc(&self, peer_id: Vec<u8>, addrs: Vec<Vec<u8>>) -> BoxFuture<'_, Result<Wire, String>>;
 
-    /// Opens one message to a cell. Everything comes from a guest. The error is a text for it.
-    fn dial(&self, dial: Dial) -> BoxFuture<'_, Result<Dialled, String>>;
+    /// Opens one message to a cell, whose bytes on their way are charged to `payer`. Everything comes from a guest. The error is a text for it.
+    fn dial(&self, dial: Dial, payer: Account) -> BoxFuture<'_, Result<Dialled, String>>;
 
     /// Lets peers send messages to a slot until it ends. Everything comes from a guest. The error is a text for it.
     fn publish(&self, publication: Publication, slot: &Slot) -> Result<(), String>;

@@ -149,6 +149,12 @@ impl Ledger {
         Activity { at_work: account.heard + account.outbound > 0, last: account.last }
     }
 
+    /// Where a peer comes from, if it is a stranger.
+    pub(crate) fn stranger(&self, peer: &PeerId) -> Option<Origin> {
+        let account = self.lock().peers.get(peer).copied().unwrap_or_default();
+        (account.standing == Standing::Stranger).then_some(account.origin)
+    }
+
     /// A place for a stream that a peer opened.
     pub(crate) fn inbound(&self, peer: PeerId) -> Result<Place, Refusal> {
         self.take(peer, Side::Inbound)
@@ -407,10 +413,11 @@ mod tests {
         let came = ledger.connected(peer, Standing::Stranger, Origin::Elsewhere);
         let place = ledger.inbound(peer).unwrap();
         let dialled = ledger.connected(peer, Standing::Dialled, Origin::Elsewhere);
-        assert_eq!(shared(), (0, 1));
+        assert_eq!((shared(), ledger.stranger(&peer)), ((0, 1), None));
         drop((came, dialled));
         let again = ledger.connected(peer, Standing::Stranger, Origin::V6([1; 4]));
         assert_eq!(shared(), (1, 0), "a stream that outlived it");
+        assert_eq!(ledger.stranger(&peer), Some(Origin::V6([1; 4])));
         drop((place, again));
         let books = ledger.lock();
         assert!(books.peers.is_empty() && books.addresses.is_empty());

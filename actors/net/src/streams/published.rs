@@ -13,13 +13,18 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 use super::{ledger::Refusal, protocol::Protocol, stream::Stream};
-use crate::config::{MAX_PUBLISHED, StreamLimits};
+use crate::{
+    config::{MAX_PUBLISHED, StreamLimits},
+    origin::Origin,
+};
 
 /// A stream that a peer opened.
 #[derive(Debug)]
 pub struct IncomingStream {
     /// Who opened it. libp2p has proven the id.
     pub peer: PeerId,
+    /// Where the peer comes from, if the node does not know it: its id cost it nothing, so that bounds go by this.
+    pub stranger: Option<Origin>,
     /// The stream.
     pub stream: Stream,
 }
