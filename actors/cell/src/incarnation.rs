@@ -220,6 +220,7 @@ pub(crate) fn store(
         Code::Module(_) => Wasi::P1(Box::new(wasi.build_p1())),
     };
     let cpu_limit = spec.limits.cpu.map(ticks_in);
+    let requeue = requeue.of(&spec.account);
     let (clock, yielding) = (computed.clone(), requeue.clone());
     let limiter = Limiter::new(spec.limits.memory, start.own.meters().clone());
     let guest = Guest {

@@ -3,8 +3,13 @@
 //! A thread ticks every [`TICK`]. A guest that has computed for a [slice](SLICE_TICKS) yields; it is woken
 //! from a thread outside the runtime, so that it queues behind every other task of the runtime instead of
 //! at its own worker.
+//!
+//! Guests that yield wait here, and few of them at a time in the queue of the runtime: a task that has little to do is
+//! behind some slices, however many guests compute. The parts of the node take turns: one client with a thousand
+//! guests that compute leaves half of the cores to another with one.
 
 use std::{
+    collections::{HashMap, VecDeque},
     future::Future,
     pin::Pin,
     sync::{
@@ -17,6 +22,7 @@ use std::{
 };
 
 use wasmtime::{Engine, EngineWeak};
+use ww_core::Account;
 
 /// How often the epoch advances: the resolution of slices.
 const TICK: Duration = Duration::from_millis(1);
@@ -52,23 +58,50 @@ impl Ticks {
     }
 }
 
-/// Wakes guests that yield. The thread ends with the last clone.
+/// Wakes guests that yield, each part of the node in its turn. The thread ends with the last clone.
 #[derive(Clone)]
-pub(crate) struct Requeue(Arc<RequeueOwner>);
+pub(crate) struct Requeue {
+    owner: Arc<RequeueOwner>,
+    /// The [part](Account::part) of the node whose turns these are.
+    part: usize,
+}
 
 struct RequeueOwner(Arc<Queue>);
 
-#[derive(Default)]
 struct Queue {
-    /// One waker for each guest that yields right now, so as many as there are cells at the most.
-    waiting: Mutex<(Vec<Waker>, bool)>,
-    arrived: Condvar,
+    state: Mutex<State>,
+    /// Somebody waits, or somebody who was woken has begun.
+    moved: Condvar,
+    /// Guests that are woken and have not begun: as many as there are threads that take them.
+    most: usize,
+}
+
+#[derive(Default)]
+struct State {
+    /// One for each guest that yields right now, so as many as there are cells at the most. No queue is empty.
+    waiting: HashMap<usize, VecDeque<Arc<Waiting>>>,
+    /// The parts that wait, the next one first.
+    order: VecDeque<usize>,
+    woken: usize,
+    closed: bool,
+}
+
+/// A guest that yields.
+struct Waiting(Mutex<Turn>);
+
+enum Turn {
+    /// To be woken.
+    Waits(Waker),
+    /// Woken, and not begun.
+    Woken,
+    /// It goes on, or has ended.
+    Over,
 }
 
 /// Yields once.
 struct Yield {
     queue: Requeue,
-    yielded: bool,
+    waiting: Option<Arc<Waiting>>,
 }
 
 impl Ticker {
@@ -111,39 +144,94 @@ impl Requeue {
     ///
     /// Where the system refuses a thread.
     pub(crate) fn start() -> std::io::Result<Self> {
-        let queue = Arc::new(Queue::default());
+        let most = thread::available_parallelism().map_or(1, usize::from);
+        let queue = Arc::new(Queue { state: Mutex::default(), moved: Condvar::new(), most });
         let shared = Arc::clone(&queue);
         thread::Builder::new().name("ww-requeue".into()).spawn(move || shared.wake_until_closed())?;
-        Ok(Self(Arc::new(RequeueOwner(queue))))
+        Ok(Self { owner: Arc::new(RequeueOwner(queue)), part: 0 })
+    }
+
+    /// The same for guests in the part of the node that an account is in.
+    pub(crate) fn of(&self, account: &Account) -> Self {
+        Self { owner: Arc::clone(&self.owner), part: account.part() }
     }
 
     /// Resolves when every task that is ready now has had its turn.
     pub(crate) fn yield_now(&self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(Yield { queue: self.clone(), yielded: false })
+        Box::pin(Yield { queue: self.clone(), waiting: None })
     }
 }
 
 impl Queue {
     fn wake_until_closed(&self) {
-        loop {
-            let mut waiting = lock(&self.waiting);
-            while waiting.0.is_empty() && !waiting.1 {
-                waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-            }
-            let (wakers, closed) = (std::mem::take(&mut waiting.0), waiting.1);
-            drop(waiting);
-            wakers.into_iter().for_each(Waker::wake);
-            if closed {
-                return;
+        let mut state = lock(&self.state);
+        while !state.closed {
+            let next = if state.woken < self.most { state.next() } else { None };
+            let Some(next) = next else {
+                state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let turn = std::mem::replace(&mut *lock(&next.0), Turn::Woken);
+            match turn {
+                Turn::Waits(waker) => {
+                    state.woken += 1;
+                    drop(state);
+                    waker.wake();
+                    state = lock(&self.state);
+                }
+                turn => *lock(&next.0) = turn,
             }
         }
+        // Whoever is left is not held up.
+        while let Some(next) = state.next() {
+            if let Turn::Waits(waker) = std::mem::replace(&mut *lock(&next.0), Turn::Over) {
+                waker.wake();
+            }
+        }
+    }
+
+    fn push(&self, part: usize, waiting: &Arc<Waiting>) {
+        lock(&self.state).push(part, Arc::clone(waiting));
+        self.moved.notify_one();
+    }
+
+    /// Whoever waited goes on, or has ended.
+    fn over(&self, waiting: &Waiting) {
+        let mut state = lock(&self.state);
+        if let Turn::Woken = std::mem::replace(&mut *lock(&waiting.0), Turn::Over) {
+            state.woken -= 1;
+            self.moved.notify_one();
+        }
+    }
+}
+
+impl State {
+    fn push(&mut self, part: usize, waiting: Arc<Waiting>) {
+        let queue = self.waiting.entry(part).or_default();
+        if queue.is_empty() {
+            self.order.push_back(part);
+        }
+        queue.push_back(waiting);
+    }
+
+    /// The one whose turn it is.
+    fn next(&mut self) -> Option<Arc<Waiting>> {
+        let part = self.order.pop_front()?;
+        let queue = self.waiting.get_mut(&part)?;
+        let next = queue.pop_front();
+        if queue.is_empty() {
+            self.waiting.remove(&part);
+        } else {
+            self.order.push_back(part);
+        }
+        next
     }
 }
 
 impl Drop for RequeueOwner {
     fn drop(&mut self) {
-        lock(&self.0.waiting).1 = true;
-        self.0.arrived.notify_one();
+        lock(&self.0.state).closed = true;
+        self.0.moved.notify_one();
     }
 }
 
@@ -151,14 +239,24 @@ impl Future for Yield {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.yielded {
+        let queue = &self.queue.owner.0;
+        if let Some(waiting) = &self.waiting {
+            queue.over(waiting);
+            self.waiting = None;
             return Poll::Ready(());
         }
-        self.yielded = true;
-        let queue = &self.queue.0.0;
-        lock(&queue.waiting).0.push(cx.waker().clone());
-        queue.arrived.notify_one();
+        let waiting = Arc::new(Waiting(Mutex::new(Turn::Waits(cx.waker().clone()))));
+        queue.push(self.queue.part, &waiting);
+        self.waiting = Some(waiting);
         Poll::Pending
+    }
+}
+
+impl Drop for Yield {
+    fn drop(&mut self) {
+        if let Some(waiting) = &self.waiting {
+            self.queue.owner.0.over(waiting);
+        }
     }
 }
 
@@ -177,6 +275,31 @@ mod tests {
         for _ in 0..100 {
             requeue.yield_now().await;
         }
+    }
+
+    #[tokio::test]
+    async fn the_parts_of_a_node_take_turns_however_many_wait_in_one() {
+        let mut state = State::default();
+        let waiting = || Arc::new(Waiting(Mutex::new(Turn::Over)));
+        let many: Vec<_> = (0..1_000).map(|_| waiting()).collect();
+        let one = waiting();
+        many.iter().for_each(|waiting| state.push(1, Arc::clone(waiting)));
+        state.push(2, Arc::clone(&one));
+        let next: Vec<_> = (0..2).filter_map(|_| state.next()).collect();
+        assert!(Arc::ptr_eq(&next[0], &many[0]) && Arc::ptr_eq(&next[1], &one));
+        assert_eq!(std::iter::from_fn(|| state.next()).count(), many.len() - 1);
+        assert!(state.waiting.is_empty() && state.order.is_empty());
+    }
+
+    #[tokio::test]
+    async fn those_that_end_while_they_yield_hold_nobody_up() {
+        let requeue = Requeue::start().expect("a thread starts");
+        for _ in 0..100 {
+            let mut given_up = requeue.yield_now();
+            assert!(futures::poll!(&mut given_up).is_pending());
+            drop(given_up);
+        }
+        requeue.yield_now().await;
     }
 
     #[test]

@@ -40,14 +40,15 @@ pub const DEFAULT_CLIENT: u64 = 256 * MIB;
 /// Bytes that a node holds for one peer that its configuration names, and all that the peer started.
 pub const DEFAULT_PEER: u64 = 128 * MIB;
 
-/// Bytes that a node holds for all connections from one address of the network whose peers it does not know.
-pub const DEFAULT_ADDRESS: u64 = 16 * MIB;
-
-/// Bytes that a node holds for all peers together that it does not know.
+/// Bytes that a node holds for the messages of all peers together: eight times what one cell with the most messages that
+/// may wait for it needs.
 pub const DEFAULT_STRANGERS: u64 = 128 * MIB;
 
 /// Bytes of all messages that wait in one mailbox: a part of its cell's account.
 pub const DEFAULT_MAILBOX: u64 = 32 * MIB;
+
+/// Set in what an account holds until it is [closed](Account::close): it costs the one above it a [`STEP`] at least.
+const OPEN: u64 = 1 << 63;
 
 /// Whose account it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,10 +60,8 @@ pub enum Holder {
     Cell(CellId),
     /// A client of this user, or a peer that the configuration names, with all that it started.
     Client(CellId),
-    /// All peers together that the node does not know.
+    /// All peers together, for the messages that they send without a connection of capabilities.
     Strangers,
-    /// What comes from one address, by its text.
-    Address(Arc<str>),
     /// A part of the account above it, by what it is for.
     Part(&'static str),
 }
@@ -75,6 +74,7 @@ pub struct Account(Arc<Inner>);
 struct Inner {
     holder: Holder,
     most: u64,
+    /// Bytes that are held, and [`OPEN`].
     held: AtomicU64,
     above: Option<Account>,
 }
@@ -113,7 +113,7 @@ pub struct Overdrawn {
 impl Account {
     /// An account with nothing above it, for at most `most` bytes.
     pub fn root(holder: Holder, most: u64) -> Self {
-        Self(Arc::new(Inner { holder, most, held: AtomicU64::new(0), above: None }))
+        Self::new(holder, most, None)
     }
 
     /// An account without a bound, for what has no node: tests, and programs that run cells without an executor.
@@ -128,7 +128,20 @@ impl Account {
     /// Where there is no room here for one more [`STEP`].
     pub fn below(&self, holder: Holder, most: u64) -> Result<Self, Overdrawn> {
         self.add(STEP)?;
-        Ok(Self(Arc::new(Inner { holder, most, held: AtomicU64::new(0), above: Some(self.clone()) })))
+        Ok(Self::new(holder, most, Some(self.clone())))
+    }
+
+    fn new(holder: Holder, most: u64, above: Option<Self>) -> Self {
+        Self(Arc::new(Inner { holder, most: most.min(OPEN - 1), held: AtomicU64::new(OPEN), above }))
+    }
+
+    /// Its principal has gone: it costs the one above it no more than what is still held, however long somebody knows
+    /// it. What is held goes on to count until it is given back.
+    pub fn close(&self) {
+        let before = self.0.held.fetch_and(!OPEN, Ordering::Relaxed);
+        if let Some(above) = &self.0.above {
+            above.remove(settled(before) - settled(before & !OPEN));
+        }
     }
 
     /// Charges this many bytes, which are given back when what is returned is dropped.
@@ -148,7 +161,7 @@ impl Account {
 
     /// Bytes that are held now.
     pub fn held(&self) -> u64 {
-        self.0.held.load(Ordering::Relaxed)
+        self.0.held.load(Ordering::Relaxed) & !OPEN
     }
 
     /// Bytes that it may hold.
@@ -159,6 +172,16 @@ impl Account {
     /// Bytes for which there is room now, here.
     pub fn room(&self) -> u64 {
         self.most().saturating_sub(self.held())
+    }
+
+    /// Identifies the largest part of the node that it is in, as long as that has an account: a client with all that it
+    /// started, or an image's own cell.
+    pub fn part(&self) -> usize {
+        let mut part = self;
+        while let Some(above) = part.0.above.as_ref().filter(|above| above.0.above.is_some()) {
+            part = above;
+        }
+        Arc::as_ptr(&part.0).addr()
     }
 
     /// Whether both are the same account.
@@ -173,10 +196,12 @@ impl Account {
         let Inner { holder, most, held, above } = &*self.0;
         let mut before = held.load(Ordering::Relaxed);
         loop {
-            let after = before.saturating_add(bytes);
+            let (open, now) = (before & OPEN, before & !OPEN);
+            let after = now.saturating_add(bytes);
             if after > *most {
-                return Err(Overdrawn { holder: holder.clone(), wanted: bytes, held: before, most: *most });
+                return Err(Overdrawn { holder: holder.clone(), wanted: bytes, held: now, most: *most });
             }
+            let after = after | open;
             // Taken above first, so that nothing has to be undone here if there is no room.
             let steps = settled(after) - settled(before);
             if let Some(above) = above {
@@ -207,16 +232,16 @@ impl Account {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // Every charge holds the account, so that nothing is held any more: the first step is left.
+        // Every charge holds the account, so that nothing is held any more: the first step is left, unless it was closed.
         if let Some(above) = &self.above {
-            above.remove(STEP);
+            above.remove(settled(*self.held.get_mut()));
         }
     }
 }
 
-/// What an account that holds so many bytes has taken of the one above it.
+/// What an account that holds so many bytes has taken of the one above it, a step at least while it is open.
 fn settled(held: u64) -> u64 {
-    held.div_ceil(STEP).max(1) * STEP
+    (held & !OPEN).div_ceil(STEP).max(held / OPEN) * STEP
 }
 
 impl Charge {
@@ -323,8 +348,7 @@ impl fmt::Display for Holder {
             Self::Node => f.write_str("the node"),
             Self::Cell(id) => write!(f, "cell {id}"),
             Self::Client(id) => write!(f, "client {id}"),
-            Self::Strangers => f.write_str("peers that the node does not know"),
-            Self::Address(address) => write!(f, "the address {address}"),
+            Self::Strangers => f.write_str("messages of peers"),
             Self::Part(what) => f.write_str(what),
         }
     }

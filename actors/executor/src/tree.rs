@@ -357,6 +357,8 @@ impl Tree {
             && let Some(node) = self.nodes.remove(&id)
         {
             effects.push(Effect::Gone(id));
+            // Its process may be known for long.
+            node.account.close();
             for above in self.above(node.owner) {
                 if let Some(above) = self.nodes.get_mut(&above) {
                     above.cells_below -= 1;

@@ -93,3 +93,21 @@ fn threads_that_charge_at_once_leave_nothing_behind() {
     });
     assert_eq!((account.held(), node.held()), (0, STEP));
 }
+
+#[test]
+fn a_closed_account_costs_no_more_than_what_it_holds() {
+    let node = Account::root(Holder::Node, 4 * STEP);
+    for held in [0, 1, STEP, STEP + 1] {
+        let cell = node.below(Holder::Cell(CellId::new(1)), STEP * 2).expect("room");
+        let charge = cell.charge(held).expect("room");
+        cell.close();
+        assert_eq!((node.held(), cell.held()), (held.div_ceil(STEP) * STEP, held), "{held}");
+        let more = cell.charge(1).expect("room");
+        assert_eq!(node.held(), (held + 1).div_ceil(STEP) * STEP, "{held}");
+        cell.close();
+        drop((charge, more));
+        assert_eq!((node.held(), cell.held()), (0, 0), "{held}");
+        drop(cell);
+        assert_eq!(node.held(), 0, "{held}");
+    }
+}
