@@ -12,9 +12,13 @@ use crate::{context::Context, process, program, shelf, spec, supervisor};
 /// Largest program in a message, in bytes: together with what is around it, it fits into one message.
 pub(crate) const MAX_PROGRAM: usize = 48 << 20;
 
-/// Arguments and environment of one program together, in bytes, each with the NUL after it, so that empty ones count:
-/// what Linux grants a process by default is 2 MiB.
+/// Arguments and environment of one program together, in bytes, each with [`BESIDES`] more: what Linux grants a process by
+/// default is 2 MiB.
 pub(crate) const MAX_STRINGS: usize = 1 << 20;
+
+/// Bytes that a text costs besides its own, so that empty ones count: its place in a list, in the spec and in what WASI
+/// holds of it.
+const BESIDES: usize = 64;
 
 pub(crate) struct Server(pub(crate) Context);
 
@@ -52,10 +56,14 @@ impl Server {
 
 /// The texts of a list, as long as there is room for them.
 pub(crate) fn texts(list: capnp::text_list::Reader<'_>, room: &mut usize) -> Result<Vec<String>, Error> {
+    let most = *room / BESIDES;
+    if list.len() as usize > most {
+        return Err(Error::failed(format!("{} arguments or variables: at most {most} are taken", list.len())));
+    }
     list.iter()
         .map(|text| {
             let text = text?;
-            *room = room.checked_sub(text.len() + 1).ok_or_else(|| {
+            *room = room.checked_sub(text.len() + BESIDES).ok_or_else(|| {
                 Error::failed(format!("arguments and environment are too long: at most {MAX_STRINGS} bytes are taken"))
             })?;
             let text = text.to_string()?;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use capnp::{Error, capability::Client};
 use ww_cell::Mode;
 use ww_core::{
-    Grants, Limits, Name,
+    Account, Charge, Grants, Limits, Name,
     grants::{HostMethod, Reach},
     limits::{DEFAULT_CHILDREN, DEFAULT_DEADLINE, DEFAULT_MEMORY, DEFAULT_SUBTREE_CELLS, Narrowing},
     mailbox::{DEFAULT_CAPACITY, MAX_CAPACITY, Overflow},
@@ -63,6 +63,9 @@ pub(crate) async fn cell(context: &Context, spec: cell_capnp::spec::Reader<'_>) 
     let args = texts(spec.get_args()?, &mut room)?;
     let env = texts(spec.get_env()?, &mut room)?;
     let env = env.into_iter().map(variable).collect::<Result<_, _>>()?;
+    // The bytes of a `Program` are paid for already, and shared.
+    let own = if program.is_some() { 0 } else { wasm.len() };
+    let wasm = paid(wasm, own + MAX_STRINGS - room, &context.guest.account)?;
     if spec.get_publish() && !context.grants_for_children().publish {
         return Err(context.denied("publishing cells"));
     }
@@ -93,6 +96,20 @@ pub(crate) async fn cell(context: &Context, spec: cell_capnp::spec::Reader<'_>) 
         publish,
     };
     Ok((spec, serving))
+}
+
+/// A program that is charged, with the texts of its spec, as long as somebody holds it: a supervisor does for ever.
+fn paid(wasm: Bytes, bytes: usize, payer: &Account) -> Result<Bytes, Error> {
+    struct Paid(Bytes, #[expect(dead_code, reason = "held for its end")] Charge);
+
+    impl AsRef<[u8]> for Paid {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    let charge = payer.charge(bytes as u64).map_err(|error| Error::overloaded(error.to_string()))?;
+    Ok(Bytes::from_owner(Paid(wasm, charge)))
 }
 
 /// What lets peers send messages to a new cell.
