@@ -40,8 +40,10 @@ pub const DEFAULT_CLIENT: u64 = 256 * MIB;
 /// Bytes that a node holds for one peer that its configuration names, and all that the peer started.
 pub const DEFAULT_PEER: u64 = 128 * MIB;
 
-/// Bytes that a node holds for the messages of all peers together: eight times what one cell with the most messages that
-/// may wait for it needs.
+/// Bytes that a node holds for the messages of all peers of one address that it does not know.
+pub const DEFAULT_ADDRESS: u64 = 16 * MIB;
+
+/// The same for all addresses together.
 pub const DEFAULT_STRANGERS: u64 = 128 * MIB;
 
 /// Bytes of all messages that wait in one mailbox: a part of its cell's account.
@@ -60,8 +62,10 @@ pub enum Holder {
     Cell(CellId),
     /// A client of this user, or a peer that the configuration names, with all that it started.
     Client(CellId),
-    /// All peers together, for the messages that they send without a connection of capabilities.
+    /// All peers together that the node does not know, for their messages to published cells.
     Strangers,
+    /// What comes from one address, by its text.
+    Address(Arc<str>),
     /// A part of the account above it, by what it is for.
     Part(&'static str),
 }
@@ -348,7 +352,8 @@ impl fmt::Display for Holder {
             Self::Node => f.write_str("the node"),
             Self::Cell(id) => write!(f, "cell {id}"),
             Self::Client(id) => write!(f, "client {id}"),
-            Self::Strangers => f.write_str("messages of peers"),
+            Self::Strangers => f.write_str("peers that the node does not know"),
+            Self::Address(address) => write!(f, "the address {address}"),
             Self::Part(what) => f.write_str(what),
         }
     }
