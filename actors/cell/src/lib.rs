@@ -61,8 +61,6 @@ mod reach;
 mod rewrite;
 mod runtime;
 mod slot;
-#[cfg(test)]
-mod smith;
 mod spawn;
 mod stdio;
 mod stop;
