@@ -1,4 +1,4 @@
-//! The way into a published cell, for messages of peers and of this node's own cells and clients, each a [`Caller`].
+//! The way into a published cell, for messages of peers and of this node's own cells and clients, each a `Caller`.
 //!
 //! A cell that is free takes a message as soon as something of it is there. One that is busy takes messages that are
 //! whole, and one of each caller that is larger than what is read ahead: so a caller that sends a byte now and then, or

@@ -45,12 +45,12 @@ pub fn line(text: impl fmt::Display, most: usize) -> String {
     Border::new(most, Keep::Nothing).of(text)
 }
 
-/// As [`line`], with its line breaks and tabs left as they are: for texts whose lines the node itself has made.
+/// As [`line()`], with its line breaks and tabs left as they are: for texts whose lines the node itself has made.
 pub fn lines(text: impl fmt::Display, most: usize) -> String {
     Border::new(most, Keep::Lines).of(text)
 }
 
-/// As [`line`], of bytes. What is no UTF-8 is escaped byte by byte.
+/// As [`line()`], of bytes. What is no UTF-8 is escaped byte by byte.
 pub fn bytes(bytes: &[u8], most: usize) -> String {
     let mut border = Border::new(most, Keep::Nothing);
     border.bytes(bytes);

@@ -84,11 +84,8 @@ async fn hand_on(host: &host::Client) -> Result<(), Error> {
 async fn hand_on_executor(host: &host::Client) -> Result<(), Error> {
     let (program, executor) = (own_program(host).await?, Executor::of(host));
     // `load` and `spawn`, and names for what is spawned.
-    let less = Narrowing::new()
-        .methods::<executor::Client>(&[2, 3])
-        .may("wetware:cell/registry")
-        .children(1)
-        .memory(1 << 22);
+    let less =
+        Narrowing::new().methods::<executor::Client>(&[2, 3]).may("wetware:cell/registry").children(1).memory(1 << 22);
     let (narrowed, revoker) = rpc::narrow(host, executor.client().clone(), &less).await?;
     assert_eq!(executor::Client::TYPE_ID, 0xbfa3_7c1e_99b4_a492, "the id is in the guide");
     let starter =
