@@ -6,7 +6,8 @@ use bytes::Bytes;
 use capnp::{Error, capability::Client};
 use ww_cell::Mode;
 use ww_core::{
-    Account, Charge, Grants, Limits, Name,
+    Account, Grants, Limits, Name,
+    account::Held,
     grants::{HostMethod, Reach},
     limits::{DEFAULT_CHILDREN, DEFAULT_DEADLINE, DEFAULT_MEMORY, DEFAULT_SUBTREE_CELLS, Narrowing},
     mailbox::{DEFAULT_CAPACITY, MAX_CAPACITY, Overflow},
@@ -22,6 +23,7 @@ use ww_schema::{
 use crate::{
     context::Context,
     executor::{MAX_PROGRAM, MAX_STRINGS, texts, variable},
+    load::overloaded,
     membrane,
     network::Publication,
     shelf::{self, Key, MAX_GRANTS},
@@ -100,16 +102,8 @@ pub(crate) async fn cell(context: &Context, spec: cell_capnp::spec::Reader<'_>) 
 
 /// A program that is charged, with the texts of its spec, as long as somebody holds it: a supervisor does for ever.
 fn paid(wasm: Bytes, bytes: usize, payer: &Account) -> Result<Bytes, Error> {
-    struct Paid(Bytes, #[expect(dead_code, reason = "held for its end")] Charge);
-
-    impl AsRef<[u8]> for Paid {
-        fn as_ref(&self) -> &[u8] {
-            &self.0
-        }
-    }
-
-    let charge = payer.charge(bytes as u64).map_err(|error| Error::overloaded(error.to_string()))?;
-    Ok(Bytes::from_owner(Paid(wasm, charge)))
+    let charge = payer.charge(bytes as u64).map_err(overloaded)?;
+    Ok(Bytes::from_owner(Held::new(wasm, charge)))
 }
 
 /// What lets peers send messages to a new cell.
@@ -405,4 +399,24 @@ pub(crate) fn names_program(spec: child_spec::Reader<'_>) -> Result<bool, Error>
         },
         child_spec::child::Supervisor(_) => true,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use ww_core::account::Holder;
+
+    use super::*;
+
+    #[test]
+    fn what_a_spec_holds_is_charged_until_its_last_copy_is_gone() {
+        let account = Account::root(Holder::Node, 10_000);
+        let wasm = paid(Bytes::from(vec![7; 1_000]), 6_000, &account).expect("room");
+        let error = paid(Bytes::new(), 6_000, &account).expect_err("no room");
+        assert_eq!(error.kind, capnp::ErrorKind::Overloaded, "{error}");
+        let copy = wasm.clone();
+        drop(wasm);
+        assert_eq!((account.held(), &copy[..]), (6_000, &[7; 1_000][..]));
+        drop(copy);
+        assert_eq!(account.held(), 0);
+    }
 }
