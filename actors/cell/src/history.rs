@@ -1,6 +1,7 @@
 //! The newest bytes that a cell reported, for whoever looks: reading takes nothing away.
 //!
-//! At most [`CAPACITY`] bytes are kept, and no more than [`UNPAID`] if the cell's account has no room for them. A reader has a position of its own, and is told how much it was too slow for.
+//! At most [`CAPACITY`] bytes are kept, and no more than [`UNPAID`] if the cell's account has no room for them. A reader
+//! has a position of its own, and is told how much it was too slow for.
 
 use std::{
     collections::VecDeque,
@@ -11,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use ww_core::{Account, Charge};
+use ww_core::{Account, account::Capacity};
 
 use crate::wakers::Wakers;
 
@@ -28,9 +29,8 @@ pub struct History(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     kept: VecDeque<u8>,
-    /// The account that pays for more than [`UNPAID`] bytes; `None` if none has to, or it has paid.
-    payer: Option<Account>,
-    charge: Charge,
+    /// For more than [`UNPAID`] bytes.
+    capacity: Capacity,
     /// Bytes that were recorded since the start.
     end: u64,
     closed: bool,
@@ -49,7 +49,7 @@ pub struct Part {
 impl History {
     /// What is kept is charged to this account from now on.
     pub(crate) fn charge_to(&self, payer: &Account) {
-        self.lock().payer = Some(payer.clone());
+        self.lock().capacity = Capacity::of(payer);
     }
 
     /// Adds bytes.
@@ -110,14 +110,8 @@ impl History {
 impl State {
     /// Bytes that may be kept when so many more come. What is paid for once stays so.
     fn capacity(&mut self, more: usize) -> usize {
-        let Some(payer) = &self.payer else { return CAPACITY };
-        if self.kept.len() + more > UNPAID
-            && let Ok(charge) = payer.charge(CAPACITY as u64)
-        {
-            (self.charge, self.payer) = (charge, None);
-            return CAPACITY;
-        }
-        UNPAID
+        let is_needed = self.kept.len() + more > UNPAID;
+        if self.capacity.covers(is_needed, CAPACITY) { CAPACITY } else { UNPAID }
     }
 
     fn start(&self) -> u64 {

@@ -17,7 +17,7 @@ use std::{
 use bytes::{Buf, Bytes, BytesMut};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use ww_core::{Account, Charge};
+use ww_core::{Account, account::Capacity};
 
 use crate::wakers::Wakers;
 
@@ -57,9 +57,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     buffer: BytesMut,
-    /// The account that pays for more than [`UNPAID`] bytes; `None` if none has to, or it has paid.
-    payer: Option<Account>,
-    charge: Charge,
+    /// For more than [`UNPAID`] bytes.
+    capacity: Capacity,
     /// Set once by the writer, or by either side where the reader went away.
     closed: Option<Closed>,
     readers: Wakers,
@@ -87,7 +86,7 @@ impl Reader {
 
     /// Makes an account the payer of the pipe, unless another one has paid.
     pub(crate) fn charge_to(&self, payer: &Account) {
-        self.0.lock().charge_to(payer);
+        self.0.lock().capacity.charge_to(payer);
     }
 
     /// A reader of these bytes and nothing after them.
@@ -173,7 +172,7 @@ impl Writer {
 
     /// Makes an account the payer of the pipe, unless another one has paid.
     pub(crate) fn charge_to(&self, payer: &Account) {
-        self.0.lock().charge_to(payer);
+        self.0.lock().capacity.charge_to(payer);
     }
 
     /// Bytes that [`Writer::try_write`] would take now.
@@ -272,20 +271,8 @@ impl State {
     /// Bytes that may be in the pipe when so many more are to be written: `limit` if they are paid for, else `unpaid`. What
     /// is paid for once stays so.
     fn limit(&mut self, limit: usize, unpaid: usize, more: usize) -> usize {
-        let Some(payer) = &self.payer else { return limit };
-        if self.buffer.len() + more > UNPAID
-            && let Ok(charge) = payer.charge(limit as u64)
-        {
-            (self.charge, self.payer) = (charge, None);
-            return limit;
-        }
-        limit.min(unpaid)
-    }
-
-    fn charge_to(&mut self, payer: &Account) {
-        if self.charge.bytes() == 0 {
-            self.payer = Some(payer.clone());
-        }
+        let is_needed = self.buffer.len() + more > UNPAID;
+        if self.capacity.covers(is_needed, limit) { limit } else { limit.min(unpaid) }
     }
 }
 

@@ -182,7 +182,7 @@ impl Queue {
                 turn => *lock(&next.0) = turn,
             }
         }
-        // Whoever is left is not held up.
+        // A guest that is left is not held up.
         while let Some(next) = state.next() {
             if let Turn::Waits(waker) = std::mem::replace(&mut *lock(&next.0), Turn::Over) {
                 waker.wake();
@@ -195,7 +195,7 @@ impl Queue {
         self.moved.notify_one();
     }
 
-    /// Whoever waited goes on, or has ended.
+    /// The guest that waited goes on, or has ended.
     fn over(&self, waiting: &Waiting) {
         let mut state = lock(&self.state);
         if let Turn::Woken = std::mem::replace(&mut *lock(&waiting.0), Turn::Over) {

@@ -97,6 +97,15 @@ pub struct Charge {
 pub struct Held<T> {
     /// What is held.
     pub value: T,
+    _charge: Charge,
+}
+
+/// Room for bytes that may come, which an account pays for as a whole, once, when more than a little of it is needed.
+/// Nobody has to pay for the default.
+#[derive(Debug, Default)]
+pub struct Capacity {
+    /// `None` if nobody has to pay, or it is paid for.
+    payer: Option<Account>,
     charge: Charge,
 }
 
@@ -173,11 +182,6 @@ impl Account {
         self.0.most
     }
 
-    /// Bytes for which there is room now, here.
-    pub fn room(&self) -> u64 {
-        self.most().saturating_sub(self.held())
-    }
-
     /// Identifies the largest part of the node that it is in, as long as that has an account: a client with all that it
     /// started, or an image's own cell.
     pub fn part(&self) -> usize {
@@ -186,11 +190,6 @@ impl Account {
             part = above;
         }
         Arc::as_ptr(&part.0).addr()
-    }
-
-    /// Whether both are the same account.
-    pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
     }
 
     fn add(&self, bytes: u64) -> Result<(), Overdrawn> {
@@ -259,11 +258,6 @@ impl Charge {
         self.bytes
     }
 
-    /// The account that was charged.
-    pub fn account(&self) -> Option<&Account> {
-        self.account.as_ref()
-    }
-
     /// Charges for this many bytes instead: more of them, or fewer.
     ///
     /// # Errors
@@ -296,29 +290,6 @@ impl Charge {
             self.bytes -= by;
         }
     }
-
-    /// A part of the charge, of at most this many bytes, for a part of what it stands for.
-    pub fn split(&mut self, bytes: u64) -> Self {
-        let bytes = bytes.min(self.bytes);
-        self.bytes -= bytes;
-        Self { account: self.account.clone(), bytes }
-    }
-
-    /// Adds a charge to the same account to this one. One to another account is left as it is, and comes back.
-    ///
-    /// # Errors
-    ///
-    /// Where the accounts differ.
-    pub fn join(&mut self, mut other: Self) -> Result<(), Self> {
-        match (&self.account, &other.account) {
-            (Some(own), Some(account)) if own.is(account) => {
-                self.bytes += std::mem::take(&mut other.bytes);
-                Ok(())
-            }
-            (_, None) => Ok(()),
-            _ => Err(other),
-        }
-    }
 }
 
 impl Drop for Charge {
@@ -332,17 +303,38 @@ impl Drop for Charge {
 impl<T> Held<T> {
     /// Something, and the charge for it.
     pub fn new(value: T, charge: Charge) -> Self {
-        Self { value, charge }
+        Self { value, _charge: charge }
+    }
+}
+
+impl<T: AsRef<[u8]>> AsRef<[u8]> for Held<T> {
+    fn as_ref(&self) -> &[u8] {
+        self.value.as_ref()
+    }
+}
+
+impl Capacity {
+    /// One that an account has to pay for.
+    pub fn of(payer: &Account) -> Self {
+        Self { payer: Some(payer.clone()), charge: Charge::none() }
     }
 
-    /// The charge for it.
-    pub fn charge(&self) -> &Charge {
-        &self.charge
+    /// Makes an account the payer, unless another one has paid.
+    pub fn charge_to(&mut self, payer: &Account) {
+        if self.charge.bytes() == 0 {
+            self.payer = Some(payer.clone());
+        }
     }
 
-    /// Both apart.
-    pub fn into_parts(self) -> (T, Charge) {
-        (self.value, self.charge)
+    /// Whether the capacity of this many bytes may be used: it is paid for, or nobody has to pay, or it `is_needed` and the
+    /// payer has room for it.
+    pub fn covers(&mut self, is_needed: bool, bytes: usize) -> bool {
+        let Some(payer) = &self.payer else { return true };
+        if is_needed && let Ok(charge) = payer.charge(bytes as u64) {
+            *self = Self { payer: None, charge };
+            return true;
+        }
+        false
     }
 }
 

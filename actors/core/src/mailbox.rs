@@ -41,8 +41,7 @@ use crate::{
 /// not stale when its turn comes.
 pub const DEFAULT_CAPACITY: usize = 256;
 
-/// Most messages that any mailbox may hold: with the largest messages that travel as a whole, as much memory as a
-/// large cell has.
+/// Most messages that any mailbox may hold: as many small ones as its bytes are for.
 pub const MAX_CAPACITY: usize = 65_536;
 
 /// One part in so many of the owner's account is for its mailbox, so that what waits takes nothing from what the owner
@@ -204,11 +203,6 @@ impl<T> Mailbox<T> {
     /// Messages that may wait.
     pub fn capacity(&self) -> usize {
         self.0.capacity
-    }
-
-    /// Bytes of messages that may wait together.
-    pub fn most_bytes(&self) -> u64 {
-        self.0.most_bytes
     }
 
     /// Readers that wait for a message.

@@ -89,6 +89,8 @@ pub(crate) struct Place {
     id: CellId,
     limits: Limits,
     account: Account,
+    /// Whether an owner above bounds the memory of all below it.
+    bounds_memory: bool,
     taken: bool,
 }
 
@@ -119,7 +121,8 @@ impl Ownership {
             let limits = state.limits(limits, owner)?;
             let account = state.tree.reserve(owner, id, limits.clone(), limits.memory, Holder::Cell(id))?;
             state.running.insert(id, Running::Cell(stop.clone()));
-            Ok(Place { ownership: Arc::clone(self), id, limits, account, taken: false })
+            let (ownership, bounds_memory) = (Arc::clone(self), state.tree.bounds_memory(id));
+            Ok(Place { ownership, id, limits, account, bounds_memory, taken: false })
         })
     }
 
@@ -311,8 +314,7 @@ impl Place {
 
     /// What counts the memory of further instances, if an owner above bounds that.
     pub(crate) fn bounded_by(&self) -> Option<Arc<Ownership>> {
-        let bounded = self.ownership.locked(|state| state.tree.bounds_memory(self.id));
-        bounded.then(|| Arc::clone(&self.ownership))
+        self.bounds_memory.then(|| Arc::clone(&self.ownership))
     }
 
     /// The cell has the place until it ends.
