@@ -38,6 +38,8 @@ mod fault;
 #[cfg(test)]
 mod fixture;
 mod fresh;
+#[doc(hidden)]
+pub mod fuzz;
 mod guest;
 pub mod handling;
 pub mod history;

@@ -1,6 +1,13 @@
-//! The border for text of others, for fuzzing. No part of the interface.
+//! What all fuzz targets share, and the border for text of others. No part of the interface.
 
-use crate::text;
+use std::time::Duration;
+
+use tokio::{task::yield_now, time::timeout};
+
+use crate::{Account, text};
+
+/// How long anything may take that a fuzz target waits for, on a machine that does much else.
+pub const SOON: Duration = Duration::from_secs(20);
 
 /// Bounds that a caller may have, the lowest one first.
 const BOUNDS: [usize; 4] = [40, 64, text::MAX_NAME, text::MAX_ERROR];
@@ -18,4 +25,19 @@ pub fn text(bytes: &[u8]) {
         assert!(lines.len() <= most, "{} bytes of {most}", lines.len());
         assert!(!lines.contains(|c: char| (c.is_control() && !"\n\t".contains(c)) || turns(c)), "{lines:?}");
     }
+}
+
+/// Waits until nothing is held any more for a principal that is gone.
+///
+/// # Panics
+///
+/// Where something still is after [`SOON`].
+pub async fn given_back(account: &Account) {
+    let empty = async {
+        while account.held() > 0 {
+            yield_now().await;
+        }
+    };
+    let is_empty = timeout(SOON, empty).await.is_ok();
+    assert!(is_empty, "{} bytes are held for {}, which is gone", account.held(), account.holder());
 }

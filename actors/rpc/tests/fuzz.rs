@@ -1,9 +1,11 @@
-//! The vat of a client takes whatever comes, for a short while on every run.
+//! The vats of a node take whatever comes, for a short while on every run.
 //!
-//! `fuzz/` at the root of the repository drives the same function for longer.
+//! `fuzz/` at the root of the repository drives the same functions for longer.
 
 #[path = "../../../fuzz/mutate.rs"]
 mod mutate;
+#[path = "../../../fuzz/speech.rs"]
+mod speech;
 
 use std::{
     io,
@@ -12,6 +14,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tokio::{io::AsyncWrite, task::LocalSet};
 use ww_rpc::client;
 
@@ -85,5 +88,20 @@ fn transcript() -> Vec<u8> {
 fn clients() {
     let seed = transcript();
     assert!(seed.len() > 1_000, "a client says something: {} bytes", seed.len());
-    mutate::drive("clients", ww_rpc::fuzz::vat, &[seed]);
+    mutate::drive("clients", ww_rpc::fuzz::client, &[seed]);
+}
+
+/// Random bytes that choose what is said.
+fn choices() -> Vec<Vec<u8>> {
+    let mut random = SmallRng::seed_from_u64(7);
+    (0..64).map(|_| (0..1_000).map(|_| random.random()).collect()).collect()
+}
+
+#[test]
+fn conversations_that_no_library_would_have() {
+    let said = |hear: fn(&[u8])| move |bytes: &[u8]| hear(&speech::conversation(bytes));
+    mutate::drive("a client says", said(ww_rpc::fuzz::client), &choices());
+    mutate::drive("a peer says", said(ww_rpc::fuzz::peer), &choices());
+    mutate::drive("a guest says", said(ww_rpc::fuzz::guest), &choices());
+    mutate::drive("a node answers", said(ww_rpc::fuzz::callee), &choices());
 }
