@@ -13,6 +13,10 @@
 //! of bytes of that account. Senders share them: one sender gets no more than what is left for all others, so that a
 //! flood holds up the sender of the flood. A message that waits outside belongs to its sender.
 //!
+//! A charge for each small message would cost as much as the queue. So the mailbox pays for small messages while they
+//! wait, in steps, and keeps the last step. One that is begun is not charged any more: its reader begins only a few at
+//! once. A larger message carries its own charge until it is done with.
+//!
 //! Everything is behind one lock, which is held for moments and never across a wait: a send and a receive
 //! take it once each, and allocate nothing once the queue has grown.
 
@@ -47,6 +51,12 @@ pub const MAX_CAPACITY: usize = 65_536;
 /// One part in so many of the owner's account is for its mailbox, so that what waits takes nothing from what the owner
 /// needs to work.
 pub const PART: u64 = 4;
+
+/// Bytes for which a mailbox pays at once, for messages that are [small](SMALL): less where its account is small.
+const STEP: u64 = 16 << 10;
+
+/// A message of at most one part in so many of a step is small.
+const SMALL: u64 = 8;
 
 /// What happens to a message for a full mailbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +123,8 @@ struct Shared<T> {
     /// Bytes of all messages that wait.
     most_bytes: u64,
     account: Option<Account>,
+    /// Bytes for which it pays at once.
+    step: u64,
     overflow: Overflow,
     queue: Mutex<Queue<T>>,
     /// A copy of what the queue says, for whoever looks without the lock.
@@ -125,6 +137,10 @@ struct Queue<T> {
     messages: VecDeque<T>,
     /// Their weight.
     bytes: u64,
+    /// The weight of those that are small.
+    small: u64,
+    /// What is paid for those: at least as much.
+    paid: Charge,
     /// Senders that wait for room with their messages, in the order of arrival: as many as there are senders.
     parked: VecDeque<Parked<T>>,
     /// What waited and was not taken, until its sender looks.
@@ -172,6 +188,9 @@ impl<T> Mailbox<T> {
         let queue = Queue {
             messages: VecDeque::new(),
             bytes: 0,
+            small: 0,
+            // Nothing yet, which every account has room for.
+            paid: account.as_ref().and_then(|account| account.charge(0).ok()).unwrap_or_default(),
             parked: VecDeque::new(),
             returned: Vec::new(),
             next_ticket: 0,
@@ -182,6 +201,7 @@ impl<T> Mailbox<T> {
         Self(Arc::new(Shared {
             capacity,
             most_bytes,
+            step: STEP.min(most_bytes / 64),
             account,
             overflow,
             queue: Mutex::new(queue),
@@ -266,7 +286,7 @@ impl<T: Letter> Mailbox<T> {
                 }
                 Overflow::DropOldest => {
                     // Before anything has to go for it.
-                    let message = match shared.pay(message) {
+                    let message = match shared.pay(&mut queue, message) {
                         Ok(message) => message,
                         Err(returned) => {
                             drop(queue);
@@ -274,7 +294,7 @@ impl<T: Letter> Mailbox<T> {
                         }
                     };
                     while !shared.fits(&queue, &message) {
-                        oldest.extend(queue.pop());
+                        oldest.extend(shared.pop(&mut queue));
                         shared.dropped.fetch_add(1, Ordering::Relaxed);
                     }
                     queue.push(message);
@@ -320,11 +340,12 @@ impl<T: Letter> Mailbox<T> {
 
     /// Takes the first message out and lets senders that wait put theirs in; those to wake for that.
     fn take(&self, queue: &mut Queue<T>) -> Option<(T, Vec<Waker>)> {
-        let message = queue.pop()?;
+        let message = self.0.pop(queue)?;
         let senders = self.0.let_in(queue);
         if queue.messages.is_empty() {
             // Whatever comes next lies where this one lay, in memory that is warm.
             queue.messages.clear();
+            queue.repay(self.0.step);
         }
         self.0.depth.store(queue.messages.len(), Ordering::Relaxed);
         Some((message, senders))
@@ -336,7 +357,8 @@ impl<T: Letter> Mailbox<T> {
         let mut queue = self.lock();
         queue.closed.get_or_insert(Refused::Ended(reason));
         let waiting: Vec<T> = queue.messages.drain(..).collect();
-        queue.bytes = 0;
+        (queue.bytes, queue.small) = (0, 0);
+        queue.repay(0);
         self.0.depth.store(0, Ordering::Relaxed);
         // They find their messages where they left them, and take them back.
         let senders: Vec<Waker> = queue.parked.iter_mut().filter_map(|parked| parked.sender.take()).collect();
@@ -379,18 +401,37 @@ impl<T: Letter> Shared<T> {
 
     /// Pays for a message, and puts it at the end of the queue.
     fn admit(&self, queue: &mut Queue<T>, message: T) -> Result<(), Returned<T>> {
-        queue.push(self.pay(message)?);
+        let message = self.pay(queue, message)?;
+        queue.push(message);
         Ok(())
     }
 
-    fn pay(&self, mut message: T) -> Result<T, Returned<T>> {
-        if let Some(account) = &self.account {
-            match account.charge(message.weight()) {
-                Ok(charge) => message.paid(charge),
-                Err(why) => return Err(Returned { message, why: Refused::Overdrawn(why) }),
-            }
+    fn pay(&self, queue: &mut Queue<T>, mut message: T) -> Result<T, Returned<T>> {
+        let Some(account) = &self.account else { return Ok(message) };
+        let weight = message.weight();
+        let paid = if self.is_small(weight) {
+            queue.pay(weight, self.step)
+        } else {
+            account.charge(weight).map(|charge| message.paid(charge))
+        };
+        match paid {
+            Ok(()) => Ok(message),
+            Err(why) => Err(Returned { message, why: Refused::Overdrawn(why) }),
         }
-        Ok(message)
+    }
+
+    fn is_small(&self, weight: u64) -> bool {
+        weight <= self.step / SMALL
+    }
+
+    fn pop(&self, queue: &mut Queue<T>) -> Option<T> {
+        let message = queue.messages.pop_front()?;
+        let weight = message.weight();
+        queue.bytes = queue.bytes.saturating_sub(weight);
+        if self.is_small(weight) {
+            queue.small = queue.small.saturating_sub(weight);
+        }
+        Some(message)
     }
 
     /// Lets senders that wait put their messages in, as far as there is room; those to wake. A sender whose message cannot
@@ -414,15 +455,24 @@ impl<T: Letter> Queue<T> {
         self.bytes = self.bytes.saturating_add(message.weight());
         self.messages.push_back(message);
     }
-
-    fn pop(&mut self) -> Option<T> {
-        let message = self.messages.pop_front()?;
-        self.bytes = self.bytes.saturating_sub(message.weight());
-        Some(message)
-    }
 }
 
 impl<T> Queue<T> {
+    /// Pays for one more small message, as a rule out of a step that is paid for already.
+    fn pay(&mut self, weight: u64, step: u64) -> Result<(), Overdrawn> {
+        let small = self.small + weight;
+        if small > self.paid.bytes() {
+            self.paid.grow(step)?;
+        }
+        self.small = small;
+        Ok(())
+    }
+
+    /// Pays for no more than this.
+    fn repay(&mut self, left: u64) {
+        self.paid.shrink(self.paid.bytes().saturating_sub(left));
+    }
+
     /// Where the message with a ticket waits, if it still does. Tickets grow along the queue.
     fn find(&self, ticket: u64) -> Option<usize> {
         self.parked.binary_search_by_key(&ticket, |parked| parked.ticket).ok()

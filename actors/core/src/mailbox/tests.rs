@@ -210,6 +210,28 @@ async fn a_message_is_paid_for_from_the_moment_it_is_taken_until_it_is_done_with
 }
 
 #[tokio::test]
+async fn small_messages_are_paid_for_in_steps_and_an_idle_mailbox_keeps_one() {
+    let (mailbox, account) = mailbox_of(64 * 800, Overflow::Wait);
+    for _ in 0..16 {
+        mailbox.send(heavy(1, 100)).await.expect("there is room");
+    }
+    assert_eq!(account.held(), 1_600, "two steps");
+    mailbox.send(heavy(2, 101)).await.expect("there is room");
+    assert_eq!(account.held(), 1_701, "it is not small");
+    while mailbox.try_receive().is_some() {}
+    assert_eq!(account.held(), 800);
+    let elsewhere = account.charge(account.most() - 800).expect("room");
+    for _ in 0..8 {
+        mailbox.send(heavy(1, 100)).await.expect("it is paid for");
+    }
+    let refused = mailbox.send(heavy(1, 100)).await.expect_err("nobody can pay for another step");
+    assert!(matches!(refused.why, Refused::Overdrawn(_)));
+    assert_eq!(mailbox.depth(), 8);
+    drop((mailbox.close(Reason::Killed), elsewhere));
+    assert_eq!(account.held(), 0);
+}
+
+#[tokio::test]
 async fn a_flood_refuses_the_sender_of_the_flood_and_nobody_else() {
     let (mailbox, _) = mailbox_of(1_000, Overflow::Reject);
     let mut sent = 0;
