@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 
 use tokio::io::{AsyncWriteExt, stdout};
-use ww_core::text;
+use ww_core::text::Pieces;
 use ww_rpc::client;
 
 use super::{Failure, code, node::Node, place::Which};
@@ -32,17 +32,23 @@ pub(super) async fn logs(node: Node, cell: &str, follow: bool) -> Result<u8, Fai
     request.get().set_sink(sink);
     // Held until the end: without it nothing more comes.
     let _subscription = node.answer(async { request.send().promise.await?.get()?.get_subscription() }).await?;
-    let (mut out, terminal) = (stdout(), std::io::stdout().is_terminal());
+    let mut out = stdout();
+    let mut pieces = std::io::stdout().is_terminal().then(Pieces::default);
     while let Some(bytes) = incoming.next().await {
+        let shown = match &mut pieces {
+            Some(pieces) => pieces.next(&bytes).into_bytes(),
+            None => bytes,
+        };
         let written = async {
-            if terminal {
-                out.write_all(text::bytes_in_lines(&bytes, usize::MAX).as_bytes()).await?;
-            } else {
-                out.write_all(&bytes).await?;
-            }
+            out.write_all(&shown).await?;
             out.flush().await
         };
         written.await.map_err(|error| Failure::new(code::HOST, &error))?;
     }
+    let written = async {
+        out.write_all(pieces.unwrap_or_default().end().as_bytes()).await?;
+        out.flush().await
+    };
+    written.await.map_err(|error| Failure::new(code::HOST, &error))?;
     Ok(code::OK)
 }

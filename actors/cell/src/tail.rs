@@ -141,8 +141,13 @@ impl Lines {
             if byte != b'\n' {
                 self.line.push(byte);
             }
-            if byte == b'\n' || self.line.len() >= MAX_LINE {
+            if byte == b'\n' {
                 self.log_line();
+            } else if self.line.len() >= MAX_LINE {
+                // A character stays whole.
+                let rest = self.line.split_off(self.line.len() - text::begun(&self.line));
+                self.log_line();
+                self.line = rest;
             }
         }
     }
@@ -207,6 +212,19 @@ mod tests {
         }
         assert_eq!(all.len(), CAPACITY);
         assert!(all.ends_with(b"abcd"));
+    }
+
+    #[test]
+    fn a_long_line_is_not_cut_within_a_character() {
+        let mut lines = Lines { cell: CellId::new(1), line: Vec::new(), rate: Rate::default() };
+        lines.log(&vec![b'a'; MAX_LINE - 1]);
+        lines.log("é".as_bytes());
+        assert_eq!(lines.line, "é".as_bytes(), "it begins the next line");
+        lines.log(b"\n");
+        assert!(lines.line.is_empty());
+        // What is no character is no reason to wait.
+        lines.log(&[0xff; MAX_LINE]);
+        assert!(lines.line.is_empty());
     }
 
     #[tokio::test]

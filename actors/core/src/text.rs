@@ -64,6 +64,36 @@ pub fn bytes_in_lines(bytes: &[u8], most: usize) -> String {
     border.finish()
 }
 
+/// Bytes at the end of a piece of a text that begin a character whose rest is to come; at most 3.
+pub fn begun(piece: &[u8]) -> usize {
+    let is_begun = |&len: &usize| {
+        let end = piece.len().checked_sub(len).and_then(|from| str::from_utf8(&piece[from..]).err());
+        end.is_some_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
+    };
+    (1..=3).find(is_begun).unwrap_or(0)
+}
+
+/// A text that comes in pieces, each of which may end within a character: as [`bytes_in_lines`], without a bound.
+#[derive(Debug, Default)]
+pub struct Pieces {
+    /// The beginning of a character.
+    begun: Vec<u8>,
+}
+
+impl Pieces {
+    /// What can be shown with one more piece.
+    pub fn next(&mut self, piece: &[u8]) -> String {
+        self.begun.extend_from_slice(piece);
+        let rest = self.begun.split_off(self.begun.len() - begun(&self.begun));
+        bytes_in_lines(&std::mem::replace(&mut self.begun, rest), usize::MAX)
+    }
+
+    /// What is left when nothing more comes.
+    pub fn end(self) -> String {
+        bytes_in_lines(&self.begun, usize::MAX)
+    }
+}
+
 /// A name in one line of at most [`MAX_NAME`] bytes. A writer that has more is told to stop, so that a name that is
 /// short in a program and endless in clear costs no more than what is shown of it.
 pub fn name(name: impl fmt::Display) -> String {

@@ -89,3 +89,18 @@ fn a_text_in_pieces_is_the_same_text() {
     let pieces = fmt::from_fn(|f| text.chars().try_for_each(|character| f.write_char(character)));
     assert_eq!(line(pieces, MAX_ERROR), line(&text, MAX_ERROR));
 }
+
+#[test]
+fn a_character_in_two_pieces_is_whole() {
+    for text in ["café", "a–b", "𝄞", "é"] {
+        for cut in 0..=text.len() {
+            let mut pieces = Pieces::default();
+            let shown = pieces.next(&text.as_bytes()[..cut]) + &pieces.next(&text.as_bytes()[cut..]) + &pieces.end();
+            assert_eq!(shown, text, "cut at {cut}");
+        }
+    }
+    let mut pieces = Pieces::default();
+    assert_eq!(pieces.next(b"a\xc3"), "a", "it may go on");
+    assert_eq!(pieces.next(b"b\xff\xe2\x82"), "\\xc3b\\xff", "it did not");
+    assert_eq!(pieces.end(), "\\xe2\\x82");
+}
