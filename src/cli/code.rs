@@ -18,6 +18,8 @@ pub const NO_PERMISSION: u8 = 77;
 pub const CONFIG: u8 = 78;
 /// The cell could not be started.
 pub const START_FAILED: u8 = 126;
+/// Stopped by SIGHUP.
+pub const HUNG_UP: u8 = 129;
 /// Stopped by SIGINT.
 pub const INTERRUPTED: u8 = 130;
 /// Stopped by SIGTERM.

@@ -32,7 +32,7 @@ use crate::{
 ///
 /// Exit codes besides the program's own: 64 wrong arguments, 66 the image cannot be loaded, 69 the port is
 /// taken, 71 the node itself failed, 78 wrong configuration or identity, 124 out of time, 126 could not start,
-/// 130 and 143 stopped by a signal, 134 trapped, 135 out of memory, 137 killed, 143 shut down.
+/// 129, 130 and 143 stopped by a signal, 134 trapped, 135 out of memory, 137 killed, 143 shut down.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// A directory, or /ipfs/<cid>[/path]; must contain bin/main.wasm
@@ -109,6 +109,11 @@ fn ipfs_url(text: &str) -> Result<String, String> {
 
 pub(super) async fn run(args: Args, runtime: &Handle) -> Result<u8, Failure> {
     let mut signals = Signals::new().map_err(|error| Failure::new(code::HOST, &error))?;
+    let code = start(args, runtime, &mut signals).await?;
+    Ok(signals.end(code))
+}
+
+async fn start(args: Args, runtime: &Handle, signals: &mut Signals) -> Result<u8, Failure> {
     let worker = Worker::this_program().map_err(|error| Failure::new(code::HOST, &error))?;
     let config = config(&args, worker).map_err(|error| Failure::new(code::CONFIG, &error))?;
     let drain = config.drain;
@@ -122,8 +127,8 @@ pub(super) async fn run(args: Args, runtime: &Handle) -> Result<u8, Failure> {
         code = signals.next() => Ok(Booted::Stopped(code)),
     };
     let code = match ended {
-        Ok(Booted::Running(name, job, terminal)) => supervise(&mut signals, drain, &name, job, terminal).await,
-        Ok(Booted::Serving(name, cell, published)) => Ok(serve(&mut signals, drain, &name, cell, published).await),
+        Ok(Booted::Running(name, job, terminal)) => supervise(signals, drain, &name, job, terminal).await,
+        Ok(Booted::Serving(name, cell, published)) => Ok(serve(signals, drain, &name, cell, published).await),
         Ok(Booted::Stopped(code)) => Ok(code),
         Err(failure) => Err(failure),
     };
@@ -225,7 +230,7 @@ async fn supervise(
                         job.shut_down().await;
                     }
                 }
-                _ = signals.next() => std::process::exit(code.into()),
+                _ = signals.next() => std::process::exit(signals.end(code).into()),
             }
             Some(code)
         }

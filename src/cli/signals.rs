@@ -1,23 +1,53 @@
 //! What tells the command to stop: signals, and clients of its node.
+//!
+//! A signal that the caller of the command ignores stays ignored: SIGHUP below `nohup`, SIGINT of a job in the background
+//! of a script. A command that a signal has ended ends by that signal at last: a shell sees the same code, and a loop
+//! of commands in it stops.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::code;
 use crate::StopRequests;
 
-/// SIGINT and SIGTERM, from now on.
+mod disposition;
+
+pub(super) use disposition::{by_default, is_ignored};
+
+use super::code;
+
+/// What a shell adds to the number of a signal.
+const SHELL: u8 = 128;
+
+/// SIGINT, SIGTERM and SIGHUP, from now on.
 pub(super) struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
+    hangup: Option<Signal>,
     clients: Option<StopRequests>,
+    /// The code of the first that came.
+    caught: Option<u8>,
+}
+
+/// A signal, unless it is ignored.
+pub(super) fn unless_ignored(kind: SignalKind) -> std::io::Result<Option<Signal>> {
+    if is_ignored(kind) { Ok(None) } else { signal(kind).map(Some) }
+}
+
+/// Waits for a signal.
+pub(super) async fn received(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
 }
 
 impl Signals {
     pub(super) fn new() -> std::io::Result<Self> {
         Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
+            interrupt: unless_ignored(SignalKind::interrupt())?,
+            terminate: unless_ignored(SignalKind::terminate())?,
+            hangup: unless_ignored(SignalKind::hangup())?,
             clients: None,
+            caught: None,
         })
     }
 
@@ -34,10 +64,21 @@ impl Signals {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
-            () = clients => code::TERMINATED,
-            _ = self.interrupt.recv() => code::INTERRUPTED,
-            _ = self.terminate.recv() => code::TERMINATED,
+        let code = tokio::select! {
+            () = clients => return code::TERMINATED,
+            () = received(&mut self.interrupt) => code::INTERRUPTED,
+            () = received(&mut self.terminate) => code::TERMINATED,
+            () = received(&mut self.hangup) => code::HUNG_UP,
+        };
+        *self.caught.get_or_insert(code)
+    }
+
+    /// The end of a command with this code: by the signal that stopped it, if that is what the code says. Nothing is left
+    /// to be done then.
+    pub(super) fn end(&self, code: u8) -> u8 {
+        if self.caught == Some(code) {
+            by_default(SignalKind::from_raw((code - SHELL).into()));
         }
+        code
     }
 }

@@ -7,9 +7,11 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::process::{Signal, kill_current_process_group};
 use tokio::{
     io::{AsyncReadExt, stdin},
     runtime::Runtime,
+    signal::unix::{SignalKind, signal},
     time::{MissedTickBehavior, interval},
 };
 
@@ -17,7 +19,7 @@ use super::{
     Failure, code,
     node::{self, Node},
     place::Which,
-    signals::Signals,
+    signals::{Signals, by_default, received, unless_ignored},
 };
 
 mod screen;
@@ -25,6 +27,12 @@ mod view;
 
 use screen::Screen;
 use view::{Key, View, keys};
+
+/// Stops a job, as control and z do.
+const STOP: SignalKind = SignalKind::from_raw(libc::SIGTSTP);
+
+/// Lets a stopped job go on.
+const GO_ON: SignalKind = SignalKind::from_raw(libc::SIGCONT);
 
 /// Bytes of what is typed at once.
 const TYPED: usize = 64;
@@ -52,9 +60,21 @@ pub(super) fn top(runtime: &Runtime, args: Args) -> Result<u8, Failure> {
     node::ask(runtime, args.which, async |node| show(node, Duration::from_millis(args.interval)).await)
 }
 
+fn host(error: std::io::Error) -> Failure {
+    Failure::new(code::HOST, &error)
+}
+
 async fn show(node: Node, every: Duration) -> Result<u8, Failure> {
-    let host = |error: std::io::Error| Failure::new(code::HOST, &error);
     let mut signals = Signals::new().map_err(host)?;
+    // The terminal is given back before the end.
+    let code = watch(node, every, &mut signals).await?;
+    Ok(signals.end(code))
+}
+
+async fn watch(node: Node, every: Duration, signals: &mut Signals) -> Result<u8, Failure> {
+    let mut stop = unless_ignored(STOP).map_err(host)?;
+    let mut go_on = signal(GO_ON).map_err(host)?;
+    let mut resized = signal(SignalKind::window_change()).map_err(host)?;
     let mut view = View::default();
     view.update(node.cells().await?, Instant::now());
     // From here to the end, whatever the end is, the terminal is in another mode.
@@ -68,6 +88,15 @@ async fn show(node: Node, every: Duration) -> Result<u8, Failure> {
         tokio::select! {
             _ = looks.tick() => view.update(node.cells().await?, Instant::now()),
             code = signals.next() => return Ok(code),
+            () = received(&mut stop) => {
+                // Others have the terminal meanwhile.
+                screen.leave().map_err(host)?;
+                by_default(STOP);
+                screen.take().map_err(host)?;
+            }
+            // After a stop of which nothing tells.
+            _ = go_on.recv() => screen.take().map_err(host)?,
+            _ = resized.recv() => {}
             read = input.read(&mut typed) => {
                 let read = read.map_err(host)?;
                 if read == 0 {
@@ -76,6 +105,8 @@ async fn show(node: Node, every: Duration) -> Result<u8, Failure> {
                 for key in keys(&typed[..read]) {
                     match key {
                         Key::Quit => return Ok(code::OK),
+                        // All processes of this job stop together, this one by its signal.
+                        Key::Suspend => kill_current_process_group(Signal::TSTP).map_err(|error| host(error.into()))?,
                         Key::Kill => kill(&node, &mut view).await,
                         Key::Redraw => screen.forget(),
                         Key::Sort(by) => view.sort(by),

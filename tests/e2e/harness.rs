@@ -10,6 +10,7 @@ use std::{
     fs::File,
     io::{Read, Write},
     marker::PhantomData,
+    os::unix::process::{CommandExt, ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::mpsc::{self, Receiver},
@@ -34,6 +35,7 @@ pub(crate) struct Ww<'image> {
     input: Input,
     reads_stdout: bool,
     terminal: Option<(File, File)>,
+    ignored: Option<Signal>,
     runtime: Option<TempDir>,
     config: Option<TempDir>,
     image: PhantomData<&'image ()>,
@@ -62,7 +64,10 @@ pub(crate) struct Running<'image> {
 /// A command that has ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
+    /// As a shell sees it.
     pub(crate) code: i32,
+    /// By which it ended, if it did.
+    pub(crate) signal: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
 }
@@ -83,6 +88,7 @@ impl<'image> Ww<'image> {
             input: Input::Empty,
             reads_stdout: true,
             terminal: None,
+            ignored: None,
             runtime: Some(runtime),
             config: None,
             image: PhantomData,
@@ -143,6 +149,18 @@ impl<'image> Ww<'image> {
         self
     }
 
+    /// With a signal that it is to ignore, as `nohup` does. It knows of no other one, also where the tests ignore some.
+    pub(crate) fn ignoring(mut self, signal: Signal) -> Self {
+        self.ignored = Some(signal);
+        self
+    }
+
+    /// In a process group of its own, as a job of a shell.
+    pub(crate) fn job(mut self) -> Self {
+        self.command.process_group(0);
+        self
+    }
+
     /// With a terminal as its standard input and output: its inner end, and the outer one, which is read as standard
     /// output.
     pub(crate) fn terminal(mut self, inner: File, outer: File) -> Self {
@@ -158,6 +176,17 @@ impl<'image> Ww<'image> {
 
     /// Starts it.
     pub(crate) fn start(mut self) -> Running<'image> {
+        let ignored = self.ignored;
+        let signals = move || {
+            for signal in [Signal::HUP, Signal::INT, Signal::TERM] {
+                let how = if ignored == Some(signal) { libc::SIG_IGN } else { libc::SIG_DFL };
+                // SAFETY: it sets no handler.
+                unsafe { libc::signal(signal.as_raw(), how) };
+            }
+            Ok(())
+        };
+        // SAFETY: between fork and exec it allocates nothing and takes no lock.
+        unsafe { self.command.pre_exec(signals) };
         let stdin = if matches!(self.input, Input::Empty) { Stdio::null() } else { Stdio::piped() };
         let terminal = self.terminal.take();
         let (stdin, stdout) = match &terminal {
@@ -184,7 +213,7 @@ impl<'image> Ww<'image> {
             (None, None) => Output::ended(),
         };
         let stderr = Output::of(child.stderr.take().expect("a pipe"));
-        let ended = watch(Pid::from_child(&child));
+        let ended = watch(Pid::from_child(&child), WaitIdOptions::EXITED);
         let (_config, _runtime) = (self.config, self.runtime);
         Running { child, ended, stdin, unread, stdout, stderr, _config, _runtime, _image: PhantomData }
     }
@@ -195,11 +224,11 @@ impl<'image> Ww<'image> {
     }
 }
 
-/// Learns of the end of a process without collecting it, so that its number stays its own.
-fn watch(pid: Pid) -> Receiver<()> {
+/// Learns of the end or a stop of a process without collecting it, so that its number stays its own.
+fn watch(pid: Pid, what: WaitIdOptions) -> Receiver<()> {
     let (tx, rx) = mpsc::sync_channel(1);
     thread::spawn(move || {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let options = what | WaitIdOptions::NOWAIT;
         while matches!(waitid(WaitId::Pid(pid), options), Err(rustix::io::Errno::INTR)) {}
         // The test may have given up.
         tx.send(()).unwrap_or_default();
@@ -279,6 +308,15 @@ impl Running<'_> {
         kill_process(Pid::from_child(&self.child), signal).expect("the process is not collected yet");
     }
 
+    /// Waits until a signal has stopped it, so that it would go on after another one.
+    #[track_caller]
+    pub(crate) fn wait_until_stopped(&mut self) {
+        let stopped = watch(Pid::from_child(&self.child), WaitIdOptions::STOPPED | WaitIdOptions::EXITED);
+        if stopped.recv_timeout(PATIENCE).is_err() || self.ended.try_recv().is_ok() {
+            self.give_up("the command is not stopped");
+        }
+    }
+
     /// Waits for its end. Standard input stays as it is.
     #[track_caller]
     pub(crate) fn end(mut self) -> Ended {
@@ -291,8 +329,10 @@ impl Running<'_> {
         };
         let text = |bytes| String::from_utf8(bytes).unwrap_or_else(|error| format!("{error}"));
         let (stdout, stderr) = (text(stdout), text(stderr));
-        let code = status.code().unwrap_or_else(|| panic!("the command ended by a signal: {status}\n{stderr}"));
-        Ended { code, stdout, stderr }
+        // As a shell has it.
+        let code = status.code().or_else(|| Some(128 + status.signal()?));
+        let code = code.unwrap_or_else(|| panic!("the command has not ended: {status}\n{stderr}"));
+        Ended { code, signal: status.signal(), stdout, stderr }
     }
 
     #[track_caller]

@@ -34,13 +34,16 @@ fn start<'image>(image: &'image Image, config: &str, args: &[&str]) -> Running<'
 
 #[test]
 fn a_cell_that_waits_for_input_gets_its_end_and_finishes() {
-    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
         let image = image("shell");
         let mut running = start(&image, LONG_DRAIN, &[]);
         running.wait_for_stdout("ww> ");
         running.signal(signal);
         // The shell ends its last line when it sees the end of its input, and that arrives as well.
-        running.end().expect(code, "This is a cell. Type `help` for what it can do.\nww> \n");
+        let ended = running.end();
+        ended.expect(code, "This is a cell. Type `help` for what it can do.\nww> \n");
+        // So a loop of a shell stops, which would go on after a command that only says that code.
+        assert_eq!(ended.signal, Some(signal.as_raw()), "it ends by the signal that stopped it: {ended}");
     }
 }
 
@@ -61,6 +64,24 @@ fn a_cell_that_does_not_finish_in_time_is_shut_down() {
         ended.expect_stderr(&["within 200ms", "did not finish in time: it is shut down", "reason=shutdown"]);
         assert!(told.elapsed() < SOON, "{:?}", told.elapsed());
     }
+}
+
+#[test]
+fn a_signal_that_is_ignored_stays_so() {
+    let image = image("shell");
+    let mut running = Ww::run(&image).ignoring(Signal::HUP).open_stdin().start();
+    running.wait_for_stdout("ww> ");
+    running.signal(Signal::HUP);
+    running.signal(Signal::TERM);
+    assert_eq!(running.end().signal, Some(Signal::TERM.as_raw()));
+}
+
+#[test]
+fn a_cell_that_ends_with_the_code_of_a_signal_has_not_ended_by_one() {
+    let image = image("exits");
+    let ended = start(&image, LONG_DRAIN, &["exit", "130"]).end();
+    ended.expect(130, "");
+    assert_eq!(ended.signal, None, "{ended}");
 }
 
 #[test]

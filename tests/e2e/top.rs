@@ -4,6 +4,7 @@ use std::{fs::File, io::Write};
 
 use rustix::{
     fs::{Mode, OFlags, open},
+    process::Signal,
     pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
     termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize},
 };
@@ -58,6 +59,36 @@ fn a_live_screen_shows_sorts_kills_and_leaves_the_terminal_as_it_was() {
     assert_eq!(end.code, 69, "{end}");
     assert!(end.stdout.ends_with("\x1b[?25h\x1b[?1049l"), "{:?}", end.stdout);
     assert_eq!(tcgetattr(&outer).expect("modes").local_modes, before);
+}
+
+#[test]
+fn a_stop_gives_the_terminal_back_until_it_goes_on() {
+    let (user, image) = (User::new(), Image::of("echo"));
+    let _node = user.serve(&image, &["--async", "--name", "echo"]);
+    let (inner, mut outer) = terminal(5, 30);
+    let mut top = user.verb(&["top"]).job().terminal(inner, outer.try_clone().expect("another handle")).start();
+    let raw = |outer: &File| !tcgetattr(outer).expect("modes").local_modes.contains(LocalModes::ICANON);
+    top.wait_for_stdout("cells");
+    for typed in [true, false] {
+        if typed {
+            outer.write_all(b"\x1a").expect("typed");
+        } else {
+            top.signal(Signal::TSTP);
+        }
+        top.wait_for_stdout("\x1b[?1049l");
+        top.wait_until_stopped();
+        assert!(!raw(&outer));
+        let size = Winsize { ws_row: 6, ws_col: if typed { 60 } else { 40 }, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&outer, size).expect("a size");
+        top.signal(Signal::CONT);
+        top.wait_for_stdout("\x1b[?1049h");
+        top.wait_for_stdout("cells");
+        assert!(raw(&outer));
+    }
+    top.signal(Signal::TERM);
+    let end = top.end();
+    assert_eq!((end.code, end.signal), (143, Some(Signal::TERM.as_raw())), "{end}");
+    assert!(end.stdout.ends_with("\x1b[?1049l") && !raw(&outer), "{:?}", end.stdout);
 }
 
 #[test]

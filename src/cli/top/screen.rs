@@ -26,14 +26,25 @@ impl Screen {
 
     /// Takes the terminal.
     pub(super) fn enter() -> io::Result<Self> {
-        let before = tcgetattr(stdin())?;
-        let mut raw = before.clone();
+        // From here on the drop undoes it.
+        let mut screen = Self { before: tcgetattr(stdin())?, size: DEFAULT_SIZE, lines: Vec::new() };
+        screen.take()?;
+        Ok(screen)
+    }
+
+    /// Takes the terminal again: somebody else may have had it.
+    pub(super) fn take(&mut self) -> io::Result<()> {
+        let mut raw = self.before.clone();
         raw.make_raw();
         tcsetattr(stdin(), OptionalActions::Now, &raw)?;
-        // From here on the drop undoes it.
-        let screen = Self { before, size: DEFAULT_SIZE, lines: Vec::new() };
-        write(ENTER)?;
-        Ok(screen)
+        self.forget();
+        write(ENTER)
+    }
+
+    /// Gives the terminal back as it was.
+    pub(super) fn leave(&self) -> io::Result<()> {
+        write(LEAVE)?;
+        tcsetattr(stdin(), OptionalActions::Now, &self.before).map_err(Into::into)
     }
 
     /// Columns and rows. After a change of it everything is drawn anew.
@@ -82,8 +93,7 @@ fn write(text: &str) -> io::Result<()> {
 impl Drop for Screen {
     fn drop(&mut self) {
         // A terminal that is gone needs no restoring.
-        let _ = write(LEAVE);
-        let _ = tcsetattr(stdin(), OptionalActions::Now, &self.before);
+        let _ = self.leave();
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) enum By {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key {
     Quit,
+    Suspend,
     Kill,
     Redraw,
     Up,
@@ -59,8 +60,9 @@ pub(super) fn keys(mut typed: &[u8]) -> Vec<Key> {
             (0x1b, [b'[' | b'O', b'A', rest @ ..]) => (Some(Key::Up), rest),
             (0x1b, [b'[' | b'O', b'B', rest @ ..]) => (Some(Key::Down), rest),
             (0x1b, [b'[' | b'O', _, rest @ ..]) => (None, rest),
-            // Control and c, d: the terminal does not make signals of them now.
+            // Control and c, d, z: the terminal does not make signals of them now.
             (b'q' | 3 | 4, _) => (Some(Key::Quit), rest),
+            (26, _) => (Some(Key::Suspend), rest),
             (b'k', _) => (Some(Key::Kill), rest),
             // Control and l.
             (12, _) => (Some(Key::Redraw), rest),
@@ -254,6 +256,6 @@ mod tests {
                 Key::Quit
             ]
         );
-        assert_eq!(keys(b"\x1b[C\x1b\x03"), [Key::Quit]);
+        assert_eq!(keys(b"\x1b[C\x1b\x1a\x03"), [Key::Suspend, Key::Quit]);
     }
 }
