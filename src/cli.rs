@@ -2,7 +2,7 @@
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
-    io::Write,
+    io::{IsTerminal, Write},
 };
 
 use clap::{Parser, Subcommand};
@@ -196,6 +196,17 @@ fn show<T: Serialize>(result: &T, json: bool, text: impl FnOnce(&T) -> String) -
     Ok(code::OK)
 }
 
+/// Whether standard error is a terminal that shows colours, and its user wants them: <https://no-color.org>.
+fn wants_colour() -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    std::io::stderr().is_terminal() && !refused && !is_dumb()
+}
+
+/// Whether the terminal says that it obeys no sequences.
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
 /// Logs go to stderr: stdout belongs to the guest.
 fn start_log() {
     let (filter, invalid) = match std::env::var(EnvFilter::DEFAULT_ENV) {
@@ -211,8 +222,7 @@ fn start_log() {
         let shown = backtrace.status() == BacktraceStatus::Captured;
         say(&format!("{panic}{}", if shown { format!("\n{backtrace}") } else { String::new() }));
     }));
-    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    crate::log::subscriber(filter, std::io::stderr, ansi).init();
+    crate::log::subscriber(filter, std::io::stderr, wants_colour()).init();
     if let Some(error) = invalid {
         tracing::warn!(%error, "RUST_LOG is not valid: logging {DEFAULT_LOG}");
     }

@@ -57,6 +57,10 @@ pub(super) fn top(runtime: &Runtime, args: Args) -> Result<u8, Failure> {
             "top needs a terminal for its input and its output: for a list use `ww ps`, for programs `ww ps --json`";
         return Err(Failure { code: code::USAGE, message: message.into() });
     }
+    if super::is_dumb() {
+        let message = "top moves about on its terminal, and TERM says that this one is dumb: for a list use `ww ps`";
+        return Err(Failure { code: code::USAGE, message: message.into() });
+    }
     node::ask(runtime, args.which, async |node| show(node, Duration::from_millis(args.interval)).await)
 }
 

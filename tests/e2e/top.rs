@@ -89,6 +89,9 @@ fn a_stop_gives_the_terminal_back_until_it_goes_on() {
     let end = top.end();
     assert_eq!((end.code, end.signal), (143, Some(Signal::TERM.as_raw())), "{end}");
     assert!(end.stdout.ends_with("\x1b[?1049l") && !raw(&outer), "{:?}", end.stdout);
+    let (inner, outer) = terminal(5, 30);
+    let dumb = user.verb(&["top"]).env("TERM", "dumb").terminal(inner, outer).end();
+    assert_eq!(dumb.code, 64, "{dumb}");
 }
 
 #[test]
