@@ -151,6 +151,30 @@ enum Restart {
   permanent @2;
 }
 
+struct Attachment {
+  # How a caller connects itself with the standard streams of a program that it starts.
+
+  errors @0 :Errors;
+  stdinTerminal @1 :Bool;
+  # Whether the program is told that its standard input comes from a terminal.
+
+  stdoutTerminal @2 :Bool;
+  stderrTerminal @3 :Bool;
+
+  enum Errors {
+    # What becomes of standard error, besides that it goes to the log.
+
+    tail @0;
+    # Of output that nobody reads the oldest is dropped.
+
+    held @1;
+    # Output that nobody reads holds the program up, as that of standard output does.
+
+    merged @2;
+    # It is part of standard output, in the order in which the program wrote to both.
+  }
+}
+
 struct ExitReason {
   # Why an incarnation ended.
 

@@ -63,7 +63,7 @@ interface Host {
 interface Executor {
   # Starts cells. Each ends at the latest when the cell or the connection that holds this ends.
 
-  runBytes @0 (wasm :Data, args :List(Text), env :List(Text)) -> (process :Process);
+  runBytes @0 (wasm :Data, args :List(Text), env :List(Text), attachment :Cell.Attachment) -> (process :Process);
   # Runs the `main` of a program once. `wasm` is a component or a core preview 1 module, `args` its
   # arguments from the first one after the program's name, `env` entries of the form KEY=VALUE. The
   # child gets the caller's own `Host`.
@@ -94,7 +94,8 @@ interface Process {
 
   stderr @2 () -> (stream :ByteStream);
   # The reading end of its standard error. All of it goes to the log as well; of output that nobody
-  # reads, the oldest is dropped here, so that it never holds the cell up.
+  # reads, the oldest is dropped here, so that it never holds the cell up, unless the caller of
+  # `runBytes` wanted something else.
 
   wait @3 () -> (exitCode :Int32);
   # Waits for the end. Answers any number of times, also after the end. `status` has the whole reason.
@@ -145,6 +146,10 @@ interface ByteStream {
 
   push @3 (data :Data) -> stream;
   # `write` for bulk data: calls overlap within the flow-control window.
+
+  wanted @4 () -> (bytes :UInt32);
+  # At a writing end: returns when the reader waits for bytes and there are none, with the most that it
+  # takes. So a caller reads a source of its own when the reader reads, and no further.
 }
 
 interface Nodes {

@@ -21,6 +21,11 @@ use ww_core::{Account, account::Capacity};
 
 use crate::wakers::Wakers;
 
+mod demand;
+
+pub use demand::Demand;
+use demand::UNSAID;
+
 /// Bytes that a pipe holds before its writer waits: what WASI hosts commonly permit in one write.
 pub const CAPACITY: usize = 64 * 1024;
 
@@ -51,6 +56,8 @@ pub struct Writer(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     capacity: usize,
+    /// Whether the other end of it is a terminal.
+    terminal: bool,
     state: Mutex<State>,
 }
 
@@ -61,13 +68,20 @@ struct State {
     capacity: Capacity,
     /// Set once by the writer, or by either side where the reader went away.
     closed: Option<Closed>,
+    /// Bytes that the reader waits for, since it has found nothing.
+    wanted: usize,
     readers: Wakers,
     writers: Wakers,
 }
 
 /// Makes a pipe that holds at most `capacity` bytes.
 pub fn pipe(capacity: usize) -> (Writer, Reader) {
-    let shared = Arc::new(Shared { capacity, state: Mutex::default() });
+    pipe_of_terminal(capacity, false)
+}
+
+/// A [`pipe`] of which a guest is told whether it leads to a terminal, or comes from one.
+pub fn pipe_of_terminal(capacity: usize, terminal: bool) -> (Writer, Reader) {
+    let shared = Arc::new(Shared { capacity, terminal, state: Mutex::default() });
     (Writer(Arc::clone(&shared)), Reader(shared))
 }
 
@@ -92,7 +106,7 @@ impl Reader {
     /// A reader of these bytes and nothing after them.
     pub fn whole(bytes: Bytes) -> Self {
         let state = State { buffer: bytes.into(), closed: Some(Closed::End), ..State::default() };
-        Self(Arc::new(Shared { capacity: 0, state: Mutex::new(state) }))
+        Self(Arc::new(Shared { capacity: 0, terminal: false, state: Mutex::new(state) }))
     }
 
     /// At most `max` bytes that are there already; `None` where nothing is there yet.
@@ -103,7 +117,11 @@ impl Reader {
     pub fn try_read(&self, max: usize) -> Result<Option<Bytes>, Closed> {
         let mut state = self.0.lock();
         if state.buffer.is_empty() {
-            return state.closed.clone().map_or(Ok(None), Err);
+            let nothing = state.closed.clone().map_or(Ok(None), Err);
+            let asked = state.want(max);
+            drop(state);
+            asked.wake();
+            return nothing;
         }
         let taken = state.buffer.len().min(max);
         let bytes = state.buffer.split_to(taken).freeze();
@@ -135,6 +153,11 @@ impl Reader {
         !state.buffer.is_empty() || state.closed.is_some()
     }
 
+    /// Whether the bytes come from a terminal.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.0.terminal
+    }
+
     /// Whether all bytes were read, and the writer has closed the pipe without an error.
     pub fn is_at_end(&self) -> bool {
         let state = self.0.lock();
@@ -158,8 +181,10 @@ impl Reader {
             return Poll::Ready(());
         }
         let crowd = state.readers.register(cx);
+        let asked = if state.wanted == 0 { state.want(UNSAID) } else { Wakers::default() };
         drop(state);
         crowd.wake();
+        asked.wake();
         Poll::Pending
     }
 }
@@ -173,6 +198,11 @@ impl Writer {
     /// Makes an account the payer of the pipe, unless another one has paid.
     pub(crate) fn charge_to(&self, payer: &Account) {
         self.0.lock().capacity.charge_to(payer);
+    }
+
+    /// Whether the bytes go to a terminal.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.0.terminal
     }
 
     /// Bytes that [`Writer::try_write`] would take now.
@@ -207,6 +237,7 @@ impl Writer {
         let taken = if whole && bytes.len() > room { 0 } else { bytes.len().min(room) };
         if taken > 0 {
             state.buffer.extend_from_slice(&bytes[..taken]);
+            state.wanted = 0;
             let readers = state.readers.take();
             drop(state);
             readers.wake();
@@ -268,6 +299,12 @@ impl Writer {
 }
 
 impl State {
+    /// The reader has found nothing, and takes so many bytes. Returns who waits for that.
+    fn want(&mut self, most: usize) -> Wakers {
+        self.wanted = most.max(1);
+        self.writers.take()
+    }
+
     /// Bytes that may be in the pipe when so many more are to be written: `limit` if they are paid for, else `unpaid`. What
     /// is paid for once stays so.
     fn limit(&mut self, limit: usize, unpaid: usize, more: usize) -> usize {

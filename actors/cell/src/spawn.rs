@@ -66,6 +66,7 @@ impl Runtime {
         stdio: Stdio,
         stop: Stop,
     ) -> Cell {
+        stdio.stderr.charge_to(&spec.account);
         let (stderr, history) = Output::stderr(stdio.stderr);
         let (cell, notifier) = self.new_cell(id, None, &spec, slot, history, stop);
         stdio.stdin.charge_to(cell.account());

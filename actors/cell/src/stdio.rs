@@ -8,6 +8,7 @@ use wasmtime_wasi::{
     cli::{IsTerminal, StdinStream, StdoutStream},
     p2::{InputStream, OutputStream, Pollable, StreamError, StreamResult},
 };
+use ww_core::Account;
 
 use crate::{
     history::History,
@@ -37,8 +38,11 @@ pub struct Stdio {
 /// Where a guest's standard error leads.
 #[derive(Clone, Debug)]
 pub enum Stderr {
-    /// To a reader that the guest waits for: a terminal.
+    /// To a reader that the guest waits for: a terminal. It may be the pipe of standard output, where both lead to the same
+    /// place: then what is written to the two keeps its order.
     Pipe(Arc<pipe::Writer>),
+    /// To such a reader, and to the log.
+    Both(Arc<pipe::Writer>, tail::Writer),
     /// To the log; the guest never waits.
     Tail(tail::Writer),
 }
@@ -61,9 +65,36 @@ pub(crate) enum Output {
     /// To the pipe of the message in progress. What is written to a closed one is discarded: a peer that stops
     /// reading must not end a guest that others need.
     Reply(Armed<pipe::Writer>, Patience),
-    /// To a pipe, and into the history of the cell.
-    Kept(Armed<pipe::Writer>, History),
+    /// To a pipe, and to where it is kept.
+    Kept(Armed<pipe::Writer>, Kept),
     Tail(tail::Writer),
+}
+
+/// Where else a guest's standard error goes.
+#[derive(Clone)]
+pub(crate) enum Kept {
+    /// Into the history of the cell.
+    History(History),
+    /// There, and to the log.
+    Tail(tail::Writer),
+}
+
+impl Kept {
+    fn record(&self, bytes: &[u8]) {
+        match self {
+            Self::History(history) => history.record(bytes),
+            Self::Tail(writer) => writer.write(bytes),
+        }
+    }
+}
+
+impl Stderr {
+    /// Makes an account the payer of what waits for a reader.
+    pub(crate) fn charge_to(&self, payer: &Account) {
+        if let Self::Pipe(writer) | Self::Both(writer, _) = self {
+            writer.charge_to(payer);
+        }
+    }
 }
 
 /// What is behind a handle right now. Locked for a moment only, by one guest and whoever arms it between two messages.
@@ -119,7 +150,11 @@ impl Output {
         match stderr {
             Stderr::Pipe(writer) => {
                 let history = History::default();
-                (Self::Kept(armed(writer), history.clone()), history)
+                (Self::Kept(armed(writer), Kept::History(history.clone())), history)
+            }
+            Stderr::Both(writer, tail) => {
+                let history = tail.history().clone();
+                (Self::Kept(armed(writer), Kept::Tail(tail)), history)
             }
             Stderr::Tail(writer) => {
                 let history = writer.history().clone();
@@ -145,8 +180,8 @@ impl Output {
     pub(crate) async fn wait_write(&self, bytes: &[u8]) -> Result<(), Closed> {
         match self {
             Self::Pipe(writer) | Self::Reply(writer, _) => current(writer).write_all(bytes).await,
-            Self::Kept(writer, history) => {
-                history.record(bytes);
+            Self::Kept(writer, kept) => {
+                kept.record(bytes);
                 current(writer).write_all(bytes).await
             }
             Self::Tail(writer) => {
@@ -183,6 +218,20 @@ impl InputStream for Input {
         }
         current(&self.armed).try_read(size.min(MAX_READ)).map(Option::unwrap_or_default).map_err(stream_error)
     }
+
+    async fn blocking_read(&mut self, size: usize) -> StreamResult<Bytes> {
+        loop {
+            // Asks before it waits, so that the other side learns how much is asked for.
+            let bytes = self.read(size)?;
+            if !bytes.is_empty() {
+                return Ok(bytes);
+            }
+            self.ready().await;
+            if size == 0 {
+                return Ok(bytes);
+            }
+        }
+    }
 }
 
 #[async_trait::async_trait]
@@ -208,10 +257,10 @@ impl OutputStream for Output {
         let written = match self {
             Self::Pipe(writer) => current(writer).write_permitted(&bytes).map_err(stream_error)?,
             Self::Reply(writer, _) => current(writer).write_permitted(&bytes).unwrap_or(true),
-            Self::Kept(writer, history) => {
+            Self::Kept(writer, kept) => {
                 let written = current(writer).write_permitted(&bytes).map_err(stream_error)?;
                 if written {
-                    history.record(&bytes);
+                    kept.record(&bytes);
                 }
                 written
             }
@@ -239,7 +288,7 @@ impl OutputStream for Output {
 
 impl IsTerminal for Input {
     fn is_terminal(&self) -> bool {
-        false
+        current(&self.armed).is_terminal()
     }
 }
 
@@ -255,7 +304,10 @@ impl StdinStream for Input {
 
 impl IsTerminal for Output {
     fn is_terminal(&self) -> bool {
-        false
+        match self {
+            Self::Pipe(writer) | Self::Kept(writer, _) => current(writer).is_terminal(),
+            Self::Reply(..) | Self::Tail(_) => false,
+        }
     }
 }
 

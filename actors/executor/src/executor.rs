@@ -20,7 +20,7 @@ use ww_core::{
 };
 
 use crate::{
-    Clock, Process, Streams, Supervision, SupervisorHandle, SystemClock,
+    Attachment, Clock, Errors, Process, Streams, Supervision, SupervisorHandle, SystemClock,
     ownership::{Owned, Ownership},
     start::{Begun, Request, Started},
     starter::Starter,
@@ -194,14 +194,36 @@ impl Executor {
     ///
     /// Where the program cannot be run, a limit is reached, or owner or node have ended.
     pub async fn run(&self, owner: Owner, spec: Spec) -> Result<(Process, Streams), SpawnError> {
+        self.run_attached(owner, spec, Attachment::default()).await
+    }
+
+    /// The same for an owner that says how it connects itself with the streams. Cancel safe, as [`Executor::run`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Executor::run`].
+    pub async fn run_attached(
+        &self,
+        owner: Owner,
+        spec: Spec,
+        attachment: Attachment,
+    ) -> Result<(Process, Streams), SpawnError> {
         let id = self.directory().next_id();
-        let (stdin, guest_stdin) = pipe::pipe(pipe::CAPACITY);
-        let (guest_stdout, stdout) = pipe::pipe(pipe::CAPACITY);
-        let (guest_stderr, stderr) = tail::tail(id);
-        let stdio =
-            Stdio { stdin: guest_stdin.into(), stdout: guest_stdout.into(), stderr: Stderr::Tail(guest_stderr) };
+        let (stdin, guest_stdin) = pipe::pipe_of_terminal(pipe::CAPACITY, attachment.stdin_terminal);
+        let (guest_stdout, stdout) = pipe::pipe_of_terminal(pipe::CAPACITY, attachment.stdout_terminal);
+        let (guest_tail, stderr) = tail::tail(id);
+        let guest_stdout = Arc::new(guest_stdout);
+        let (guest_stderr, held) = match attachment.errors {
+            Errors::Tail => (Stderr::Tail(guest_tail), None),
+            Errors::Merged => (Stderr::Both(Arc::clone(&guest_stdout), guest_tail), Some(pipe::Reader::empty())),
+            Errors::Held => {
+                let (guest_held, held) = pipe::pipe_of_terminal(pipe::CAPACITY, attachment.stderr_terminal);
+                (Stderr::Both(guest_held.into(), guest_tail), Some(held))
+            }
+        };
+        let stdio = Stdio { stdin: guest_stdin.into(), stdout: guest_stdout, stderr: guest_stderr };
         let started = self.start_cell(owner, id, spec, Task::Main(stdio)).await?;
-        Ok((self.process(started), Streams { stdin, stdout, stderr }))
+        Ok((self.process(started), Streams { stdin, stdout, stderr, held }))
     }
 
     /// Starts a cell whose `main` runs once, with the given streams. Cancel safe, as [`Executor::run`].

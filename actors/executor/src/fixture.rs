@@ -51,6 +51,37 @@ pub(crate) const COMPLAIN: &str = r#"(module
         (drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 16)))
         (call $exit (i32.const 3))))"#;
 
+/// Writes [`TURNS`] lines `out` to stdout and as many lines `error` to stderr, by turns.
+pub(crate) const BY_TURNS: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 0) "\40\00\00\00\04\00\00\00\44\00\00\00\06\00\00\00")
+    (data (i32.const 64) "out\nerror\n")
+    (func (export "_start") (local $turn i32)
+        (loop $more
+            (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))
+            (drop (call $write (i32.const 2) (i32.const 8) (i32.const 1) (i32.const 16)))
+            (local.set $turn (i32.add (local.get $turn) (i32.const 1)))
+            (br_if $more (i32.lt_u (local.get $turn) (i32.const 30000))))))"#;
+
+/// More lines than all buffers between a cell and its owner hold.
+pub(crate) const TURNS: usize = 30_000;
+
+/// Writes one byte for each of its standard streams: 2, a character device, for a terminal.
+pub(crate) const TERMINALS: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_fdstat_get" (func $stat (param i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 0) "\40\00\00\00\03\00\00\00")
+    (func $ask (param $fd i32)
+        (drop (call $stat (local.get $fd) (i32.const 128)))
+        (i32.store8 offset=64 (local.get $fd) (i32.load8_u (i32.const 128))))
+    (func (export "_start")
+        (call $ask (i32.const 0))
+        (call $ask (i32.const 1))
+        (call $ask (i32.const 2))
+        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))))"#;
+
 /// Grows its memory until it is stopped.
 pub(crate) const GROW: &str = r#"(module (memory (export "memory") 1)
     (func (export "_start") (loop (drop (memory.grow (i32.const 1))) (br 0))))"#;

@@ -32,7 +32,7 @@ pub use blueprint::{Blueprint, CellBlueprint, ChildSpec, Supervision, Work, cell
 pub use clock::{Clock, SystemClock};
 pub use executor::{Executor, MAX_STARTING, Serving, SpawnError, Spec};
 pub use ownership::{Kind, Owned};
-pub use process::{Process, Streams};
+pub use process::{Attachment, Errors, Process, Streams};
 pub use session::Session;
 pub use supervisor::{CallError, Child, ChildInfo, ChildStatus, SupervisorHandle, Which};
 pub use tree::{Full, MAX_DEPTH, Owner};

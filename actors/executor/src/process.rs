@@ -31,6 +31,33 @@ pub struct Streams {
     pub stdout: pipe::Reader,
     /// The reading end of its standard error; what nobody reads is in the log.
     pub stderr: tail::Reader,
+    /// The same of one whose owner asked for [`Errors::Held`], where what nobody reads holds the cell up.
+    pub held: Option<pipe::Reader>,
+}
+
+/// How an owner connects itself with the standard streams of a cell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attachment {
+    /// What becomes of standard error.
+    pub errors: Errors,
+    /// Whether the cell is told that its standard input comes from a terminal.
+    pub stdin_terminal: bool,
+    /// Whether its standard output goes to one.
+    pub stdout_terminal: bool,
+    /// Whether its standard error goes to one, where it is [held](Errors::Held).
+    pub stderr_terminal: bool,
+}
+
+/// What becomes of a cell's standard error, besides that it goes to the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Errors {
+    /// The newest bytes wait for a reader. The cell never waits.
+    #[default]
+    Tail,
+    /// All of them wait for a reader, and the cell as well.
+    Held,
+    /// They are part of standard output, in the order in which the cell wrote to both.
+    Merged,
 }
 
 impl Process {

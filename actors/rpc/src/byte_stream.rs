@@ -8,7 +8,7 @@ use capnp::Error;
 use futures::FutureExt;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use ww_cell::{
-    pipe::{self, Closed},
+    pipe::{self, Closed, Demand},
     tail,
 };
 use ww_schema::peer_capnp::byte_stream;
@@ -18,9 +18,17 @@ const MAX_READ: usize = 1 << 20;
 
 /// What the stream leads to. The lock is what orders calls.
 pub(crate) enum End {
-    Writer(Arc<Mutex<pipe::Writer>>),
+    Writer(Writing),
     Reader(Arc<Mutex<pipe::Reader>>),
     Tail(Arc<Mutex<tail::Reader>>),
+}
+
+/// The end that writes to a pipe. Clones are the same.
+#[derive(Clone)]
+pub(crate) struct Writing {
+    pub(crate) writer: Arc<Mutex<pipe::Writer>>,
+    /// Beside the lock: a call that waits for the reader's question must not hold up those that bring the answer.
+    demand: Demand,
 }
 
 struct Server {
@@ -56,10 +64,16 @@ fn failed(closed: Closed) -> Error {
     }
 }
 
+impl Writing {
+    pub(crate) fn new(writer: pipe::Writer) -> Self {
+        Self { demand: writer.demand(), writer: Arc::new(Mutex::new(writer)) }
+    }
+}
+
 impl Server {
     fn write(&self, bytes: Vec<u8>) -> impl Future<Output = Result<(), Error>> + use<> {
         let writer = match &self.end {
-            End::Writer(writer) => Some(queue(writer)),
+            End::Writer(Writing { writer, .. }) => Some(queue(writer)),
             End::Reader(_) | End::Tail(_) => None,
         };
         async move {
@@ -83,7 +97,7 @@ impl byte_stream::Server for Server {
         let turn = match &self.end {
             End::Reader(reader) => Turn::Reader(queue(reader)),
             End::Tail(tail) => Turn::Tail(queue(tail)),
-            End::Writer(_) => Turn::None,
+            End::Writer(..) => Turn::None,
         };
         async move {
             let _held = self;
@@ -134,7 +148,7 @@ impl byte_stream::Server for Server {
             None,
         }
         let turn = match &self.end {
-            End::Writer(writer) => Turn::Writer(queue(writer)),
+            End::Writer(Writing { writer, .. }) => Turn::Writer(queue(writer)),
             End::Reader(reader) => Turn::Reader(queue(reader)),
             // Holds nobody up.
             End::Tail(_) => Turn::None,
@@ -147,5 +161,18 @@ impl byte_stream::Server for Server {
             }
             Ok(())
         }
+    }
+
+    async fn wanted(
+        self: Rc<Self>,
+        _: byte_stream::WantedParams,
+        mut results: byte_stream::WantedResults,
+    ) -> Result<(), Error> {
+        let End::Writer(Writing { demand, .. }) = &self.end else {
+            return Err(Error::failed("this end of the stream only reads".into()));
+        };
+        let wanted = demand.wanted().await.map_err(failed)?;
+        results.get().set_bytes(u32::try_from(wanted).unwrap_or(u32::MAX));
+        Ok(())
     }
 }

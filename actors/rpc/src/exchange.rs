@@ -13,7 +13,7 @@ use ww_core::{mailbox::Refused, task};
 use ww_schema::cell_capnp::exchange;
 
 use crate::{
-    byte_stream::{self, End},
+    byte_stream::{self, End, Writing},
     context::{Context, MAX_DIALS},
     exit_reason,
     network::{Dialled, Outcome},
@@ -22,7 +22,7 @@ use crate::{
 /// The message lives as long as somebody holds the capability or one of its streams. Then it is given up: whoever
 /// serves it sees a request that broke off.
 struct Message {
-    request: Arc<Mutex<pipe::Writer>>,
+    request: Writing,
     reply: Arc<Mutex<pipe::Reader>>,
     outcome: Shared<LocalBoxFuture<'static, Outcome>>,
     _place: OwnedSemaphorePermit,
@@ -35,7 +35,7 @@ pub(crate) fn client(dialled: Dialled, place: OwnedSemaphorePermit) -> exchange:
     let Dialled { request, reply, outcome } = dialled;
     let outcome = async { outcome.await.unwrap_or_else(|error| Outcome::Refused(format!("lost: {error}"))) };
     capnp_rpc::new_client(Server(Rc::new(Message {
-        request: Arc::new(Mutex::new(request)),
+        request: Writing::new(request),
         reply: Arc::new(Mutex::new(reply)),
         outcome: outcome.boxed_local().shared(),
         _place: place,
@@ -89,7 +89,7 @@ fn outcome(answered: Result<(), Failure>) -> Outcome {
 impl Drop for Message {
     fn drop(&mut self) {
         // Every call that holds the lock holds the message as well. One that was closed before stays closed.
-        if let Ok(request) = self.request.try_lock() {
+        if let Ok(request) = self.request.writer.try_lock() {
             request.fail("the sender gave the message up");
         }
     }
@@ -101,7 +101,7 @@ impl exchange::Server for Server {
         _: exchange::RequestParams,
         mut results: exchange::RequestResults,
     ) -> Result<(), Error> {
-        let end = End::Writer(Arc::clone(&self.0.request));
+        let end = End::Writer(self.0.request.clone());
         let message: Rc<Message> = Rc::clone(&self.0);
         results.get().set_stream(byte_stream::client(end, message));
         Ok(())

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use capnp::Error;
 use ww_core::{grants::ExecutorMethod, text};
-use ww_executor::{Owner, Spec};
+use ww_executor::{Attachment, Errors, Owner, Spec};
 use ww_schema::{cell_capnp, peer_capnp::executor};
 
 use crate::{context::Context, process, program, shelf, spec, supervisor};
@@ -54,6 +54,19 @@ impl Server {
     }
 }
 
+fn attachment(wanted: cell_capnp::attachment::Reader<'_>) -> Result<Attachment, Error> {
+    Ok(Attachment {
+        errors: match wanted.get_errors()? {
+            cell_capnp::attachment::Errors::Tail => Errors::Tail,
+            cell_capnp::attachment::Errors::Held => Errors::Held,
+            cell_capnp::attachment::Errors::Merged => Errors::Merged,
+        },
+        stdin_terminal: wanted.get_stdin_terminal(),
+        stdout_terminal: wanted.get_stdout_terminal(),
+        stderr_terminal: wanted.get_stderr_terminal(),
+    })
+}
+
 /// The texts of a list, as long as there is room for them.
 pub(crate) fn texts(list: capnp::text_list::Reader<'_>, room: &mut usize) -> Result<Vec<String>, Error> {
     let most = *room / BESIDES;
@@ -92,9 +105,11 @@ impl executor::Server for Server {
     ) -> Result<(), Error> {
         self.require(ExecutorMethod::RunBytes)?;
         let spec = self.spec(params.get()?)?;
+        let attachment = attachment(params.get()?.get_attachment()?)?;
         drop(params);
         let owner = Owner::Cell(self.0.owner().await?);
-        let process = self.0.executor.run(owner, spec).await.map_err(|error| Error::failed(error.to_string()))?;
+        let process = self.0.executor.run_attached(owner, spec, attachment).await;
+        let process = process.map_err(|error| Error::failed(error.to_string()))?;
         results.get().set_process(process::client(process, &self.0));
         Ok(())
     }

@@ -528,6 +528,12 @@ pub(crate) fn close(stream: &byte_stream::Client) -> impl Future<Output = Result
     async move { Ok(soon(promise).await.map(drop)?) }
 }
 
+/// The most that the reader of a stream takes, once it waits.
+pub(crate) fn wanted(stream: &byte_stream::Client) -> impl Future<Output = Result<u32, Failed>> + use<> {
+    let promise = stream.wanted_request().send().promise;
+    async move { Ok(soon(promise).await?.get()?.get_bytes()) }
+}
+
 pub(crate) fn wait(process: &process::Client) -> impl Future<Output = Result<i32, Failed>> + use<> {
     let promise = process.wait_request().send().promise;
     async move { Ok(soon(promise).await?.get()?.get_exit_code()) }

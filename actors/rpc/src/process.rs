@@ -11,7 +11,7 @@ use ww_schema::peer_capnp::process;
 
 use crate::{
     admin::status,
-    byte_stream::{self, End},
+    byte_stream::{self, End, Writing},
     context::Context,
     exchange, exit_reason,
     remote::{Proxy, ties},
@@ -44,17 +44,24 @@ enum Other {
 }
 
 struct Ends {
-    stdin: Arc<Mutex<pipe::Writer>>,
+    stdin: Writing,
     stdout: Arc<Mutex<pipe::Reader>>,
-    stderr: Arc<Mutex<tail::Reader>>,
+    stderr: Errors,
+}
+
+/// Where a cell's standard error is read.
+enum Errors {
+    Tail(Arc<Mutex<tail::Reader>>),
+    Held(Arc<Mutex<pipe::Reader>>),
 }
 
 /// A `Process` of a cell whose `main` runs once.
 pub(crate) fn client((mut process, streams): (Process, Streams), context: &Context) -> process::Client {
-    let stdin = Arc::new(Mutex::new(streams.stdin));
+    let stdin = Writing::new(streams.stdin);
     let stdout = Arc::new(Mutex::new(streams.stdout));
-    let stderr = Arc::new(Mutex::new(streams.stderr));
-    process.keep((Arc::clone(&stdin), Arc::clone(&stdout)));
+    let held = streams.held.map(|held| Arc::new(Mutex::new(held)));
+    process.keep((Arc::clone(&stdin.writer), Arc::clone(&stdout), held.clone()));
+    let stderr = held.map_or_else(|| Errors::Tail(Arc::new(Mutex::new(streams.stderr))), Errors::Held);
     new(process, Standard::Own(Ends { stdin, stdout, stderr }), context)
 }
 
@@ -121,7 +128,7 @@ impl Server {
 
 impl process::Server for Server {
     async fn stdin(self: Rc<Self>, _: process::StdinParams, mut results: process::StdinResults) -> Result<(), Error> {
-        let end = End::Writer(Arc::clone(&self.streams()?.stdin));
+        let end = End::Writer(self.streams()?.stdin.clone());
         results.get().set_stream(byte_stream::client(end, self.process.clone()));
         Ok(())
     }
@@ -141,7 +148,10 @@ impl process::Server for Server {
         _: process::StderrParams,
         mut results: process::StderrResults,
     ) -> Result<(), Error> {
-        let end = End::Tail(Arc::clone(&self.streams()?.stderr));
+        let end = match &self.streams()?.stderr {
+            Errors::Tail(tail) => End::Tail(Arc::clone(tail)),
+            Errors::Held(held) => End::Reader(Arc::clone(held)),
+        };
         results.get().set_stream(byte_stream::client(end, self.process.clone()));
         Ok(())
     }

@@ -6,7 +6,9 @@ use futures::{FutureExt, future::join_all};
 use ww_core::exit::Limit;
 
 use super::*;
-use crate::fixture::{COMPLAIN, CONNECT, ECHO, FLOOD, GROW, House, SPIN, exits, limited, owner, spec, unseen};
+use crate::fixture::{
+    BY_TURNS, COMPLAIN, CONNECT, ECHO, FLOOD, GROW, House, SPIN, TERMINALS, TURNS, exits, limited, owner, spec, unseen,
+};
 
 /// Longer than anything here takes on a busy machine: what is still missing then will never come.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -54,6 +56,53 @@ async fn what_a_cell_reports_is_there_after_its_end() {
     assert_eq!(soon(process.exit().wait()).await, Reason::Exit(3));
     assert_eq!(soon(streams.stderr.read(99)).await, Bytes::from_static(b"oops\n"));
     assert_eq!(soon(streams.stderr.read(99)).await, Bytes::new());
+}
+
+async fn all(reader: &pipe::Reader) -> Vec<u8> {
+    let mut all = Vec::new();
+    loop {
+        match soon(reader.read(usize::MAX)).await.expect("no failure") {
+            bytes if bytes.is_empty() => return all,
+            bytes => all.extend_from_slice(&bytes),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_owner_gets_every_byte_of_standard_error_or_its_order_if_it_asks_for_that() {
+    let executor = executor();
+    for (errors, out, err) in [
+        (Errors::Held, "out\n".repeat(TURNS), "error\n".repeat(TURNS)),
+        (Errors::Merged, "out\nerror\n".repeat(TURNS), String::new()),
+    ] {
+        let attachment = Attachment { errors, ..Attachment::default() };
+        let started = executor.run_attached(Owner::Node, spec(BY_TURNS), attachment).await;
+        let (process, streams) = started.expect("a program");
+        let held = streams.held.expect("it was asked for");
+        let read = tokio::join!(all(&streams.stdout), all(&held));
+        assert!(read == (out.into_bytes(), err.into_bytes()), "{errors:?}: {} and {}", read.0.len(), read.1.len());
+        assert_eq!(soon(process.exit().wait()).await, Reason::Normal);
+        assert!(soon(streams.stderr.read(usize::MAX)).await.ends_with(b"error\n"), "it is kept as well");
+    }
+}
+
+#[tokio::test]
+async fn a_cell_is_told_which_of_its_streams_are_a_terminal() {
+    let executor = executor();
+    let terminals =
+        Attachment { stdin_terminal: true, stdout_terminal: true, stderr_terminal: true, ..Attachment::default() };
+    for (attachment, kinds) in [
+        (Attachment::default(), [0, 0, 0]),
+        (Attachment { stdin_terminal: true, ..Attachment::default() }, [2, 0, 0]),
+        (Attachment { errors: Errors::Held, ..terminals }, [2, 2, 2]),
+        (Attachment { errors: Errors::Held, stdout_terminal: false, ..terminals }, [2, 0, 2]),
+        (Attachment { errors: Errors::Merged, ..terminals }, [2, 2, 2]),
+        (Attachment { errors: Errors::Tail, ..terminals }, [2, 2, 0]),
+    ] {
+        let started = executor.run_attached(Owner::Node, spec(TERMINALS), attachment).await;
+        let (_process, streams) = started.expect("a program");
+        assert_eq!(all(&streams.stdout).await, kinds, "{attachment:?}");
+    }
 }
 
 #[tokio::test]

@@ -4,9 +4,13 @@ use futures::future::{join_all, try_join_all};
 use ww_core::Grants;
 
 use crate::fixture::{
-    COMPLAIN, ECHO, SPIN, Session, close, local, read, run, session, soon, stderr, stdin, stdout, wait, wasm, write,
+    COMPLAIN, ECHO, SPIN, Session, close, local, read, run, session, soon, stderr, stdin, stdout, wait, wanted, wasm,
+    write,
 };
-use ww_schema::peer_capnp::{byte_stream, process};
+use ww_schema::{
+    cell_capnp::attachment::Errors,
+    peer_capnp::{byte_stream, process},
+};
 
 async fn start(session: &Session, wat: &str) -> process::Client {
     run(&session.executor(), &wasm(wat), &[], &[]).done().await.expect("a program")
@@ -53,6 +57,41 @@ fn output_errors_and_the_end_are_there_as_often_as_somebody_asks() {
             assert_eq!(read(&err, 99).await, Ok(Vec::new()), "empty at the end");
         }
         assert_eq!(wait(&process).await, Ok(3));
+    });
+}
+
+#[test]
+fn a_caller_says_what_becomes_of_standard_error() {
+    local(async {
+        let session = session(Grants::all()).await;
+        for (errors, out, err) in
+            [(Errors::Tail, "out", "oops"), (Errors::Held, "out", "oops"), (Errors::Merged, "outoops", "")]
+        {
+            let mut request = session.executor().run_bytes_request();
+            request.get().set_wasm(&wasm(COMPLAIN));
+            request.get().init_attachment().set_errors(errors);
+            let process = request.send().pipeline.get_process();
+            let (stdout, stderr) = (stdout(&process), stderr(&process));
+            assert_eq!(futures::join!(all(&stdout), all(&stderr)), (out.into(), err.into()), "{errors:?}");
+            assert_eq!(wait(&process).await, Ok(3));
+        }
+    });
+}
+
+#[test]
+fn a_caller_learns_when_a_program_reads_and_how_much_it_takes() {
+    local(async {
+        let session = session(Grants::all()).await;
+        let process = start(&session, ECHO).await;
+        let (input, output) = (stdin(&process), stdout(&process));
+        assert_eq!(futures::join!(wanted(&input), wanted(&input)), (Ok(10_000), Ok(10_000)), "as often as it asks");
+        assert_eq!(write(&input, b"hello").await, Ok(()), "a question holds no answer up");
+        assert_eq!(read(&output, 99).await, Ok(b"hello".to_vec()));
+        assert_eq!(wanted(&input).await, Ok(10_000), "it reads again");
+        assert!(wanted(&output).await.is_err(), "that end only reads");
+        assert_eq!(close(&input).await, Ok(()));
+        assert_eq!(wait(&process).await, Ok(0));
+        assert!(wanted(&input).await.is_err(), "nobody reads any more");
     });
 }
 
