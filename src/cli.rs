@@ -1,15 +1,14 @@
 //! The command line: parse, dispatch, exit code.
 
-use std::{
-    backtrace::{Backtrace, BacktraceStatus},
-    io::{IsTerminal, Write},
-};
+use std::backtrace::{Backtrace, BacktraceStatus};
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 use tokio::runtime::Runtime;
 use tracing_subscriber::{EnvFilter, util::SubscriberInitExt};
 use ww_core::text;
+
+use crate::terminal::{Notices, Output};
 
 mod ask;
 pub mod code;
@@ -104,20 +103,32 @@ impl Failure {
 pub fn main(runtime: &Runtime) -> u8 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // What cannot be printed cannot be told in another way either.
-            let _ = error.print();
-            return if error.use_stderr() { code::USAGE } else { code::OK };
-        }
+        Err(error) => return told_to_shell(&error),
     };
     start_log();
     match cli.verb.carry_out(runtime) {
         Ok(code) => code,
-        Err(Failure { code, message }) => {
-            say(&message);
-            code
-        }
+        Err(Failure { code, message }) => told(code, &message),
     }
+}
+
+fn told(code: u8, message: &str) -> u8 {
+    say(message);
+    code
+}
+
+/// Prints help or version, or says what is wrong with the arguments.
+fn told_to_shell(error: &clap::Error) -> u8 {
+    let text = |to: Output| {
+        let text = error.render();
+        if wants_colour(to) { text.ansi().to_string() } else { text.to_string() }
+    };
+    if error.use_stderr() {
+        Notices.say(text(Output::Stderr).as_bytes());
+        return code::USAGE;
+    }
+    let shown = shown(Output::Stdout.write_all(text(Output::Stdout).as_bytes()));
+    shown.map_or_else(|Failure { code, message }| told(code, &message), |()| code::OK)
 }
 
 impl Verb {
@@ -171,17 +182,27 @@ pub fn say(message: &str) {
         text.push_str(line);
     }
     text.push('\n');
-    // What cannot be said there cannot be said in another way either.
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    Notices.say(text.as_bytes());
 }
 
 /// Prints the result of a verb, in which text of others is escaped. A reader that closes the pipe has seen enough.
 fn print(text: &str) -> Result<(), Failure> {
-    let text = text::lines(text, usize::MAX);
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::new(code::HOST, &error)),
+    shown(Output::Stdout.write_all(text::lines(text, usize::MAX).as_bytes()))
+}
+
+/// What became of a result that was printed.
+fn shown(printed: std::io::Result<()>) -> Result<(), Failure> {
+    match printed {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(not_written(Output::Stdout, &error)),
         _ => Ok(()),
+    }
+}
+
+/// The failure of a verb whose output cannot be written.
+fn not_written(to: Output, error: &std::io::Error) -> Failure {
+    Failure {
+        code: code::HOST,
+        message: format!("cannot write to {to}: {error}: what was to be written there is lost"),
     }
 }
 
@@ -196,10 +217,10 @@ fn show<T: Serialize>(result: &T, json: bool, text: impl FnOnce(&T) -> String) -
     Ok(code::OK)
 }
 
-/// Whether standard error is a terminal that shows colours, and its user wants them: <https://no-color.org>.
-fn wants_colour() -> bool {
+/// Whether this is a terminal that shows colours, and its user wants them: <https://no-color.org>.
+fn wants_colour(to: Output) -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    std::io::stderr().is_terminal() && !refused && !is_dumb()
+    to.is_terminal() && !refused && !is_dumb()
 }
 
 /// Whether the terminal says that it obeys no sequences.
@@ -222,7 +243,7 @@ fn start_log() {
         let shown = backtrace.status() == BacktraceStatus::Captured;
         say(&format!("{panic}{}", if shown { format!("\n{backtrace}") } else { String::new() }));
     }));
-    crate::log::subscriber(filter, std::io::stderr, wants_colour()).init();
+    crate::log::subscriber(filter, || Notices, wants_colour(Output::Stderr)).init();
     if let Some(error) = invalid {
         tracing::warn!(%error, "RUST_LOG is not valid: logging {DEFAULT_LOG}");
     }

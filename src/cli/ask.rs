@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, stdin, stdout},
+    io::{AsyncReadExt, stdin},
     time::timeout,
 };
 use ww_schema::{
@@ -14,7 +14,9 @@ use ww_schema::{
 use super::{
     Failure, code,
     node::{Node, call_failure, unavailable},
+    not_written,
 };
+use crate::terminal::Output;
 
 /// Bytes that are read or written at once.
 const CHUNK: usize = 64 * 1024;
@@ -31,9 +33,13 @@ pub(super) async fn ask(node: Node, cell: &str, deadline: Option<Duration>, text
     // Asked for before there is one: a node that stops waits for answers that are due, and not for the next question.
     let outcome = exchange.outcome_request().send().promise;
     let all = async {
-        // What a cell does not read of its message, or cannot be written of its reply, is in the outcome.
-        let (_, printed) = tokio::join!(send(&body, text), print(&reply));
-        printed?;
+        let sending = async {
+            // What a cell does not read of its message is in the outcome.
+            send(&body, text).await.unwrap_or_default();
+            Ok(())
+        };
+        // A reply that cannot be printed is the end: nobody wants the rest.
+        tokio::try_join!(sending, print(&reply))?;
         told(&outcome.await.map_err(|error| call_failure(&error))?)
     };
     match deadline {
@@ -71,7 +77,6 @@ async fn push(body: &byte_stream::Client, bytes: &[u8]) -> Result<(), capnp::Err
 }
 
 async fn print(reply: &byte_stream::Client) -> Result<(), Failure> {
-    let mut out = stdout();
     loop {
         let mut request = reply.read_request();
         request.get().set_max_bytes(CHUNK as u32);
@@ -80,11 +85,8 @@ async fn print(reply: &byte_stream::Client) -> Result<(), Failure> {
         if bytes.is_empty() {
             return Ok(());
         }
-        let printed = async {
-            out.write_all(bytes).await?;
-            out.flush().await
-        };
-        printed.await.map_err(|error| Failure::new(code::HOST, &error))?;
+        let printed = Output::Stdout.write(bytes.to_vec().into()).await;
+        printed.map_err(|error| not_written(Output::Stdout, &error))?;
     }
 }
 

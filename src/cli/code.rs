@@ -10,7 +10,7 @@ pub const USAGE: u8 = 64;
 pub const IMAGE: u8 = 66;
 /// A port or control socket is taken; no such node, peer or cell: `EX_UNAVAILABLE`.
 pub const UNAVAILABLE: u8 = 69;
-/// The node itself failed: `EX_OSERR`.
+/// The node itself failed, or output was lost: `EX_OSERR`.
 pub const HOST: u8 = 71;
 /// Somebody else runs the node: `EX_NOPERM`.
 pub const NO_PERMISSION: u8 = 77;

@@ -1,12 +1,10 @@
 //! `ww logs`: what a cell has reported.
 
-use std::io::IsTerminal;
-
-use tokio::io::{AsyncWriteExt, stdout};
 use ww_core::text::Pieces;
 use ww_rpc::client;
 
 use super::{Failure, code, node::Node, place::Which};
+use crate::terminal::Output;
 
 /// Print what is kept of a cell's standard error
 ///
@@ -32,23 +30,19 @@ pub(super) async fn logs(node: Node, cell: &str, follow: bool) -> Result<u8, Fai
     request.get().set_sink(sink);
     // Held until the end: without it nothing more comes.
     let _subscription = node.answer(async { request.send().promise.await?.get()?.get_subscription() }).await?;
-    let mut out = stdout();
-    let mut pieces = std::io::stdout().is_terminal().then(Pieces::default);
+    let mut pieces = Output::Stdout.is_terminal().then(Pieces::default);
     while let Some(bytes) = incoming.next().await {
         let shown = match &mut pieces {
             Some(pieces) => pieces.next(&bytes).into_bytes(),
             None => bytes,
         };
-        let written = async {
-            out.write_all(&shown).await?;
-            out.flush().await
-        };
-        written.await.map_err(|error| Failure::new(code::HOST, &error))?;
+        let written = Output::Stdout.write(shown.into()).await;
+        if written.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe) {
+            // The reader has seen enough.
+            return Ok(code::OK);
+        }
+        super::shown(written)?;
     }
-    let written = async {
-        out.write_all(pieces.unwrap_or_default().end().as_bytes()).await?;
-        out.flush().await
-    };
-    written.await.map_err(|error| Failure::new(code::HOST, &error))?;
+    super::shown(Output::Stdout.write_all(pieces.unwrap_or_default().end().as_bytes()))?;
     Ok(code::OK)
 }

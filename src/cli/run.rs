@@ -1,6 +1,10 @@
 //! `ww run`: boots an image.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use tokio::{runtime::Handle, time::timeout};
 use ww_cell::{Compiler, Mode, Worker};
@@ -19,7 +23,7 @@ use crate::{
     Boot, BootError, Config, Node, Process, Published, StartError,
     control::{Control, OpenError},
     serving,
-    terminal::{self, Terminal},
+    terminal::Terminal,
 };
 
 /// Boot an image: start a node and run the image's program in it
@@ -27,12 +31,12 @@ use crate::{
 /// An image is a directory with the program at bin/main.wasm, a WebAssembly component or a core WASI preview 1
 /// module, and settings of its cell at etc/ww.toml if it has any. The program's main runs once, with this
 /// terminal as its standard streams; when it ends, everything that it started ends, and its exit code is the
-/// exit code of this command. An image may say that it is started again (cell.restart). With --publish or --async it serves messages instead, until it ends or the node is
-/// told to stop.
+/// exit code of this command. An image may say that it is started again (cell.restart). With --publish or --async it
+/// serves messages instead, until it ends or the node is told to stop.
 ///
-/// Exit codes besides the program's own: 64 wrong arguments, 66 the image cannot be loaded, 69 the port is
-/// taken, 71 the node itself failed, 78 wrong configuration or identity, 124 out of time, 126 could not start,
-/// 129, 130 and 143 stopped by a signal, 134 trapped, 135 out of memory, 137 killed, 143 shut down.
+/// Exit codes besides the program's own: 64 wrong arguments, 66 the image cannot be loaded, 69 the port is taken,
+/// 71 the node itself failed or output was lost, 78 wrong configuration or identity, 124 out of time, 126 could not
+/// start, 129, 130 and 143 stopped by a signal, 134 trapped, 135 out of memory, 137 killed, 143 shut down.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// A directory, or /ipfs/<cid>[/path]; must contain bin/main.wasm
@@ -199,7 +203,7 @@ async fn boot(node: &Node, args: Args, runtime: &Handle) -> Result<Booted, Failu
         let published = published.transpose().map_err(|error| Failure::new(code::UNAVAILABLE, &error))?;
         return Ok(Booted::Serving(name.to_string(), cell, published));
     }
-    let (stdio, ends) = terminal::pipes();
+    let (stdio, ends) = Terminal::pipes();
     let job = match cell.restart {
         None | Some(Restart::Temporary) => node.boot(image, boot, stdio).await.map(Job::Once),
         Some(_) => node.supervise(image, boot, stdio).await.map(Job::Again),
@@ -209,8 +213,11 @@ async fn boot(node: &Node, args: Args, runtime: &Handle) -> Result<Booted, Failu
     Ok(Booted::Running(name.to_string(), job, terminal))
 }
 
+/// Shortest time in which the output of a cell may be read that has used up the time for a stop.
+const GRACE: Duration = Duration::from_millis(250);
+
 /// Waits for the end of the cell, or for a signal: then it may go on for a while, without input, before it is shut
-/// down. A second signal does not wait.
+/// down. A second signal does not wait. Output that nobody reads holds no end up for longer than `drain`, and is told.
 async fn supervise(
     signals: &mut Signals,
     drain: Duration,
@@ -218,9 +225,11 @@ async fn supervise(
     job: Job,
     terminal: Terminal,
 ) -> Result<u8, Failure> {
+    let mut left = drain;
     let stopped = tokio::select! {
         _ = job.exit().wait() => None,
         code = signals.next() => {
+            let told = Instant::now();
             tracing::info!("stopping: the cell may finish within {drain:?}; another signal ends it at once");
             terminal.close_input();
             tokio::select! {
@@ -232,28 +241,26 @@ async fn supervise(
                 }
                 _ = signals.next() => std::process::exit(signals.end(code).into()),
             }
+            left = drain.saturating_sub(told.elapsed()).max(GRACE);
             Some(code)
         }
     };
-    let output = async {
-        match stopped {
-            // Whoever does not read the rest does not hold the stop up.
-            Some(_) => timeout(drain, terminal.finish()).await.unwrap_or_else(|_| {
-                tracing::warn!("nobody reads the rest of the cell's output: it is lost");
-            }),
-            None => terminal.finish().await,
-        }
-    };
-    tokio::select! {
-        () = output => {}
+    let lost = tokio::select! {
+        finished = terminal.finish(left) => finished.err(),
         code = signals.next() => return Ok(stopped.unwrap_or(code)),
+    };
+    if let Some(lost) = &lost {
+        super::say(&lost.to_string());
     }
     if let Some(code) = stopped {
         return Ok(code);
     }
     let reason = job.exit().wait().await;
     tell(name, &reason);
-    Ok(reason.code())
+    Ok(match reason.code() {
+        code::OK if lost.is_some() => code::HOST,
+        code => code,
+    })
 }
 
 /// Waits for the end of a cell that serves messages, or for a signal: then no message is taken any more, and the ones

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, Stdout, copy, stdin, stdout},
+    io::{AsyncReadExt, AsyncWriteExt, copy, stdin},
     runtime::Runtime,
     time::timeout,
 };
@@ -15,10 +15,11 @@ use ww_net::{
 };
 
 use super::{
-    Failure, ask, code, node,
+    Failure, ask, code, node, not_written,
     place::Which,
     remote::{self, Network},
 };
+use crate::terminal::Output;
 
 /// How long a reply may take after the whole message was sent.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -150,7 +151,6 @@ async fn call(stream: Stream, name: Name, deadline: Option<Duration>, text: &str
         body.finish(Ending::Whole).await
     };
     let receiving = async {
-        let mut out = stdout();
         loop {
             let part = reply.read().await.map_err(|error| match (error, deadline) {
                 (ReadError::Timeout, Some(deadline)) => Failure {
@@ -160,7 +160,7 @@ async fn call(stream: Stream, name: Name, deadline: Option<Duration>, text: &str
                 (error, _) => broken(&error),
             });
             match part? {
-                Part::Data(bytes) => print(&mut out, bytes).await?,
+                Part::Data(bytes) => print(bytes).await?,
                 Part::End(status) => return Ok(status),
             }
         }
@@ -190,23 +190,20 @@ async fn raw(stream: Stream, text: &str) -> Result<u8, Failure> {
         to.shutdown().await
     };
     let receiving = async {
-        let (mut out, mut buffer) = (stdout(), vec![0; CHUNK]);
+        let mut buffer = vec![0; CHUNK];
         loop {
             match from.read(&mut buffer).await.map_err(|error| broken(&error))? {
                 0 => return Ok(code::OK),
-                read => print(&mut out, &buffer[..read]).await?,
+                read => print(&buffer[..read]).await?,
             }
         }
     };
     both(sending, receiving).await
 }
 
-async fn print(out: &mut Stdout, bytes: &[u8]) -> Result<(), Failure> {
-    let printed = async {
-        out.write_all(bytes).await?;
-        out.flush().await
-    };
-    printed.await.map_err(|error| Failure::new(code::HOST, &error))
+async fn print(bytes: &[u8]) -> Result<(), Failure> {
+    let printed = Output::Stdout.write(bytes.to_vec().into()).await;
+    printed.map_err(|error| not_written(Output::Stdout, &error))
 }
 
 /// Sends while it receives. A cell may answer without reading everything: then what is left of the message is of no

@@ -2,13 +2,23 @@
 
 use std::path::PathBuf;
 
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, stderr, stdin, stdout};
-use ww_schema::peer_capnp::{byte_stream, process};
+use capnp::ErrorKind;
+use tokio::{task::spawn_blocking, time::timeout};
+use ww_schema::{
+    cell_capnp::attachment::{self, Errors},
+    peer_capnp::{byte_stream, process},
+};
 
 use super::{
     Failure, code,
     node::{Node, call_failure},
+    not_written,
     place::Which,
+    say,
+};
+use crate::{
+    config::DEFAULT_DRAIN,
+    terminal::{self, Lost, Output},
 };
 
 /// Bytes that are read or written at once.
@@ -16,7 +26,8 @@ const CHUNK: usize = 64 * 1024;
 
 /// Start a program on a running node, with this terminal as its standard streams
 ///
-/// Runs its main once, and exits with its code. The program ends when this command ends.
+/// Runs its main once, and exits with its code, or with 71 in the place of 0 if output was lost. The program ends when this
+/// command ends.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -62,7 +73,8 @@ pub(super) async fn spawn(node: Node, program: Program) -> Result<u8, Failure> {
     };
     let len = |texts: &[String]| u32::try_from(texts.len()).unwrap_or(u32::MAX);
     texts(params.reborrow().init_args(len(&program.args)), &program.args);
-    texts(params.init_env(len(&program.env)), &program.env);
+    texts(params.reborrow().init_env(len(&program.env)), &program.env);
+    attach(params.init_attachment());
     // Compiling may take long.
     let started = request.send().promise.await.map_err(|error| start_failure(&error))?;
     let process = started.get().and_then(|started| started.get_process()).map_err(|error| call_failure(&error))?;
@@ -78,57 +90,104 @@ fn start_failure(error: &capnp::Error) -> Failure {
     failure
 }
 
+/// Says how this command uses the standard streams: all of what the program writes is waited for, and where both outputs
+/// lead to the same file or terminal, they are one.
+fn attach(mut attachment: attachment::Builder<'_>) {
+    let [stdin, stdout, stderr] = terminal::are_terminals();
+    attachment.set_stdin_terminal(stdin);
+    attachment.set_stdout_terminal(stdout);
+    attachment.set_stderr_terminal(stderr);
+    attachment.set_errors(if terminal::lead_to_the_same() { Errors::Merged } else { Errors::Held });
+}
+
 /// Connects the streams of a process with those of this one, and waits for its end.
 async fn run(process: process::Client) -> Result<u8, Failure> {
     let input = process.stdin_request().send().pipeline.get_stream();
     let out = process.stdout_request().send().pipeline.get_stream();
     let err = process.stderr_request().send().pipeline.get_stream();
     let ended = async {
-        // All that it wrote comes before its end.
-        tokio::try_join!(print(&out, stdout()), print(&err, stderr()))?;
-        let ended = process.wait_request().send().promise.await.map_err(|error| call_failure(&error))?;
-        Ok(ended.get().map_err(|error| call_failure(&error))?.get_exit_code())
+        let code = process.wait_request().send().promise.await.map_err(|error| call_failure(&error))?;
+        let code = code.get().map_err(|error| call_failure(&error))?.get_exit_code();
+        Ok(u8::try_from(code).unwrap_or(u8::MAX))
     };
-    let typed = async {
-        // A program need not read its input.
-        if feed(&input).await.is_ok() {
-            input.close_request().send().promise.await.map(drop).unwrap_or_default();
-        }
-        std::future::pending().await
+    // All that it wrote comes before its end. What cannot be written is told at once, and in the code.
+    let printed = async {
+        let (out, err) = tokio::join!(print(&out, Output::Stdout), print(&err, Output::Stderr));
+        Ok::<_, Failure>(out? && err?)
     };
-    let code: Result<i32, Failure> = tokio::select! {
-        ended = ended => ended,
-        never = typed => never,
+    let done = async {
+        let (mut ended, mut printed) = (std::pin::pin!(ended), std::pin::pin!(printed));
+        let (code, whole) = tokio::select! {
+            whole = &mut printed => {
+                let whole = whole?;
+                (ended.await?, whole)
+            }
+            code = &mut ended => {
+                let whole = match timeout(DEFAULT_DRAIN, printed).await {
+                    Ok(whole) => whole?,
+                    Err(_) => {
+                        say(&Lost::NotRead(DEFAULT_DRAIN).to_string());
+                        false
+                    }
+                };
+                (code?, whole)
+            }
+        };
+        Ok(if code == code::OK && !whole { code::HOST } else { code })
     };
-    Ok(u8::try_from(code?).unwrap_or(u8::MAX))
-}
-
-async fn feed(input: &byte_stream::Client) -> Result<(), capnp::Error> {
-    let (mut from, mut buffer) = (stdin(), vec![0; CHUNK]);
-    loop {
-        let read = from.read(&mut buffer).await.map_err(|error| capnp::Error::failed(error.to_string()))?;
-        if read == 0 {
-            return Ok(());
-        }
-        let mut request = input.write_request();
-        request.get().set_data(&buffer[..read]);
-        request.send().promise.await?;
+    tokio::select! {
+        code = done => code,
+        failure = feed(&input) => Err(failure),
     }
 }
 
-async fn print(from: &byte_stream::Client, mut to: impl AsyncWrite + Unpin) -> Result<(), Failure> {
+/// Reads standard input when the program reads. Returns where it cannot be read.
+async fn feed(input: &byte_stream::Client) -> Failure {
+    // A program need not read its input, and may have ended: its end is told elsewhere.
+    while let Some(wanted) = wanted(input).await {
+        let read = spawn_blocking(move || terminal::read(wanted)).await.map_err(std::io::Error::other);
+        match read.and_then(|read| read) {
+            Ok(bytes) if bytes.is_empty() => {
+                input.close_request().send().promise.await.map(drop).unwrap_or_default();
+                break;
+            }
+            Ok(bytes) => {
+                let mut request = input.write_request();
+                request.get().set_data(&bytes);
+                if request.send().promise.await.is_err() {
+                    break;
+                }
+            }
+            Err(error) => return Failure { code: code::HOST, message: format!("cannot read standard input: {error}") },
+        }
+    }
+    std::future::pending().await
+}
+
+/// Waits until the program reads, and returns how many bytes it takes; `None` once it takes no more.
+async fn wanted(input: &byte_stream::Client) -> Option<usize> {
+    match input.wanted_request().send().promise.await {
+        Ok(answer) => usize::try_from(answer.get().ok()?.get_bytes()).ok(),
+        // A node that does not know the question is written to unasked.
+        Err(error) if error.kind == ErrorKind::Unimplemented => Some(CHUNK),
+        Err(_) => None,
+    }
+}
+
+/// Whether all that a program writes to a stream was written. If not, the program learns that it is closed.
+async fn print(from: &byte_stream::Client, to: Output) -> Result<bool, Failure> {
     loop {
         let mut request = from.read_request();
         request.get().set_max_bytes(CHUNK as u32);
         let answer = request.send().promise.await.map_err(|error| call_failure(&error))?;
         let bytes = answer.get().and_then(|answer| answer.get_data()).map_err(|error| call_failure(&error))?;
         if bytes.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
-        let printed = async {
-            to.write_all(bytes).await?;
-            to.flush().await
-        };
-        printed.await.map_err(|error| Failure::new(code::HOST, &error))?;
+        if let Err(error) = to.write(bytes.to_vec().into()).await {
+            say(&not_written(to, &error).message);
+            from.close_request().send().promise.await.map(drop).unwrap_or_default();
+            return Ok(false);
+        }
     }
 }

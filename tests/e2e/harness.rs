@@ -35,6 +35,8 @@ pub(crate) struct Ww<'image> {
     input: Input,
     reads_stdout: bool,
     terminal: Option<(File, File)>,
+    stdout: Option<File>,
+    stderr: Option<File>,
     ignored: Option<Signal>,
     runtime: Option<TempDir>,
     config: Option<TempDir>,
@@ -45,6 +47,7 @@ enum Input {
     Empty,
     Bytes(Vec<u8>),
     Open,
+    File(File),
 }
 
 /// A running command.
@@ -88,6 +91,8 @@ impl<'image> Ww<'image> {
             input: Input::Empty,
             reads_stdout: true,
             terminal: None,
+            stdout: None,
+            stderr: None,
             ignored: None,
             runtime: Some(runtime),
             config: None,
@@ -149,6 +154,24 @@ impl<'image> Ww<'image> {
         self
     }
 
+    /// With a file as standard input.
+    pub(crate) fn stdin_from(mut self, file: File) -> Self {
+        self.input = Input::File(file);
+        self
+    }
+
+    /// With a file as standard output.
+    pub(crate) fn stdout_to(mut self, file: File) -> Self {
+        self.stdout = Some(file);
+        self
+    }
+
+    /// With a file as standard error.
+    pub(crate) fn stderr_to(mut self, file: File) -> Self {
+        self.stderr = Some(file);
+        self
+    }
+
     /// With a signal that it is to ignore, as `nohup` does. It knows of no other one, also where the tests ignore some.
     pub(crate) fn ignoring(mut self, signal: Signal) -> Self {
         self.ignored = Some(signal);
@@ -187,17 +210,21 @@ impl<'image> Ww<'image> {
         };
         // SAFETY: between fork and exec it allocates nothing and takes no lock.
         unsafe { self.command.pre_exec(signals) };
-        let stdin = if matches!(self.input, Input::Empty) { Stdio::null() } else { Stdio::piped() };
+        let stdin = match &self.input {
+            Input::Empty => Stdio::null(),
+            Input::File(file) => file.try_clone().expect("another handle").into(),
+            Input::Bytes(_) | Input::Open => Stdio::piped(),
+        };
         let terminal = self.terminal.take();
         let (stdin, stdout) = match &terminal {
             Some((inner, _)) => {
                 let end = || Stdio::from(inner.try_clone().expect("another handle of the terminal"));
                 (end(), end())
             }
-            None => (stdin, Stdio::piped()),
+            None => (stdin, self.stdout.take().map_or_else(Stdio::piped, Stdio::from)),
         };
-        let mut child =
-            self.command.stdin(stdin).stdout(stdout).stderr(Stdio::piped()).spawn().expect("the command starts");
+        let stderr = self.stderr.take().map_or_else(Stdio::piped, Stdio::from);
+        let mut child = self.command.stdin(stdin).stdout(stdout).stderr(stderr).spawn().expect("the command starts");
         let mut stdin = child.stdin.take();
         if let Input::Bytes(bytes) = self.input {
             let mut stdin = stdin.take().expect("a pipe");
@@ -206,13 +233,13 @@ impl<'image> Ww<'image> {
         }
         let mut unread = child.stdout.take();
         // What the command still holds of the terminal would keep its outer end open.
-        self.command.stdin(Stdio::null()).stdout(Stdio::null());
+        self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let stdout = match (terminal, unread.take_if(|_| self.reads_stdout)) {
             (Some((_, outer)), _) => Output::of(outer),
             (None, Some(stdout)) => Output::of(stdout),
             (None, None) => Output::ended(),
         };
-        let stderr = Output::of(child.stderr.take().expect("a pipe"));
+        let stderr = child.stderr.take().map_or_else(Output::ended, Output::of);
         let ended = watch(Pid::from_child(&child), WaitIdOptions::EXITED);
         let (_config, _runtime) = (self.config, self.runtime);
         Running { child, ended, stdin, unread, stdout, stderr, _config, _runtime, _image: PhantomData }

@@ -1,6 +1,33 @@
-//! Standard streams of the image's program: bytes arrive whole, and whoever is slow is waited for.
+//! Standard streams of the image's program: bytes arrive whole or their loss is told, and a slow reader is waited for.
 
-use crate::{harness::Ww, image::Image};
+use std::{
+    fs::{self, File},
+    io::{Seek, Write},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    harness::Ww,
+    image::{Image, guest},
+    verbs::{ONCE, User},
+};
+
+/// Reads 3 bytes of standard input, and writes them to standard output and standard error by turns, 3 times.
+const THREE: &str = r#"(module
+    (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 0) "\40\00\00\00\03\00\00\00")
+    (func $turn
+        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))
+        (drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 16)))
+        (i32.store8 (i32.const 64) (i32.add (i32.load8_u (i32.const 64)) (i32.const 1))))
+    (func (export "_start")
+        (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 16)))
+        (call $turn) (call $turn) (call $turn)))"#;
+
+/// Far longer than the short drain below.
+const LONG: Duration = Duration::from_secs(20);
 
 /// Larger than all buffers between the ends together.
 const LARGE: usize = 5 << 20;
@@ -83,6 +110,74 @@ fn output_that_nobody_reads_holds_the_guest_up() {
     assert_eq!(running.end().code, 124);
     assert!(!read.is_empty() && read.len() < LARGE, "{} bytes arrived", read.len());
     assert!(flood(read.len()).as_bytes() == read, "what arrived is what was written");
+}
+
+#[test]
+fn a_reader_that_stalls_does_not_hold_an_end_up() {
+    let image = Image::of("exits").manifest("[limits]\ndeadline = \"100ms\"\n");
+    let ww = Ww::run(&image).config("drain = 200\n").unread_stdout();
+    let running = ww.guest_args(&["flood", &LARGE.to_string()]).start();
+    let begun = Instant::now();
+    let ended = running.end();
+    assert_eq!(ended.code, 124, "what ended the cell counts more than what was lost: {ended}");
+    ended.expect_stderr(&["nobody has read the rest of the program's output within 200ms", "limit: deadline"]);
+    assert!(begun.elapsed() < LONG, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn output_that_cannot_be_written_is_told_and_changes_the_code() {
+    let full = || File::options().write(true).open("/dev/full").expect("Linux");
+    let (user, image) = (User::new(), Image::of("echo").manifest(ONCE));
+    let told = |ww: Ww<'_>, stderr: &str| {
+        let ended = ww.stdout_to(full()).end();
+        assert_eq!(ended.code, 71, "{ended}");
+        ended.expect_stderr(&["cannot write to standard output", stderr]);
+    };
+    let program = Image::of("exits");
+    told(Ww::run(&program).guest_args(&["ignore-stdin"]), "what the program wrote");
+    told(Ww::new(["--version"]), "is lost");
+    // What the program says of its end counts more.
+    assert_eq!(Ww::run(&program).stdout_to(full()).guest_args(&["unflushed-exit", "9"]).end().code, 9);
+
+    let node = user.serve(&image, &["--async", "--name", "echo"]);
+    told(user.verb(&["ps"]), "is lost");
+    told(user.verb(&["send", "echo", "hello"]), "is lost");
+    let file = user.directory().join("program.wasm");
+    fs::write(&file, guest("exits")).expect("written");
+    told(user.verb(&["spawn"]).args([&file]).guest_args(&["ignore-stdin"]), "is lost");
+
+    // A reader that goes away ends a client, whatever it has still to send.
+    let mut sending = user.verb(&["send", "echo", "-"]).stdin(vec![b'x'; 10 * LARGE]).unread_stdout().start();
+    assert_eq!(sending.read(5), b"xxxxx");
+    sending.close_stdout();
+    assert_eq!(sending.end().code, 71);
+
+    // All of a burst arrives.
+    let ended = user.verb(&["spawn"]).args([&file]).guest_args(&["flood-stderr", &LARGE.to_string()]).end();
+    ended.expect(0, "");
+    assert!(ended.stderr == flood(LARGE), "{} bytes arrived", ended.stderr.len());
+    drop(node);
+}
+
+#[test]
+fn a_program_takes_what_it_reads_and_both_its_outputs_keep_their_order_in_one_file() {
+    let (user, node) = (User::new(), Image::of("echo"));
+    let _node = user.serve(&node, &["--async"]);
+    let image = Image::of_text(THREE);
+    let file = image.path().join("bin/main.wasm");
+    for spawned in [false, true] {
+        let mut input = tempfile::tempfile().expect("a file");
+        input.write_all(b"abcdefgh").expect("written");
+        input.rewind().expect("a file");
+        let output = image.path().join("output");
+        let both = File::create(&output).expect("a file");
+        let ww = if spawned { user.verb(&["spawn"]).args([&file]) } else { Ww::run(&image).env("RUST_LOG", "off") };
+        let ww = ww.stdin_from(input.try_clone().expect("another handle"));
+        let ended = ww.stdout_to(both.try_clone().expect("another handle")).stderr_to(both).end();
+        assert_eq!(ended.code, 0, "{ended}");
+        assert_eq!(fs::read_to_string(&output).expect("written"), "abcabcbbcbbccbccbc");
+        assert_eq!(input.stream_position().expect("a file"), 3, "the rest is left for another program");
+    }
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! The terminal as a screen: only lines that differ from what is there are written.
 
-use std::io::{self, IsTerminal, Write, stdin, stdout};
+use std::io::{self, IsTerminal, stdin, stdout};
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+
+use crate::terminal::Output;
 
 /// Size of a terminal that does not say.
 const DEFAULT_SIZE: (usize, usize) = (80, 24);
@@ -85,9 +87,7 @@ fn changes(from: &[String], to: &[String]) -> String {
 }
 
 fn write(text: &str) -> io::Result<()> {
-    let mut out = stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
+    Output::Stdout.write_all(text.as_bytes())
 }
 
 impl Drop for Screen {
