@@ -245,6 +245,16 @@ struct Status {
     running @10 :Void;
     ended @11 :ExitReason;
   }
+
+  phase @12 :Phase;
+  # How far the start is of a cell that has not ended.
+
+  enum Phase {
+    running @0;
+    compiling @1;
+    starting @2;
+    # Its program is there, and its instance is not.
+  }
 }
 
 interface Exchange {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use thiserror::Error;
 use tokio::{runtime, sync::Notify};
-use ww_cell::{Cell, Directory, Files, Runtime, Stdio};
+use ww_cell::{Cell, Directory, Files, Runtime, Slot, Stdio};
 use ww_core::{
     Account, Name, Platform,
     account::Holder,
@@ -99,6 +99,9 @@ pub enum BootError {
     /// The cell did not start.
     #[error(transparent)]
     Spawn(#[from] SpawnError),
+    /// It cannot be published under its name.
+    #[error(transparent)]
+    Publish(#[from] AcceptError),
 }
 
 impl Node {
@@ -216,7 +219,31 @@ impl Node {
         };
         let restart = image.manifest.cell.restart.unwrap_or(restart);
         let spec = self.spec(image, boot, deadline)?;
-        Ok(Supervised::start(&self.executor, spec, work, restart).await?)
+        let started = Supervised::start(&self.executor, spec, work, restart, |_| Ok::<_, SpawnError>(()));
+        Ok(started.await?.0)
+    }
+
+    /// [`Node::supervise`] of a cell that serves messages of peers under a name, as [`Node::publish`] says, from now on: what
+    /// comes while its program is compiled waits, and is told if it does not start.
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::supervise`] and [`Node::publish`].
+    pub async fn supervise_published(
+        &self,
+        image: Image,
+        boot: Boot,
+        serving: Serving,
+        (name, audience): (Name, Audience),
+    ) -> Result<(Supervised, Published), BootError> {
+        let restart = image.manifest.cell.restart.unwrap_or(Restart::Permanent);
+        let spec = self.spec(image, boot, Some(DEFAULT_DEADLINE))?;
+        let limits = spec.limits.clone().unwrap_or_default();
+        let publish = |slot: &Slot| {
+            let at_once = serving.mode.at_once(&limits);
+            self.publish_slot(name, slot.clone(), at_once, limits.deadline, audience).map_err(BootError::from)
+        };
+        Supervised::start(&self.executor, spec, serving.into(), restart, publish).await
     }
 
     /// Accepts messages of peers for a cell under a name: raw streams on `/ww/0.1.0/<name>` and calls on
@@ -229,9 +256,19 @@ impl Node {
     ///
     /// Where the name is taken, or as many are published as may be.
     pub fn publish(&self, name: Name, cell: &Cell, audience: Audience) -> Result<Published, AcceptError> {
-        let slot = cell.slot().clone();
-        let (gate, patience) = (Gate::new(cell.at_once()), self.config.peer_timeout);
-        let (deadline, payers) = (cell.limits().deadline, self.payers.clone());
+        self.publish_slot(name, cell.slot().clone(), cell.at_once(), cell.limits().deadline, audience)
+    }
+
+    fn publish_slot(
+        &self,
+        name: Name,
+        slot: Slot,
+        at_once: usize,
+        deadline: Option<Duration>,
+        audience: Audience,
+    ) -> Result<Published, AcceptError> {
+        let (gate, patience) = (Gate::new(at_once), self.config.peer_timeout);
+        let payers = self.payers.clone();
         let callee = Callee { slot, gate, audience, patience, deadline, payers };
         Published::start(&self.net, &self.calls, name, callee, self.platform.runtime())
     }

@@ -8,6 +8,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use ww_cell::{Cell, Directory, Slot, cell::Refusal};
 use ww_core::{
+    Limits,
     exit::{self, Reason},
     supervisor::{AutoShutdown, Backoff, ChildId, MAX_INTENSITY, Restart},
 };
@@ -34,43 +35,64 @@ pub struct Supervised {
 }
 
 impl Supervised {
-    /// Starts a cell that belongs to the node.
-    pub(crate) async fn start(
+    /// Starts a cell that belongs to the node. Its slot is `furnished` first, with what stays for as long as it does; from
+    /// then on the cell is seen, and messages wait for it while its program is compiled.
+    pub(crate) async fn start<T, E: From<SpawnError>>(
         executor: &Executor,
         spec: Spec,
         work: Work,
         restart: Restart,
-    ) -> Result<Self, SpawnError> {
-        // Before there is a supervisor, so that what is wrong with the program is told as it is.
+        furnish: impl FnOnce(&Slot) -> Result<T, E>,
+    ) -> Result<(Self, T), E> {
         let limits = spec.limits.clone().unwrap_or_default();
-        let program = executor.load(Owner::Node, spec.wasm.clone(), &limits).await?;
-        match &work {
-            Work::Serve(serving) => serving.mode.check(program.exports()).map_err(Refusal::from)?,
-            Work::Main(_) if !program.exports().run => return Err(SpawnError::NoMain(program.exports())),
-            Work::Main(_) => {}
-        }
-        let spec = Spec { program: Some(program), ..spec };
         let directory = executor.directory().clone();
         // Known before anything starts: it may have ended for good as soon as it has started.
         let slot = work.new_slot(&directory, &limits, executor.account());
-        let started = Self::supervise(executor, spec, work, restart, slot.clone()).await;
-        let supervisor = started.inspect_err(|error| directory.remove_slot(&slot, &Reason::start_failed(error)))?;
-        match slot.occupant().and_then(|id| directory.cell_or_ended(id)) {
-            Some(cell) => Ok(Self { supervisor, cell, directory }),
-            None => Err(SpawnError::NotStarted(Reason::start_failed("it ended as soon as it had started"))),
+        let furnished = furnish(&slot).inspect_err(|_| {
+            directory.remove_slot(&slot, &Reason::start_failed("what it was to be published as is taken"));
+        })?;
+        let blueprint = Arc::new(CellBlueprint::new(spec, work).in_slot(slot.clone()));
+        // Besides its supervisor, so that what is wrong with the program is told as it is. It is compiled once.
+        let (loaded, supervisor) = tokio::join!(
+            Self::load(executor, &blueprint, &limits),
+            Self::supervise(executor, Arc::clone(&blueprint), restart)
+        );
+        let started = match (loaded, supervisor) {
+            (Ok(()), Ok(supervisor)) => match slot.occupant().and_then(|id| directory.cell_or_ended(id)) {
+                Some(cell) => Ok(Self { supervisor, cell, directory: directory.clone() }),
+                None => Err(SpawnError::NotStarted(Reason::start_failed("it ended as soon as it had started"))),
+            },
+            (Err(error), Ok(supervisor)) => {
+                supervisor.stop().await;
+                Err(error)
+            }
+            (Err(error), Err(_)) | (Ok(()), Err(error)) => Err(error),
+        };
+        let started = started.inspect_err(|error| directory.remove_slot(&slot, &Reason::start_failed(error)))?;
+        Ok((started, furnished))
+    }
+
+    /// Loads the program for all incarnations, and checks that it does what it is for.
+    async fn load(executor: &Executor, blueprint: &CellBlueprint, limits: &Limits) -> Result<(), SpawnError> {
+        let program = executor.load(Owner::Node, blueprint.spec.wasm.clone(), limits).await?;
+        let exports = program.exports();
+        match &blueprint.work {
+            Work::Serve(serving) => serving.mode.check(exports).map_err(Refusal::from)?,
+            Work::Main(_) if !exports.run => return Err(SpawnError::NoMain(exports)),
+            Work::Main(_) => {}
         }
+        // One that somebody else has set is the same.
+        blueprint.loaded.get_or_init(|| program);
+        Ok(())
     }
 
     async fn supervise(
         executor: &Executor,
-        spec: Spec,
-        work: Work,
+        blueprint: Arc<CellBlueprint>,
         restart: Restart,
-        slot: Slot,
     ) -> Result<SupervisorHandle, SpawnError> {
         let id = ChildId::new(ID).map_err(|why| SpawnError::NotStarted(Reason::start_failed(why)))?;
-        let cell = Blueprint::Cell(Arc::new(CellBlueprint { spec, work, slot: Some(slot) }));
-        let mut child = ChildSpec::worker(id, cell).restart(restart).backoff(BACKOFF);
+        let mut child = ChildSpec::worker(id, Blueprint::Cell(blueprint)).restart(restart).backoff(BACKOFF);
         let mut supervision = Supervision::one_for_one().intensity(MAX_INTENSITY, PERIOD);
         if restart != Restart::Permanent {
             // Nothing is left to supervise when it has ended for good.

@@ -87,7 +87,7 @@ impl Inspected {
         let subtree = if limits.subtree_memory == 0 { "none".to_owned() } else { status::bytes(limits.subtree_memory) };
         let state = match (&cell.ended, cell.code) {
             (Some(reason), Some(code)) => format!("ended with {code}: {}", reason),
-            _ => "running".to_owned(),
+            _ => cell.state.word().to_owned(),
         };
         format!(
             "cell: {}\nnames: {}\nstate: {state}\nage: {}\n{detail}cpu: {}\nmemory: {}\nmailbox: {}\nmessages: {}\n\

@@ -17,7 +17,7 @@ use super::{
     Failure, code,
     place::{Place, Which},
     remote::{self, Network},
-    status::Status,
+    status::{State, Status},
 };
 use crate::control::{
     Address,
@@ -213,6 +213,13 @@ impl Status {
     pub(super) fn read(status: status::Reader<'_>) -> Result<Self, Error> {
         let names =
             status.get_names()?.iter().map(|name| Ok(text::name(name?.to_str()?))).collect::<Result<_, Error>>()?;
+        let state = match (status.get_state().which()?, status.get_phase()) {
+            (status::state::Ended(_), _) => State::Ended,
+            (_, Ok(status::Phase::Compiling)) => State::Compiling,
+            (_, Ok(status::Phase::Starting)) => State::Starting,
+            // A phase of a version to come is at least not an end.
+            (_, Ok(status::Phase::Running) | Err(_)) => State::Running,
+        };
         let (code, ended) = match status.get_state().which()? {
             status::state::Running(()) => (None, None),
             status::state::Ended(reason) => {
@@ -223,6 +230,7 @@ impl Status {
         Ok(Self {
             id: status.get_cell(),
             names,
+            state,
             live: status.get_async(),
             started_ms: status.get_started_at(),
             memory: status.get_memory(),

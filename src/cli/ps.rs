@@ -18,19 +18,20 @@ pub(super) struct Args {
     pub(super) json: bool,
 }
 
-const HEAD: [&str; 8] = ["CELL", "NAME", "ASYNC", "AGE", "CPU", "MEMORY", "MAILBOX", "MESSAGES"];
+const HEAD: [&str; 9] = ["CELL", "NAME", "STATE", "ASYNC", "AGE", "CPU", "MEMORY", "MAILBOX", "MESSAGES"];
 
 pub(super) async fn ps(node: Node, json: bool) -> Result<u8, Failure> {
     super::show(&node.cells().await?, json, |cells| {
         let rows: Vec<_> = cells.iter().map(row).collect();
-        table(HEAD, &["NAME", "ASYNC"], &rows)
+        table(HEAD, &["NAME", "STATE", "ASYNC"], &rows)
     })
 }
 
-fn row(cell: &Status) -> [String; 8] {
+fn row(cell: &Status) -> [String; 9] {
     [
         cell.id.to_string(),
         cell.name(),
+        cell.state.word().to_owned(),
         if cell.live { "yes" } else { "no" }.to_owned(),
         status::duration(cell.age()),
         status::computing(cell.cpu_us),

@@ -20,7 +20,7 @@ use ww_net::{Multiaddr, PeerId};
 use super::{Failure, code, signals::Signals};
 use crate::Supervised;
 use crate::{
-    Boot, BootError, Config, Node, Process, Published, StartError,
+    Boot, BootError, Config, Image, Node, Process, Published, StartError,
     control::{Control, OpenError},
     serving,
     terminal::Terminal,
@@ -121,13 +121,18 @@ async fn start(args: Args, runtime: &Handle, signals: &mut Signals) -> Result<u8
     let worker = Worker::this_program().map_err(|error| Failure::new(code::HOST, &error))?;
     let config = config(&args, worker).map_err(|error| Failure::new(code::CONFIG, &error))?;
     let drain = config.drain;
+    // Before there is a node that answers: the name of the cell is there from the node's first moment.
+    let image = tokio::select! {
+        image = load(&config, &args.image) => image?,
+        code = signals.next() => return Ok(code),
+    };
     let node = tokio::select! {
         node = Node::start(config, runtime.clone()) => node.map_err(|error| start_failure(&error))?,
         code = signals.next() => return Ok(code),
     };
     signals.listen_to(node.stop_requests());
     let ended = tokio::select! {
-        ended = boot(&node, args, runtime) => ended,
+        ended = boot(&node, args, image, runtime) => ended,
         code = signals.next() => Ok(Booted::Stopped(code)),
     };
     let code = match ended {
@@ -183,8 +188,13 @@ impl Job {
     }
 }
 
-async fn boot(node: &Node, args: Args, runtime: &Handle) -> Result<Booted, Failure> {
-    let image = node.load(&args.image).await.map_err(|error| Failure::new(code::IMAGE, &error))?;
+async fn load(config: &Config, image: &str) -> Result<Image, Failure> {
+    let loader = LoaderConfig { ipfs_url: config.ipfs_url.clone(), ..LoaderConfig::default() };
+    let loader = Loader::new(loader).map_err(|error| Failure::new(code::CONFIG, &error))?;
+    loader.load(image).await.map_err(|error| Failure::new(code::IMAGE, &error))
+}
+
+async fn boot(node: &Node, args: Args, image: Image, runtime: &Handle) -> Result<Booted, Failure> {
     let cell = &image.manifest.cell;
     let name = args.name.clone().or_else(|| cell.name.clone()).unwrap_or_else(Name::pid0);
     let (async_mode, publish) = (args.async_mode || cell.async_mode, args.publish || cell.publish);
@@ -197,10 +207,13 @@ async fn boot(node: &Node, args: Args, runtime: &Handle) -> Result<Booted, Failu
             [] => serving::audience(&image.manifest).map_err(|message| Failure { code: code::IMAGE, message })?,
             peers => peers.iter().copied().collect(),
         };
-        let served = node.supervise(image, boot, serving).await;
-        let cell = served.map_err(|error| boot_failure(&args.image, &error))?;
-        let published = publish.then(|| node.publish(name.clone(), cell.cell(), audience));
-        let published = published.transpose().map_err(|error| Failure::new(code::UNAVAILABLE, &error))?;
+        let served = if publish {
+            let served = node.supervise_published(image, boot, serving, (name.clone(), audience)).await;
+            served.map(|(cell, published)| (cell, Some(published)))
+        } else {
+            node.supervise(image, boot, serving).await.map(|cell| (cell, None))
+        };
+        let (cell, published) = served.map_err(|error| boot_failure(&args.image, &error))?;
         return Ok(Booted::Serving(name.to_string(), cell, published));
     }
     let (stdio, ends) = Terminal::pipes();
@@ -347,6 +360,7 @@ fn start_failure(error: &StartError) -> Failure {
 fn boot_failure(image: &str, error: &BootError) -> Failure {
     let code = match error {
         BootError::Limits(_) => code::IMAGE,
+        BootError::Publish(error) => return Failure::new(code::UNAVAILABLE, error),
         BootError::Spawn(SpawnError::Program(error)) if error.is_invalid() => code::IMAGE,
         BootError::Spawn(_) => code::START_FAILED,
     };

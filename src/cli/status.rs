@@ -4,16 +4,30 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 
+/// How far a cell is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum State {
+    /// Its program is being compiled, or waits for that.
+    Compiling,
+    /// Its instance is on its way.
+    Starting,
+    #[default]
+    Running,
+    Ended,
+}
+
 /// The status of a cell.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Status {
     #[serde(rename = "cell")]
     pub(super) id: u64,
     pub(super) names: Vec<String>,
+    pub(super) state: State,
     /// One live instance, and not one per message or one `main`.
     #[serde(rename = "async")]
     pub(super) live: bool,
-    /// Since the Unix epoch.
+    /// When its start was asked for, since the Unix epoch.
     pub(super) started_ms: u64,
     pub(super) memory: u64,
     pub(super) mailbox: u32,
@@ -27,13 +41,25 @@ pub(super) struct Status {
     pub(super) ended: Option<String>,
 }
 
+impl State {
+    /// In one word.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Compiling => "compiling",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Ended => "ended",
+        }
+    }
+}
+
 impl Status {
     /// Its names, or a dash.
     pub(super) fn name(&self) -> String {
         if self.names.is_empty() { "-".to_owned() } else { self.names.join(",") }
     }
 
-    /// How long ago it was started.
+    /// How long ago its start was asked for.
     pub(super) fn age(&self) -> Duration {
         let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         now.saturating_sub(Duration::from_millis(self.started_ms))

@@ -4,7 +4,12 @@ use serde::Serialize;
 use ww_core::text;
 use ww_schema::admin_capnp::tree_node;
 
-use super::{Failure, node::Node, place::Which, status::Status};
+use super::{
+    Failure,
+    node::Node,
+    place::Which,
+    status::{State, Status},
+};
 
 /// Show who owns whom on a running node
 ///
@@ -66,8 +71,12 @@ impl Branch {
             Some(status) => {
                 let names: String =
                     status.names.iter().filter(|name| *name != label).map(|name| format!(" {name}")).collect();
-                let ended = status.ended.as_ref().map(|reason| format!(" (ended: {reason})")).unwrap_or_default();
-                format!("{cell} {label}{names}{ended}")
+                let state = match (&status.ended, status.state) {
+                    (Some(reason), _) => format!(" (ended: {reason})"),
+                    (None, State::Running) => String::new(),
+                    (None, state) => format!(" ({})", state.word()),
+                };
+                format!("{cell} {label}{names}{state}")
             }
         }
     }

@@ -95,13 +95,17 @@ fn cells_are_listed_drawn_and_inspected() {
     let list = user.prints(&["ps"]);
     let mut lines = list.lines();
     assert!(lines.next().is_some_and(|head| {
-        head.split_whitespace().eq(["CELL", "NAME", "ASYNC", "AGE", "CPU", "MEMORY", "MAILBOX", "MESSAGES"])
+        head.split_whitespace().eq(["CELL", "NAME", "STATE", "ASYNC", "AGE", "CPU", "MEMORY", "MAILBOX", "MESSAGES"])
     }));
-    assert!(lines.next().is_some_and(|line| line.split_whitespace().take(3).eq(["2", "echo", "yes"])), "{list}");
+    assert!(
+        lines.next().is_some_and(|line| line.split_whitespace().take(4).eq(["2", "echo", "running", "yes"])),
+        "{list}"
+    );
     assert_eq!(lines.next(), None);
 
     let list = json(&user.prints(&["ps", "--json"]));
     assert_eq!((&list[0]["cell"], &list[0]["names"][0], &list[0]["async"]), (&2.into(), &"echo".into(), &true.into()));
+    assert_eq!(list[0]["state"], "running");
     assert!(list[0]["memory"].as_u64().is_some_and(|bytes| bytes > 0) && list[0]["ended"].is_null(), "{list}");
 
     let tree = user.prints(&["tree"]);
@@ -121,6 +125,17 @@ fn cells_are_listed_drawn_and_inspected() {
     assert_eq!((&inspected["limits"]["children"], &inspected["status"]["code"]), (&1_024.into(), &().into()));
     node.signal(Signal::TERM);
     node.end().expect(143, "");
+}
+
+#[test]
+fn a_message_that_comes_while_the_program_is_compiled_waits() {
+    let (user, image, cache) = (User::new(), Image::of("echo"), tempfile::tempdir().expect("a directory"));
+    let node = user.run(&image, &["--async", "--name", "echo"]).env("XDG_CACHE_HOME", cache.path());
+    let mut node = node.start();
+    node.wait_for_stderr("the node runs");
+    let states = json(&user.prints(&["ps", "--json"]));
+    assert!(matches!(states[0]["state"].as_str(), Some("compiling" | "starting" | "running")), "{states}");
+    user.ask(&["send", "echo", "early"]).expect(0, "early");
 }
 
 #[test]

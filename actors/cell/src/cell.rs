@@ -7,7 +7,10 @@
 
 use std::{
     fmt,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -109,7 +112,18 @@ pub struct NotExported {
     pub exports: Exports,
 }
 
-/// A running cell. Clones are the same cell; it lives until it is stopped or ends by itself.
+/// How far the start of a cell is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Its program is being compiled, or waits for that.
+    Compiling,
+    /// Its program is there, and its instance is not.
+    Starting,
+    /// Its instance has been there.
+    Running,
+}
+
+/// A cell, from the moment its start was asked for. Clones are the same cell; it lives until it is stopped or ends by itself.
 #[derive(Clone)]
 pub struct Cell(Arc<Inner>);
 
@@ -123,6 +137,8 @@ struct Inner {
     slot: Slot,
     history: History,
     exit: exit::Watch,
+    /// Whether its program is there.
+    loaded: AtomicBool,
     /// Whether its instance is there, and serves the mailbox.
     serves: watch::Sender<bool>,
     stop: Stop,
@@ -178,6 +194,14 @@ impl Mode {
         };
         if served { Ok(()) } else { Err(NotExported { mode: self, exports }) }
     }
+
+    /// Messages that a cell serves at the same time like this, within its limits.
+    pub fn at_once(self, limits: &Limits) -> usize {
+        match self {
+            Self::Sync => usize::try_from(limits.instances).unwrap_or(usize::MAX),
+            Self::Async => 1,
+        }
+    }
 }
 
 impl Cell {
@@ -194,6 +218,7 @@ impl Cell {
             slot,
             history,
             exit,
+            loaded: AtomicBool::new(false),
             serves,
             stop,
             signals,
@@ -219,8 +244,8 @@ impl Cell {
     /// Messages that it serves at the same time.
     pub fn at_once(&self) -> usize {
         match self.0.mode {
-            Some(Mode::Sync) => usize::try_from(self.0.limits.instances).unwrap_or(usize::MAX),
-            Some(Mode::Async) | None => 1,
+            Some(mode) => mode.at_once(&self.0.limits),
+            None => 1,
         }
     }
 
@@ -234,7 +259,7 @@ impl Cell {
         &self.0.account
     }
 
-    /// When it was started.
+    /// When its start was asked for.
     pub fn started(&self) -> SystemTime {
         self.0.started
     }
@@ -277,6 +302,20 @@ impl Cell {
     /// Whether its instance has been there: it may have ended since.
     pub fn has_served(&self) -> bool {
         *self.0.serves.borrow()
+    }
+
+    /// How far its start is.
+    pub fn phase(&self) -> Phase {
+        match (self.has_served(), self.0.loaded.load(Ordering::Relaxed)) {
+            (true, _) => Phase::Running,
+            (false, true) => Phase::Starting,
+            (false, false) => Phase::Compiling,
+        }
+    }
+
+    /// Its program is there.
+    pub(crate) fn loaded(&self) {
+        self.0.loaded.store(true, Ordering::Relaxed);
     }
 
     /// Its instance is there, or instances can be had: from now on it serves the mailbox of its slot.

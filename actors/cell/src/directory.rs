@@ -1,7 +1,7 @@
 //! The cells of a node: who lives where, under which names, linked to whom.
 //!
-//! It holds what lives, cells and [native actors](crate::native). A cell enters it when it starts and leaves it when it
-//! ends; then the news travels in this order: whoever waits for an answer of the cell, its names, its monitors and links.
+//! It holds what lives, cells and [native actors](crate::native). A cell enters it when its start is asked for, before its
+//! program is compiled, and leaves it when it ends; then the news travels in this order: whoever waits for an answer of the cell, its names, its monitors and links.
 //! Supervisors and whoever waits for the end come after that, and learn of it elsewhere. The last that ended can still be
 //! asked for why, and for what they reported.
 //!
@@ -144,17 +144,28 @@ impl Directory {
         self.release(Owner::Slot(slot.id()));
     }
 
-    /// A cell has started.
-    pub(crate) fn started(&self, cell: &Cell) {
+    /// The start of a cell was asked for: from now on it is found by its id and its names.
+    pub(crate) fn announced(&self, cell: &Cell) {
         self.0.names.open(Owner::Cell(cell.id()));
         self.0.cells.insert(cell.id(), cell.clone());
         self.links().started(cell.id());
         self.0.names.occupy(cell.slot().id(), Some(cell.id()));
+    }
+
+    /// A cell that was announced has started.
+    pub(crate) fn started(&self, cell: &Cell) {
         self.0.events.publish(Event::Started { slot: cell.slot().id(), cell: cell.id() });
     }
 
-    /// A cell has ended. Its slot is left to whoever owns it, unless `with_slot`.
+    /// A cell has ended. Its slot is left to its owner, unless `with_slot`.
     pub(crate) fn ended(&self, cell: &Cell, reason: &Reason, with_slot: bool) {
+        self.withdrawn(cell, reason, with_slot);
+        self.0.events.publish(Event::Exited { slot: cell.slot().id(), cell: cell.id(), reason: reason.clone() });
+    }
+
+    /// A cell that was announced has not started, and is not going to. It is among the last that ended all the same, so
+    /// that those who have its id learn why.
+    pub(crate) fn withdrawn(&self, cell: &Cell, reason: &Reason, with_slot: bool) {
         let mut last = self.last_ended();
         if last.len() >= KEPT_ENDED {
             last.pop_front();
@@ -168,7 +179,6 @@ impl Directory {
         }
         self.release(Owner::Cell(cell.id()));
         self.tell_of_end(cell.id(), reason);
-        self.0.events.publish(Event::Exited { slot: cell.slot().id(), cell: cell.id(), reason: reason.clone() });
     }
 
     /// Registers a name for a cell while it lives.

@@ -14,7 +14,8 @@
 //! | `program` | what a compiled program can do |
 //! | `slot`, `cell`, `message` | where a cell lives, the cell itself, and what is in its mailbox |
 //! | `directory`, `native`, `own`, `reach` | who lives on the node, Rust actors among them; what one instance knows of that, and what it reaches |
-//! | `spawn`, `lanes` | from a spec to a running cell and its end; what it does next |
+//! | `announced` | a cell whose program is not there yet |
+//! | `spawn`, `lanes` | from there to a running cell and its end; what it does next |
 //! | `live`, `fresh` | async mode: one live instance; sync mode: a fresh instance per message |
 //! | `incarnation`, `stop` | one instance from start to exit reason, and the end that is asked for |
 //! | `core_module` | what a core module needs before its first call |
@@ -27,6 +28,7 @@
 //! | `fault` | from an error of the engine to an exit reason |
 
 mod actor;
+mod announced;
 mod capacity;
 pub mod cell;
 mod compiler;
@@ -74,8 +76,9 @@ mod vectors;
 mod wakers;
 pub mod worker;
 
+pub use announced::{Announced, Work};
 pub use capacity::{Cells, DEFAULT_SMALL_CELLS, DEFAULT_STANDARD_CELLS};
-pub use cell::{Cell, Mode, Room, Spec};
+pub use cell::{Cell, Mode, Phase, Room, Spec};
 pub use compiler::Compiler;
 pub use directory::Directory;
 pub use engine::{Class, Customise, MAX_MEMORY, SMALL_MEMORY};

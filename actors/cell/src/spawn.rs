@@ -10,8 +10,8 @@ use ww_core::{
 };
 
 use crate::{
-    cell::{Cell, Mode, NotExported, Parts, Refusal, Spec},
-    history::History,
+    announced::{Pending, SlotOwner, Task, Work},
+    cell::{Cell, Mode, NotExported, Refusal, Spec},
     incarnation::Start,
     own::Own,
     program::Program,
@@ -20,15 +20,6 @@ use crate::{
     stdio::{Input, Output, Stderr, Stdio},
     stop::Stop,
 };
-
-/// Whether a slot ends with its incarnation.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum SlotOwner {
-    /// It does.
-    Cell,
-    /// It is for somebody else to say.
-    Other,
-}
 
 impl Runtime {
     /// Runs the `main` of a program once, as a task of its own, until it ends or `stop` is requested. A program
@@ -45,43 +36,7 @@ impl Runtime {
         stdio: Stdio,
         stop: Stop,
     ) -> Result<Cell, Refusal> {
-        let slot = self.named(self.directory().new_slot_not_served(), &spec)?;
-        Ok(self.main_in(slot, SlotOwner::Cell, id, program, spec, stdio, stop))
-    }
-
-    /// Runs the `main` of a program in a slot that is there already, and stays when the cell ends: see
-    /// [`Runtime::run_main`]. The names of the slot are what they are, whatever the spec says.
-    pub fn run_main_in(&self, slot: Slot, id: CellId, program: Program, spec: Spec, stdio: Stdio, stop: Stop) -> Cell {
-        self.main_in(slot, SlotOwner::Other, id, program, spec, stdio, stop)
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "what two public functions have in common")]
-    fn main_in(
-        &self,
-        slot: Slot,
-        owner: SlotOwner,
-        id: CellId,
-        program: Program,
-        spec: Spec,
-        stdio: Stdio,
-        stop: Stop,
-    ) -> Cell {
-        stdio.stderr.charge_to(&spec.account);
-        let (stderr, history) = Output::stderr(stdio.stderr);
-        let (cell, notifier) = self.new_cell(id, None, &spec, slot, history, stop);
-        stdio.stdin.charge_to(cell.account());
-        stdio.stdout.charge_to(cell.account());
-        let stdio = (Input::new(stdio.stdin), Output::new(stdio.stdout), stderr);
-        let own = self.own(&cell, spec);
-        let start = Start { own, stdio, current: None };
-        let (runtime, stop, pace) = (self.clone(), cell.stopping().clone(), program.pace().clone());
-        let running = async move { runtime.main(&program, start, &stop, None).await };
-        let (kind, living) = self.living(cell.clone(), owner, notifier, running);
-        // Ends by its stop, its limits or by itself, so that nobody has to hold the task.
-        lend::spawn_busy(&self.handle, kind, &pace, living);
-        // There is nothing that it would have to be ready for.
-        cell.serve();
-        cell
+        Ok(self.announce(id, spec, Work::Main(stdio), stop)?.start(program))
     }
 
     /// Starts a cell in a slot of its own, which ends with it. It serves its mailbox until it ends or `stop` is
@@ -92,9 +47,7 @@ impl Runtime {
     /// Where the program does not export what the mode needs, or a name cannot be registered.
     pub fn spawn(&self, id: CellId, program: Program, spec: Spec, stderr: Stderr, stop: Stop) -> Result<Cell, Refusal> {
         spec.mode.check(program.exports())?;
-        let slot = self.directory().new_slot(spec.mailbox, spec.overflow, spec.limits.message_size, &spec.account);
-        let slot = self.named(slot, &spec)?;
-        Ok(self.serve(id, program, spec, slot, SlotOwner::Cell, stderr, stop))
+        Ok(self.announce(id, spec, Work::Serve(stderr), stop)?.start(program))
     }
 
     /// Starts a cell in a slot that is there already, and stays when the cell ends. What waits in it is served by this
@@ -113,62 +66,7 @@ impl Runtime {
         stop: Stop,
     ) -> Result<Cell, NotExported> {
         spec.mode.check(program.exports())?;
-        Ok(self.serve(id, program, spec, slot, SlotOwner::Other, stderr, stop))
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "what two public functions have in common")]
-    fn serve(
-        &self,
-        id: CellId,
-        program: Program,
-        spec: Spec,
-        slot: Slot,
-        owner: SlotOwner,
-        stderr: Stderr,
-        stop: Stop,
-    ) -> Cell {
-        let mode = spec.mode;
-        let (stderr, history) = Output::stderr(stderr);
-        let (cell, notifier) = self.new_cell(id, Some(mode), &spec, slot, history, stop);
-        let (runtime, served, pace) = (self.clone(), cell.clone(), program.pace().clone());
-        let serving = async move {
-            match mode {
-                Mode::Async => runtime.serve_live(&served, program, spec, stderr).await,
-                Mode::Sync => runtime.serve_fresh(&served, program, spec, stderr).await,
-            }
-        };
-        let (kind, living) = self.living(cell.clone(), owner, notifier, serving);
-        lend::spawn(&self.handle, kind, &pace, living);
-        cell
-    }
-
-    /// Gives a new slot the names of a spec, or ends it.
-    fn named(&self, slot: Slot, spec: &Spec) -> Result<Slot, Refusal> {
-        for name in &spec.names {
-            if let Err(error) = self.directory().name_slot(&slot, name.clone()) {
-                self.directory().remove_slot(&slot, &Reason::start_failed(&error));
-                return Err(error.into());
-            }
-        }
-        Ok(slot)
-    }
-
-    fn new_cell(
-        &self,
-        id: CellId,
-        mode: Option<Mode>,
-        spec: &Spec,
-        slot: Slot,
-        history: History,
-        stop: Stop,
-    ) -> (Cell, exit::Notifier) {
-        let (notifier, exit) = exit::channel();
-        let (name, limits, account) = (spec.name.clone(), spec.limits.clone(), spec.account.clone());
-        history.charge_to(&account);
-        slot.occupy(id);
-        let cell = Cell::new(Parts { id, name, mode, limits, account, slot, history, exit, stop });
-        self.directory().started(&cell);
-        (cell, notifier)
+        Ok(self.announce_in(slot, id, spec, Work::Serve(stderr), stop).start(program))
     }
 
     /// What the instances of a cell share.
@@ -177,7 +75,7 @@ impl Runtime {
     }
 
     /// The task of a cell: its life, and the news of its end.
-    fn living(
+    pub(crate) fn living(
         &self,
         cell: Cell,
         owner: SlotOwner,
@@ -195,5 +93,43 @@ impl Runtime {
             notifier.notify(reason);
         });
         (kind, living)
+    }
+}
+
+impl Pending {
+    /// Starts the task of a cell whose program is there.
+    pub(crate) fn start(self, program: Program) {
+        let Self { runtime, cell, owner, notifier, spec, task } = self;
+        cell.loaded();
+        // From now on its slot takes messages again, if it did not.
+        cell.slot().occupy(cell.id());
+        runtime.directory().started(&cell);
+        let pace = program.pace().clone();
+        match task {
+            Task::Main { stdin, stdout, stderr } => {
+                stdin.charge_to(cell.account());
+                stdout.charge_to(cell.account());
+                let stdio = (Input::new(stdin), Output::new(stdout), stderr);
+                let start = Start { own: runtime.own(&cell, spec), stdio, current: None };
+                let (running, stop) = (runtime.clone(), cell.stopping().clone());
+                let running = async move { running.main(&program, start, &stop, None).await };
+                let (kind, living) = runtime.living(cell.clone(), owner, notifier, running);
+                // Ends by its stop, its limits or by itself, so that nobody has to hold the task.
+                lend::spawn_busy(&runtime.handle, kind, &pace, living);
+                // There is nothing that it would have to be ready for.
+                cell.serve();
+            }
+            Task::Serve { stderr } => {
+                let (serves, served, mode) = (runtime.clone(), cell.clone(), spec.mode);
+                let serving = async move {
+                    match mode {
+                        Mode::Async => serves.serve_live(&served, program, spec, stderr).await,
+                        Mode::Sync => serves.serve_fresh(&served, program, spec, stderr).await,
+                    }
+                };
+                let (kind, living) = runtime.living(cell, owner, notifier, serving);
+                lend::spawn(&runtime.handle, kind, &pace, living);
+            }
+        }
     }
 }

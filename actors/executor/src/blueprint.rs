@@ -16,9 +16,13 @@
 //! # }
 //! ```
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use ww_cell::{Directory, Slot, Stdio};
+use ww_cell::{Directory, Program, Slot, Stdio};
 use ww_core::{
     Account, Limits, Name,
     supervisor::{self, AutoShutdown, ChildId, Invalid, InvalidSpec, Options, Strategy},
@@ -43,6 +47,26 @@ pub struct CellBlueprint {
     pub work: Work,
     /// Where it lives; `None` for a slot that its supervisor makes. Either ends with the child.
     pub slot: Option<Slot>,
+    /// Its program, once the owner of the blueprint has loaded it: then no start has to ask for it again.
+    pub loaded: OnceLock<Program>,
+}
+
+impl CellBlueprint {
+    /// A cell in a slot that its supervisor makes.
+    pub fn new(spec: Spec, work: impl Into<Work>) -> Self {
+        Self { spec, work: work.into(), slot: None, loaded: OnceLock::new() }
+    }
+
+    /// A cell in a slot that is there already.
+    #[must_use]
+    pub fn in_slot(self, slot: Slot) -> Self {
+        Self { slot: Some(slot), ..self }
+    }
+
+    /// Its program, if it is known.
+    pub(crate) fn program(&self) -> Option<Program> {
+        self.spec.program.clone().or_else(|| self.loaded.get().cloned())
+    }
 }
 
 /// What a supervised cell does.
@@ -99,7 +123,7 @@ pub struct Supervision {
 ///
 /// Where the text cannot be an id.
 pub fn cell(id: &str, spec: Spec, work: impl Into<Work>) -> Result<ChildSpec, InvalidSpec> {
-    let blueprint = Blueprint::Cell(Arc::new(CellBlueprint { spec, work: work.into(), slot: None }));
+    let blueprint = Blueprint::Cell(Arc::new(CellBlueprint::new(spec, work)));
     Ok(ChildSpec::worker(ChildId::new(id)?, blueprint))
 }
 

@@ -114,6 +114,16 @@ pub enum SpawnError {
     Stopped,
 }
 
+impl SpawnError {
+    /// With what reason the start has ended, for those that waited for the cell.
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
+            Self::Cancelled(reason) | Self::NotStarted(reason) => reason.clone(),
+            error => Reason::start_failed(error),
+        }
+    }
+}
+
 /// Starts cells. Cheap to clone; usable from any thread.
 #[derive(Clone)]
 pub struct Executor(pub(crate) Arc<Shared>);

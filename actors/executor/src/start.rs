@@ -1,18 +1,16 @@
-//! The start of one cell: its place, its program, its task, and what is done at its end.
+//! The start of one cell: its place, its slot and its names, then its program, its task, and what is done at its end.
 
 use std::sync::Arc;
 
-use ww_cell::{
-    Cell, Class, Connect, Program, Room, Slot, Stop,
-    cell::{self, Refusal},
-};
+use bytes::Bytes;
+use ww_cell::{Announced, Cell, Class, Program, Room, Slot, Stop, Work, cell};
 use ww_core::{
     CellId,
     exit::{self, Reason},
 };
 
 use crate::{
-    executor::{Executor, Serving, Shared, SpawnError, Spec, Task},
+    executor::{Executor, Serving, Shared, SpawnError, Task},
     ownership::{Ended, Ownership, Place},
     starter::Load,
     supervisor::Inbox,
@@ -24,7 +22,7 @@ use crate::{
 pub(crate) struct Request {
     pub(crate) owner: Owner,
     pub(crate) id: CellId,
-    pub(crate) spec: Spec,
+    pub(crate) spec: crate::Spec,
     pub(crate) task: Task,
     pub(crate) stop: Stop,
     pub(crate) supervised: Option<Supervised>,
@@ -36,10 +34,15 @@ pub(crate) struct Supervised {
     pub(crate) supervisor: Inbox,
 }
 
-/// A cell that has its place.
+/// A cell that has its place, its slot and its names.
 pub(crate) struct Start {
-    pub(crate) request: Request,
+    pub(crate) owner: Owner,
+    pub(crate) stop: Stop,
+    pub(crate) wasm: Bytes,
+    guest: Guest,
+    supervisor: Option<Inbox>,
     pub(crate) place: Place,
+    announced: Announced,
 }
 
 /// A cell that runs, and how its end is learned of once its place is free.
@@ -57,13 +60,13 @@ pub(crate) enum Begun {
 }
 
 impl Shared {
-    /// Takes a place for a cell, and starts it if its program is there.
+    /// Takes a place for a cell, lets it be seen, and starts it if its program is there.
     pub(crate) fn begin(self: &Arc<Self>, mut request: Request) -> Result<Begun, SpawnError> {
         let limits = request.spec.limits.take();
         let place = self.ownership.reserve(request.owner, request.id, limits, &request.stop)?;
         let class = Class::for_memory(place.limits().memory);
         let ready = request.spec.program.take().filter(|program| program.class() == class);
-        let start = Start { request, place };
+        let start = request.announce(self, place)?;
         match ready {
             Some(program) => Ok(Begun::Started(start.launch(Some(Arc::clone(self)), Ok(program))?)),
             None => Ok(Begun::Loading(Box::new(Load { start, executor: Arc::downgrade(self) }))),
@@ -71,46 +74,11 @@ impl Shared {
     }
 }
 
-impl Start {
-    /// Starts the cell, if it is still wanted.
-    pub(crate) fn launch(
-        self,
-        executor: Option<Arc<Shared>>,
-        program: Result<Program, SpawnError>,
-    ) -> Result<Started, SpawnError> {
-        let Self { mut request, place } = self;
-        let (owner, id) = (request.owner, request.id);
-        let (slot, supervisor) = match request.supervised.take() {
-            Some(Supervised { slot, supervisor }) => (Some(slot), Some(supervisor)),
-            None => (None, None),
-        };
-        let started = place.check().and(program).and_then(|program| {
-            let executor = executor.map(Executor).ok_or(SpawnError::Stopped)?;
-            request.run(executor, &place, program, slot)
-        });
-        let cell = match started {
-            Ok(cell) => cell,
-            Err(error) => {
-                tracing::debug!(cell = %id, %error, "a cell was not started");
-                return Err(error);
-            }
-        };
-        tracing::debug!(cell = %id, name = cell.name(), ?owner, "a cell was started");
-        let (waiters, news) = exit::channel();
-        let (ownership, ending) = (place.take(), cell.clone());
-        cell.exit().then(move |reason| {
-            report(owner, &ending, &reason);
-            ownership.ended(id, Ended { reason, started: ending.has_served(), supervisor, waiters });
-        });
-        Ok(Started { cell, exit: news })
-    }
-}
-
 impl Request {
-    /// Starts the task of the cell, in this slot or one of its own.
-    fn run(self, executor: Executor, place: &Place, program: Program, slot: Option<Slot>) -> Result<Cell, SpawnError> {
+    /// Gives the cell its slot, or one of its own, with its names and what is published for it.
+    fn announce(self, shared: &Shared, place: Place) -> Result<Start, SpawnError> {
         let (limits, account) = (place.limits().clone(), place.account().clone());
-        let Self { id, spec, task, stop, .. } = self;
+        let Self { owner, id, spec, task, stop, supervised } = self;
         let files = spec.files.filter(|_| spec.grants.loader);
         let guest = Guest {
             id,
@@ -119,9 +87,6 @@ impl Request {
             account: account.clone(),
             handed: spec.handed,
         };
-        let runtime = executor.0.runtime.clone();
-        let kin = Arc::clone(&executor.0.ownership) as _;
-        let connect: Connect = Arc::new(move |connection| executor.0.vat.serve(&executor, guest.clone(), connection));
         let cell_spec = cell::Spec {
             name: spec.name,
             names: spec.names,
@@ -133,36 +98,78 @@ impl Request {
             limits,
             account,
             grants: spec.grants,
-            connect: Some(connect),
             files,
-            kin: Some(kin),
+            kin: Some(Arc::clone(&shared.ownership) as _),
             ..cell::Spec::default()
         };
-        match (task, slot) {
-            (Task::Main(_), _) if !program.exports().run => Err(SpawnError::NoMain(program.exports())),
-            (Task::Main(stdio), Some(slot)) => Ok(runtime.run_main_in(slot, id, program, cell_spec, stdio, stop)),
-            (Task::Main(stdio), None) => Ok(runtime.run_main(id, program, cell_spec, stdio, stop)?),
-            (Task::Serve(serving, stderr), slot) => {
-                let Serving { mode, mailbox, overflow } = serving;
-                let cell_spec = cell::Spec { mode, mailbox, overflow, ..cell_spec };
-                match slot {
-                    // What is published for it is its supervisor's affair.
-                    Some(slot) => {
-                        let started = runtime.spawn_in(slot, id, program, cell_spec, stderr, stop);
-                        Ok(started.map_err(Refusal::from)?)
-                    }
-                    None => {
-                        let cell = runtime.spawn(id, program, cell_spec, stderr, stop)?;
-                        match spec.publish.map_or(Ok(()), |publish| publish(cell.slot())) {
-                            Ok(()) => Ok(cell),
-                            Err(why) => {
-                                cell.stop(Reason::start_failed(&why));
-                                Err(SpawnError::NotPublished(why))
-                            }
-                        }
-                    }
-                }
+        let (cell_spec, work, publish) = match task {
+            Task::Main(stdio) => (cell_spec, Work::Main(stdio), None),
+            Task::Serve(Serving { mode, mailbox, overflow }, stderr) => {
+                (cell::Spec { mode, mailbox, overflow, ..cell_spec }, Work::Serve(stderr), spec.publish)
             }
+        };
+        let runtime = &shared.runtime;
+        let (announced, supervisor) = match supervised {
+            // What its slot is called, and what is published for it, is its supervisor's affair.
+            Some(Supervised { slot, supervisor }) => {
+                (runtime.announce_in(slot, id, cell_spec, work, stop.clone()), Some(supervisor))
+            }
+            None => {
+                let announced = runtime.announce(id, cell_spec, work, stop.clone())?;
+                if let Some(Err(why)) = publish.map(|publish| publish(announced.cell().slot())) {
+                    drop(place);
+                    announced.withdraw(Reason::start_failed(&why));
+                    return Err(SpawnError::NotPublished(why));
+                }
+                (announced, None)
+            }
+        };
+        Ok(Start { owner, stop, wasm: spec.wasm, guest, supervisor, place, announced })
+    }
+}
+
+impl Start {
+    /// Starts the cell, if it is still wanted, or tells those that wait for it why not.
+    pub(crate) fn launch(
+        self,
+        executor: Option<Arc<Shared>>,
+        program: Result<Program, SpawnError>,
+    ) -> Result<Started, SpawnError> {
+        let ready = self.place.check().and(program).and_then(|program| {
+            self.check(&program)?;
+            Ok((program, executor.map(Executor).ok_or(SpawnError::Stopped)?))
+        });
+        let Self { owner, guest, supervisor, place, mut announced, .. } = self;
+        let id = guest.id;
+        let (program, executor) = match ready {
+            Ok(ready) => ready,
+            Err(error) => {
+                tracing::debug!(cell = %id, %error, "a cell was not started");
+                // Its place is free before its end is news.
+                drop(place);
+                announced.withdraw(error.reason());
+                return Err(error);
+            }
+        };
+        announced.connect(Arc::new(move |connection| executor.0.vat.serve(&executor, guest.clone(), connection)));
+        let cell = announced.start(program);
+        tracing::debug!(cell = %id, name = cell.name(), ?owner, "a cell was started");
+        let (waiters, news) = exit::channel();
+        let (ownership, ending) = (place.take(), cell.clone());
+        cell.exit().then(move |reason| {
+            report(owner, &ending, &reason);
+            ownership.ended(id, Ended { reason, started: ending.has_served(), supervisor, waiters });
+        });
+        Ok(Started { cell, exit: news })
+    }
+
+    /// Whether a program does what the cell is for.
+    fn check(&self, program: &Program) -> Result<(), SpawnError> {
+        let exports = program.exports();
+        match self.announced.cell().mode() {
+            None if !exports.run => Err(SpawnError::NoMain(exports)),
+            None => Ok(()),
+            Some(mode) => Ok(mode.check(exports).map_err(cell::Refusal::from)?),
         }
     }
 }
@@ -199,3 +206,6 @@ fn report(owner: Owner, cell: &Cell, reason: &Reason) {
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

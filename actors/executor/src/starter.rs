@@ -80,13 +80,14 @@ impl Handler<Load> for Starter {
     type Result = ResponseActFuture<Self, Result<Started, SpawnError>>;
 
     fn handle(&mut self, Load { start, executor }: Load, _: &mut Self::Context) -> Self::Result {
-        let owner = start.request.owner;
+        let owner = start.owner;
         if let Err(error) = self.begin(owner) {
-            return Box::pin(async { Err(error) }.into_actor(self));
+            let refused = start.launch(executor.upgrade(), Err(error));
+            return Box::pin(async { refused }.into_actor(self));
         }
         let class = Class::for_memory(start.place.limits().memory);
         let runtime = executor.upgrade().map(|shared| shared.runtime.clone());
-        let (wasm, stop) = (start.request.spec.wasm.clone(), start.request.stop.clone());
+        let (wasm, stop) = (start.wasm.clone(), start.stop.clone());
         let lineage = self.ownership.lineage(owner);
         let loading = async move {
             let Some(runtime) = runtime else { return Err(SpawnError::Stopped) };

@@ -353,7 +353,7 @@ async fn one_child(context: &Context, spec: child_spec::Reader<'_>, room: &mut u
                 id = wanted.get_id()?.to_str()?;
             }
             let (spec, serving) = Box::pin(cell(context, wanted)).await?;
-            (Blueprint::Cell(Arc::new(CellBlueprint { spec, work: serving.into(), slot: None })), Kind::Worker)
+            (Blueprint::Cell(Arc::new(CellBlueprint::new(spec, serving))), Kind::Worker)
         }
         child_spec::child::Supervisor(options) => {
             let supervision = Box::pin(nested(context, options?, room)).await?;

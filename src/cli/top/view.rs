@@ -6,7 +6,7 @@ use ww_core::text;
 
 use crate::cli::status::{self, Status, table};
 
-const HEAD: [&str; 9] = ["CELL", "NAME", "CPU", "MEMORY", "MAILBOX", "MSG/S", "MESSAGES", "RESTARTS", "AGE"];
+const HEAD: [&str; 10] = ["CELL", "NAME", "STATE", "CPU", "MEMORY", "MAILBOX", "MSG/S", "MESSAGES", "RESTARTS", "AGE"];
 const HELP: &str = "sort: c cpu, m memory, d depth, r rate, i id   up/down choose   k kill   q quit";
 
 /// By what cells are sorted.
@@ -124,7 +124,7 @@ impl View {
         let position = self.position();
         let first = (position + 1).saturating_sub(room);
         let rows: Vec<_> = self.rows.iter().map(cells).collect();
-        let table = table(HEAD, &["NAME"], &rows);
+        let table = table(HEAD, &["NAME", "STATE"], &rows);
         let mut table = table.lines().map(|line| cut(line, width));
         let memory: u64 = self.rows.iter().map(|row| row.status.memory).sum();
         let cpu: f64 = self.rows.iter().map(|row| row.cpu).sum();
@@ -158,11 +158,12 @@ impl View {
     }
 }
 
-fn cells(row: &Row) -> [String; 9] {
+fn cells(row: &Row) -> [String; 10] {
     let Row { status, cpu, rate } = row;
     [
         status.id.to_string(),
         status.name(),
+        status.state.word().to_owned(),
         format!("{cpu:.0}%"),
         status::bytes(status.memory),
         status.mailbox.to_string(),

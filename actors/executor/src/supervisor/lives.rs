@@ -89,7 +89,7 @@ impl Driver {
             let request = Request {
                 owner: Owner::Cell(self.id),
                 id,
-                spec: Spec { limits: Some(limits), ..cell.spec.clone() },
+                spec: Spec { limits: Some(limits), program: cell.program(), ..cell.spec.clone() },
                 task: match &cell.work {
                     Work::Serve(serving) => Task::Serve(*serving, Stderr::Tail(tail::tail(id).0)),
                     Work::Main(stdio) => Task::Main(stdio.clone()),
@@ -191,10 +191,7 @@ impl Driver {
         incarnation: Incarnation,
         error: &SpawnError,
     ) -> Event<Blueprint> {
-        let reason = match error {
-            SpawnError::Cancelled(reason) | SpawnError::NotStarted(reason) => reason.clone(),
-            error => Reason::start_failed(error),
-        };
+        let reason = error.reason();
         self.retries.failed(slot, &reason);
         if let Some(place) = self.places.get(&slot) {
             self.publish_of(slot, events::Event::StartFailed { slot: place.id(), reason: reason.clone() });

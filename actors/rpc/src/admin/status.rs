@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use ww_cell::{Cell, Directory, Mode};
+use ww_cell::{Cell, Directory, Mode, Phase};
 use ww_core::{Limits, registry::Owner, text};
 use ww_schema::cell_capnp::{limits, status};
 
@@ -31,6 +31,11 @@ pub(crate) fn set(mut builder: status::Builder<'_>, directory: &Directory, cell:
     builder.set_dropped(dropped);
     builder.set_cpu(meters.cpu().saturating_mul(MICROS));
     builder.set_restarts(cell.slot().incarnations().saturating_sub(1));
+    builder.set_phase(match cell.phase() {
+        Phase::Compiling => status::Phase::Compiling,
+        Phase::Starting => status::Phase::Starting,
+        Phase::Running => status::Phase::Running,
+    });
     let mut state = builder.init_state();
     match cell.exit().reason() {
         None => state.set_running(()),

@@ -172,7 +172,7 @@ async fn a_program_that_ends_at_once_has_started_and_is_restarted_by_how_it_ende
         let stderr = ww_cell::Stderr::Tail(ww_cell::tail::tail(id).0);
         let work = Work::from(Stdio { stdin: stdin.into(), stdout: stdout.into(), stderr });
         let slot = work.new_slot(executor.directory(), &small(), executor.account());
-        let blueprint = CellBlueprint { spec: program(wat), work, slot: Some(slot.clone()) };
+        let blueprint = CellBlueprint::new(program(wat), work).in_slot(slot.clone());
         let child = ChildSpec::worker(child_id("a"), Blueprint::Cell(Arc::new(blueprint)));
         let tree = Supervision::one_for_one()
             .child(child.restart(restart).significant())
