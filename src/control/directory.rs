@@ -6,7 +6,13 @@
 
 use std::{
     env, fs, io,
-    os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt},
+    os::{
+        fd::AsRawFd,
+        unix::{
+            fs::{DirBuilderExt, FileTypeExt, MetadataExt},
+            net::SocketAddr,
+        },
+    },
     path::{Path, PathBuf},
 };
 
@@ -105,10 +111,33 @@ pub(crate) async fn connect(path: &Path) -> io::Result<UnixStream> {
     }
     let found = fs::symlink_metadata(&real)?;
     check(&real, "a socket", found.uid(), found.mode() & 0o7777, 0)?;
-    let stream = UnixStream::connect(&real).await?;
+    // Where the path was short enough for a socket, what it leads to need not be.
+    let (alias, _directory) = alias(&real)?;
+    let stream = UnixStream::connect(alias.as_deref().unwrap_or(&real)).await?;
     // The system says who listens, whatever lies at the path by now.
     check(&real, "a listener", stream.peer_cred()?.uid(), found.mode() & 0o7777, 0)?;
     Ok(stream)
+}
+
+/// Another path to a socket whose own is too long for one, and the directory that is held open for it: the system finds
+/// the socket through that.
+fn alias(path: &Path) -> io::Result<(Option<PathBuf>, Option<fs::File>)> {
+    let fits = SocketAddr::from_pathname(path).is_ok();
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) if !fits && cfg!(target_os = "linux") => {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            let directory = fs::File::open(parent)?;
+            let alias = Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name);
+            Ok((Some(alias), Some(directory)))
+        }
+        _ => Ok((None, None)),
+    }
+}
+
+/// Does something with a socket at a path of any length.
+pub(super) fn at<T>(path: &Path, act: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+    let (alias, _directory) = alias(path)?;
+    act(alias.as_deref().unwrap_or(path))
 }
 
 /// Says so where verbs will not believe a socket that is to be opened here.
@@ -234,5 +263,18 @@ mod tests {
         }
         assert!(matches!(find(&path).await, Found::Unreachable(error) if is_foreign(&error)));
         assert!(matches!(find(&directory.join("2.sock")).await, Found::Nobody));
+    }
+
+    #[tokio::test]
+    async fn a_short_path_may_lead_to_a_socket_whose_own_is_too_long_for_one() {
+        let home = tempfile::tempdir().expect("a directory");
+        let (directory, link) = (home.path().join("d".repeat(120)), home.path().join("link"));
+        make(&directory).expect("it is new");
+        let path = directory.join("1.sock");
+        let _listener = at(&path, |path| UnixListener::bind(path)).expect("it is free");
+        std::os::unix::fs::symlink(&path, &link).expect("it is free");
+        for way in [&path, &link] {
+            assert!(matches!(find(way).await, Found::Node(_)), "{}", way.display());
+        }
     }
 }

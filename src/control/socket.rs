@@ -4,9 +4,8 @@
 //! stops with its handle, which takes the socket's file away. Bounded by [`ww_rpc::MAX_CLIENTS`].
 
 use std::{
-    fs, io,
-    net::SocketAddr,
-    os::unix::fs::PermissionsExt,
+    fs, io, net,
+    os::unix::{fs::PermissionsExt, net::SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -161,10 +160,10 @@ async fn unix(path: &Path) -> Result<(Listener, Address), OpenError> {
 
 /// Listens before the socket has its name, so that whoever finds it finds somebody, and no mode but the right one.
 fn bind(path: &Path) -> io::Result<UnixListener> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{:x}", rand::random::<u32>()));
-    let first: PathBuf = path.with_file_name(name);
-    let listener = UnixListener::bind(&first)?;
+    // It is the name to come whose length decides.
+    SocketAddr::from_pathname(path)?;
+    let first: PathBuf = path.with_file_name(format!(".{:x}", rand::random::<u32>()));
+    let listener = directory::at(&first, |first| UnixListener::bind(first))?;
     let named = fs::set_permissions(&first, fs::Permissions::from_mode(0o600)).and_then(|()| fs::rename(&first, path));
     if let Err(error) = named {
         // What matters is the first error.
@@ -174,7 +173,7 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn tcp(addr: SocketAddr) -> Result<(Listener, Address), OpenError> {
+async fn tcp(addr: net::SocketAddr) -> Result<(Listener, Address), OpenError> {
     let listener = TcpListener::bind(addr).await.map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => OpenError::Taken(Address::Tcp(addr)),
         _ => OpenError::Io { address: Address::Tcp(addr), source },
