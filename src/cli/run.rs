@@ -362,6 +362,7 @@ fn boot_failure(image: &str, error: &BootError) -> Failure {
         BootError::Limits(_) => code::IMAGE,
         BootError::Publish(error) => return Failure::new(code::UNAVAILABLE, error),
         BootError::Spawn(SpawnError::Program(error)) if error.is_invalid() => code::IMAGE,
+        BootError::Spawn(error) if error.is_of_host() => code::HOST,
         BootError::Spawn(_) => code::START_FAILED,
     };
     let mut failure = Failure::new(code, error);

@@ -1,7 +1,8 @@
 //! From an error of the engine to an exit reason.
 
-use std::{fmt::Write, sync::Arc};
+use std::{fmt::Write, io, sync::Arc};
 
+use rustix::io::Errno;
 use thiserror::Error;
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
@@ -41,6 +42,9 @@ pub(crate) fn reason(error: &wasmtime::Error) -> Reason {
     if let Some(Unfit(why)) = error.downcast_ref() {
         return Reason::start_failed(why);
     }
+    if is_shortage(error) {
+        return Reason::host_fault(format_args!("the system refuses what the cell needs: {error:#}"));
+    }
     let (kind, mut message) = match error.downcast_ref::<Trap>() {
         Some(trap) => (kind(*trap), trap.to_string().trim_start_matches("wasm trap: ").to_owned()),
         // What a host function refused: a handle that does not exist, a second connection, a write without a permit.
@@ -52,6 +56,15 @@ pub(crate) fn reason(error: &wasmtime::Error) -> Reason {
     }
     let backtrace = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();
     Reason::Trap(Arc::new(exit::Trap::new(&kind, message, &backtrace)))
+}
+
+/// Whether the system has no more memory, memory mappings or file descriptors for the engine: nothing that a guest did.
+pub(crate) fn is_shortage(error: &wasmtime::Error) -> bool {
+    error.chain().any(|cause| {
+        let of_io = || cause.downcast_ref::<io::Error>().and_then(Errno::from_io_error);
+        let errno = cause.downcast_ref::<Errno>().copied().or_else(of_io);
+        errno.is_some_and(|errno| matches!(errno, Errno::NOMEM | Errno::MFILE | Errno::NFILE))
+    })
 }
 
 /// The engine's name of a trap, in kebab case.
@@ -131,6 +144,8 @@ mod tests {
         let in_context = wasmtime::Error::from(Reached(Limit::Memory)).context("while growing");
         assert_eq!(reason(&in_context), Reason::Limit(Limit::Memory));
         assert_eq!(reason(&Unfit("no such type".into()).into()), Reason::start_failed("no such type"));
+        let shortage = wasmtime::Error::from(Errno::NOMEM).context("mmap failed");
+        assert!(matches!(reason(&shortage), Reason::HostFault(why) if why.contains("the system refuses")));
         let remedied = |error: wasmtime::Error| reason(&error.context(Remedy("build it anew")));
         assert_eq!(remedied(I32Exit(7).into()), Reason::Exit(7));
         let Reason::Trap(found) = remedied(Trap::UnreachableCodeReached.into()) else { panic!("a trap is a trap") };

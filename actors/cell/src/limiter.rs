@@ -4,7 +4,7 @@ use thiserror::Error;
 use wasmtime::ResourceLimiter;
 use ww_core::exit::Limit;
 
-use crate::{engine::TABLE_ELEMENTS, meters::Meters};
+use crate::{engine::TABLE_ELEMENTS, fault, meters::Meters};
 
 /// Instances, tables and memories of one store: what a component of a few linked parts needs.
 const INSTANCES: usize = 32;
@@ -62,7 +62,8 @@ impl ResourceLimiter for Limiter {
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
         tracing::debug!(%error, "linear memory could not grow");
-        Ok(())
+        // The program would take it for its own limit.
+        if fault::is_shortage(&error) { Err(error) } else { Ok(()) }
     }
 
     fn table_growing(&mut self, _: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
@@ -107,5 +108,13 @@ mod tests {
         let mut limiter = Limiter::new(100, Meters::default());
         assert!(!limiter.memory_growing(0, 60, Some(50)).expect("no trap"));
         assert!(limiter.memory_growing(0, 100, None).expect("the failed growth used nothing"));
+    }
+
+    #[test]
+    fn memory_that_the_system_refuses_is_no_answer_to_the_program() {
+        let mut limiter = Limiter::new(100, Meters::default());
+        let shortage = wasmtime::Error::from(rustix::io::Errno::NOMEM).context("mprotect");
+        assert!(limiter.memory_grow_failed(shortage).is_err(), "the cell ends by a fault of the host");
+        limiter.memory_grow_failed(wasmtime::Error::msg("larger than a slot")).expect("for its allocator to handle");
     }
 }

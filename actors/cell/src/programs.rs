@@ -23,6 +23,7 @@ use crate::{
     core_module,
     disk::Disk,
     engine::{Class, Engines, Sandbox},
+    fault,
     guest::Guest,
     kept::{Known, Loading},
     loader,
@@ -81,6 +82,11 @@ impl LoadError {
     /// Whether the bytes themselves are at fault, rather than what the node offers or can do now.
     pub fn is_invalid(&self) -> bool {
         matches!(self, Self::Empty | Self::NotWasm(_) | Self::Invalid(_) | Self::TooComplex(_) | Self::TooExpensive(_))
+    }
+
+    /// Whether neither the program nor its owner is at fault, but the node, or what the system refuses it.
+    pub fn is_of_host(&self) -> bool {
+        matches!(self, Self::Worker(_) | Self::Host(_))
     }
 }
 
@@ -232,6 +238,7 @@ impl Inner {
         // version of the compiler with these settings.
         match unsafe { Artifact::deserialize(&sandbox, wasm, &code) } {
             Ok(artifact) => artifact.link(&sandbox, key, wasm).map(Some),
+            Err(error) if fault::is_shortage(&error) => Err(LoadError::Host(Text::new(format_args!("{error:#}")))),
             Err(error) => {
                 tracing::warn!(%error, "a compiled program on disk is of no use: it is compiled again");
                 disk.remove(&name);
@@ -245,8 +252,13 @@ impl Inner {
         let sandbox = self.sandbox(class)?;
         // SAFETY: the code is what this version of the compiler made with these settings, in this process or in a worker
         // of it, whose pipe nobody else writes to.
-        let artifact = unsafe { Artifact::deserialize(&sandbox, wasm, code) }
-            .map_err(|error| LoadError::Invalid(Text::new(error.root_cause())))?;
+        let artifact =
+            unsafe { Artifact::deserialize(&sandbox, wasm, code) }.map_err(|error| {
+                match fault::is_shortage(&error) {
+                    true => LoadError::Host(Text::new(format_args!("{error:#}"))),
+                    false => LoadError::Invalid(Text::new(error.root_cause())),
+                }
+            })?;
         if let Some(disk) = &self.disk {
             disk.put(&name(key), &compiler::identity(&sandbox.engine), code);
         }
@@ -295,7 +307,10 @@ impl Artifact {
     /// `wasm` is what it was compiled from.
     fn link(self, sandbox: &Sandbox, key: Key, wasm: &[u8]) -> Result<Program, LoadError> {
         let host = |error: wasmtime::Error| LoadError::Host(Text::new(format_args!("{error:#}")));
-        let import = |error: wasmtime::Error| LoadError::Import(Text::new(format_args!("{error:#}")));
+        let import = |error: wasmtime::Error| {
+            let text = Text::new(format_args!("{error:#}"));
+            if fault::is_shortage(&error) { LoadError::Host(text) } else { LoadError::Import(text) }
+        };
         let bytes = self.bytes();
         let (exports, remedy, code) = match self {
             Self::Component(component) => {

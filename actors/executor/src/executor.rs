@@ -115,10 +115,20 @@ pub enum SpawnError {
 }
 
 impl SpawnError {
+    /// Whether neither what was to be started nor its owner is at fault, but the node, or what the system refuses it.
+    pub fn is_of_host(&self) -> bool {
+        match self {
+            Self::Program(error) => error.is_of_host(),
+            Self::NotStarted(reason) => matches!(reason, Reason::HostFault(_)),
+            _ => false,
+        }
+    }
+
     /// With what reason the start has ended, for those that waited for the cell.
     pub(crate) fn reason(&self) -> Reason {
         match self {
             Self::Cancelled(reason) | Self::NotStarted(reason) => reason.clone(),
+            error if error.is_of_host() => Reason::host_fault(error),
             error => Reason::start_failed(error),
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::{FutureExt, future::join_all};
-use ww_core::exit::Limit;
+use ww_core::{Text, exit::Limit};
 
 use super::*;
 use crate::fixture::{
@@ -374,4 +374,17 @@ async fn a_cell_serves_its_mailbox_until_nobody_holds_it() {
     assert_eq!(soon(cell.exit().wait()).await, Reason::Shutdown);
     assert_eq!(soon(child.exit().wait()).await, Reason::Shutdown, "what it owned ends with it");
     assert!(soon(cell.ask(cell.envelope(None), "late")).await.is_err());
+}
+
+#[test]
+fn what_the_node_cannot_do_is_its_own_fault_and_not_that_of_a_start() {
+    for (error, of_host) in [
+        (SpawnError::Program(LoadError::Worker("no process".into())), true),
+        (SpawnError::Program(LoadError::Host(Text::new("no memory"))), true),
+        (SpawnError::NotStarted(Reason::host_fault("no memory")), true),
+        (SpawnError::Program(LoadError::Empty), false),
+        (SpawnError::Busy, false),
+    ] {
+        assert_eq!((error.is_of_host(), matches!(error.reason(), Reason::HostFault(_))), (of_host, of_host), "{error}");
+    }
 }

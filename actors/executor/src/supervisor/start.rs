@@ -46,7 +46,7 @@ pub(crate) async fn start(
             Ok(handle)
         }
         Err(error) => {
-            shared.runtime.directory().remove_slot(&slot, &Reason::start_failed(&error));
+            shared.runtime.directory().remove_slot(&slot, &error.reason());
             Err(error)
         }
     }
