@@ -1,6 +1,9 @@
 //! The command line: parse, dispatch, exit code.
 
-use std::backtrace::{Backtrace, BacktraceStatus};
+use std::{
+    backtrace::{Backtrace, BacktraceStatus},
+    env::VarError,
+};
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
@@ -30,6 +33,7 @@ mod send;
 mod signals;
 mod spawn;
 mod status;
+mod system;
 mod top;
 mod tree;
 mod wait;
@@ -84,7 +88,9 @@ impl Failure {
         Self { code, message: format!("{what}{}", text::line(text, text::MAX_ERROR)) }
     }
 
-    fn new(code: u8, error: &dyn std::error::Error) -> Self {
+    /// An error with its causes. What the system has no more of has a code of its own, whatever it was wanted for.
+    fn new(code: u8, error: &(dyn std::error::Error + 'static)) -> Self {
+        let code = if system::is_shortage(error) { code::HOST } else { code };
         let mut message = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {
@@ -100,13 +106,13 @@ impl Failure {
 }
 
 /// Runs the command with the arguments of this process and returns its exit code.
-pub fn main(runtime: &Runtime) -> u8 {
+pub fn main() -> u8 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return told_to_shell(&error),
     };
     start_log();
-    match cli.verb.carry_out(runtime) {
+    match system::runtime().and_then(|runtime| cli.verb.carry_out(runtime)) {
         Ok(code) => code,
         Err(Failure { code, message }) => told(code, &message),
     }
@@ -233,8 +239,9 @@ fn start_log() {
     let (filter, invalid) = match std::env::var(EnvFilter::DEFAULT_ENV) {
         Ok(text) if !text.is_empty() => match EnvFilter::try_new(&text) {
             Ok(filter) => (filter, None),
-            Err(error) => (EnvFilter::new(DEFAULT_LOG), Some(error)),
+            Err(error) => (EnvFilter::new(DEFAULT_LOG), Some(error.to_string())),
         },
+        Err(error @ VarError::NotUnicode(_)) => (EnvFilter::new(DEFAULT_LOG), Some(error.to_string())),
         _ => (EnvFilter::new(DEFAULT_LOG), None),
     };
     // A panic of the node may quote what others wrote.
@@ -245,7 +252,7 @@ fn start_log() {
     }));
     crate::log::subscriber(filter, || Notices, wants_colour(Output::Stderr)).init();
     if let Some(error) = invalid {
-        tracing::warn!(%error, "RUST_LOG is not valid: logging {DEFAULT_LOG}");
+        tracing::warn!(error, "RUST_LOG is not valid: logging {DEFAULT_LOG}");
     }
 }
 

@@ -113,7 +113,7 @@ impl Node {
     pub async fn start(config: Config, runtime: runtime::Handle) -> Result<Self, StartError> {
         let identity = identity(&config)?;
         let platform = Platform::start(runtime)?;
-        let net = Net::start(net_config(&config), identity, &platform.arbiter()).await?;
+        let net = Net::start(net_config(&config), identity, &platform.arbiter()?).await?;
         Self::around(config, platform, net).await
     }
 
@@ -141,8 +141,8 @@ impl Node {
             payers: payers.clone(),
             patience,
         };
-        let vats = Vats::new(platform.arbiter(), Arc::new(swarm));
-        let executor = Executor::start(&platform.arbiter(), sandbox, Arc::new(vats.clone()));
+        let vats = Vats::new(platform.arbiter()?, Arc::new(swarm));
+        let executor = Executor::start(&platform.arbiter()?, sandbox, Arc::new(vats.clone()));
         let accepting = calls.start(&net, config.peer_timeout, platform.runtime())?;
         let stop_requests = StopRequests::default();
         let requests = stop_requests.clone();

@@ -73,7 +73,7 @@ impl Sandbox {
     /// What starts cells below an owner, and the threads of its actors.
     pub(crate) fn executor(&self) -> Result<(Platform, Executor)> {
         let platform = Platform::start(Handle::current())?;
-        let executor = Executor::start(&platform.arbiter(), self.runtime.clone(), Arc::new(NoVat));
+        let executor = Executor::start(&platform.arbiter()?, self.runtime.clone(), Arc::new(NoVat));
         Ok((platform, executor))
     }
 
@@ -113,7 +113,7 @@ impl Peer {
     pub(crate) async fn connect(platform: &Platform, identity: Identity, node: &Node, marker: &str) -> Result<Self> {
         let addrs = node.net().addrs().await;
         let addr = addrs.into_iter().find(|addr| addr.to_string().contains(marker)).context("it listens")?;
-        let net = Net::start(ww_net::Config::default(), identity, &platform.arbiter()).await?;
+        let net = Net::start(ww_net::Config::default(), identity, &platform.arbiter()?).await?;
         let node = node.net().peer_id();
         net.connect(node, vec![addr]).await?;
         Ok(Self { net, node })

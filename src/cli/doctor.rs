@@ -2,14 +2,21 @@
 
 use std::{
     fmt, fs,
+    io::ErrorKind,
     net::{TcpListener, UdpSocket},
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        net::SocketAddr,
+    },
     path::Path,
 };
 
-use rustix::process::{Resource, getrlimit};
+use rustix::{
+    fs::{Access, access},
+    process::{Resource, getrlimit},
+};
 
-use super::{Failure, code, node};
+use super::{Failure, code, node, system};
 use crate::{
     Config,
     config::DEFAULT_PORT,
@@ -48,6 +55,7 @@ pub(super) async fn doctor(_: &Args) -> Result<u8, Failure> {
         address_space(),
         mappings(),
         descriptors(),
+        threads(),
     ];
     findings.extend(nodes().await);
     let text: String = findings.iter().map(|(verdict, text)| format!("{verdict}  {text}\n")).collect();
@@ -68,8 +76,19 @@ fn identity(path: Option<&Path>) -> Finding {
         Ok(found) if found.uid() != rustix::process::getuid().as_raw() => {
             (Verdict::Wrong, format!("identity: {shown} belongs to another user: name another one with --identity"))
         }
-        Ok(_) => (Verdict::Good, format!("identity: {shown}")),
-        Err(_) => (Verdict::Note, format!("identity: {shown} is made at the first start")),
+        Ok(_) => match fs::File::open(path) {
+            Ok(_) => (Verdict::Good, format!("identity: {shown}")),
+            Err(error) => {
+                (Verdict::Wrong, format!("identity: {shown} cannot be read: {error}: correct its permissions"))
+            }
+        },
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            (Verdict::Wrong, format!("identity: {shown}: {error}: correct its permissions, or use --identity"))
+        }
+        Err(_) => match can_be_made(path) {
+            Ok(()) => (Verdict::Note, format!("identity: {shown} is made at the first start")),
+            Err(why) => (Verdict::Wrong, format!("identity: {shown} cannot be made: {why}: use --identity")),
+        },
     }
 }
 
@@ -80,10 +99,25 @@ fn cache(path: Option<&Path>) -> Finding {
     let shown = path.display();
     match tempfile_in(path) {
         Ok(()) => (Verdict::Good, format!("cache: {shown}")),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            (Verdict::Note, format!("cache: {shown} is made at the first start"))
-        }
+        Err(error) if error.kind() == ErrorKind::NotFound => match can_be_made(path) {
+            Ok(()) => (Verdict::Note, format!("cache: {shown} is made at the first start")),
+            Err(why) => {
+                let why = format!("cache: {shown} cannot be made, so that programs are compiled anew: {why}");
+                (Verdict::Wrong, why)
+            }
+        },
         Err(error) => (Verdict::Wrong, format!("cache: {shown} cannot be written: {error}: correct its permissions")),
+    }
+}
+
+/// Whether something that is not there can be made, with the directories above it. The error says what is in the way.
+fn can_be_made(path: &Path) -> Result<(), String> {
+    let above = path.ancestors().skip(1).find(|above| above.symlink_metadata().is_ok()).unwrap_or(Path::new("/"));
+    let shown = above.display();
+    match fs::metadata(above) {
+        Ok(found) if !found.is_dir() => Err(format!("{shown} is no directory")),
+        Ok(_) => access(above, Access::WRITE_OK | Access::EXEC_OK).map_err(|why| format!("{shown}: {why}")),
+        Err(why) => Err(format!("{shown}: {why}")),
     }
 }
 
@@ -105,13 +139,20 @@ fn sockets(path: &Path) -> Finding {
                 format!("control sockets: {shown} is not this user's alone: remove it, or set XDG_RUNTIME_DIR"),
             )
         }
+        Ok(_) if SocketAddr::from_pathname(directory::own(path, 1)).is_err() => {
+            let why = format!("control sockets: {shown} is too long for the path of a socket: set XDG_RUNTIME_DIR");
+            (Verdict::Wrong, why)
+        }
         Ok(_) => (Verdict::Good, format!("control sockets: {shown}")),
-        Err(_) if path.parent().is_some_and(Path::is_dir) => {
-            (Verdict::Note, format!("control sockets: {shown} is made at the first start"))
+        Err(_) if !path.parent().is_some_and(Path::is_dir) => {
+            (Verdict::Wrong, format!("control sockets: {shown} has no directory above it: set XDG_RUNTIME_DIR to one"))
         }
-        Err(error) => {
-            (Verdict::Wrong, format!("control sockets: {shown}: {error}: set XDG_RUNTIME_DIR to a directory"))
-        }
+        Err(_) => match can_be_made(path) {
+            Ok(()) => (Verdict::Note, format!("control sockets: {shown} is made at the first start")),
+            Err(why) => {
+                (Verdict::Wrong, format!("control sockets: {shown} cannot be made: {why}: set XDG_RUNTIME_DIR"))
+            }
+        },
     }
 }
 
@@ -147,7 +188,17 @@ fn mappings() -> Finding {
     }
 }
 
+fn threads() -> Finding {
+    match system::threads() {
+        Ok(threads) => (Verdict::Good, format!("threads: {threads} more can be started")),
+        Err(refused) => (Verdict::Wrong, format!("threads: {refused}")),
+    }
+}
+
 fn descriptors() -> Finding {
+    if let Err(refused) = system::descriptors() {
+        return (Verdict::Wrong, format!("file descriptors: {refused}"));
+    }
     match getrlimit(Resource::Nofile).current {
         Some(most) if most < DESCRIPTORS => {
             (Verdict::Wrong, format!("file descriptors: {most} are too few: ulimit -n {DESCRIPTORS}"))

@@ -6,7 +6,7 @@ use tokio::runtime::Handle;
 use ww_core::Platform;
 use ww_net::{Identity, Multiaddr, Net, OpenError, PeerId, Protocol, Stream, identity};
 
-use super::{Failure, code};
+use super::{Failure, code, system};
 use crate::Config;
 
 /// A network that lasts as long as one command.
@@ -18,9 +18,11 @@ pub(super) struct Network {
 impl Network {
     /// With this key.
     pub(super) async fn start(identity: Identity) -> Result<Self, Failure> {
-        let host = |error: &dyn std::error::Error| Failure::new(code::HOST, error);
+        system::check_for_node()?;
+        let host = |error: &(dyn std::error::Error + 'static)| Failure::new(code::HOST, error);
         let platform = Platform::start(Handle::current()).map_err(|error| host(&error))?;
-        let net = Net::start(ww_net::Config::default(), identity, &platform.arbiter()).await;
+        let arbiter = platform.arbiter().map_err(|error| host(&error))?;
+        let net = Net::start(ww_net::Config::default(), identity, &arbiter).await;
         Ok(Self { net: net.map_err(|error| host(&error))?, _platform: platform })
     }
 

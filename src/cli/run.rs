@@ -17,7 +17,7 @@ use ww_executor::SpawnError;
 use ww_image::{Loader, LoaderConfig};
 use ww_net::{Multiaddr, PeerId};
 
-use super::{Failure, code, signals::Signals};
+use super::{Failure, code, signals::Signals, system};
 use crate::Supervised;
 use crate::{
     Boot, BootError, Config, Image, Node, Process, Published, StartError,
@@ -119,6 +119,7 @@ pub(super) async fn run(args: Args, runtime: &Handle) -> Result<u8, Failure> {
 
 async fn start(args: Args, runtime: &Handle, signals: &mut Signals) -> Result<u8, Failure> {
     let worker = Worker::this_program().map_err(|error| Failure::new(code::HOST, &error))?;
+    system::check_for_node()?;
     let config = config(&args, worker).map_err(|error| Failure::new(code::CONFIG, &error))?;
     let drain = config.drain;
     // Before there is a node that answers: the name of the cell is there from the node's first moment.

@@ -26,8 +26,12 @@ struct World {
 async fn world() -> World {
     let platform = Platform::start(Handle::current()).expect("threads");
     let listening = Config { listen: vec!["/ip4/127.0.0.1/tcp/0".parse().expect("valid")], ..Config::default() };
-    let peer = Net::start(listening, Identity::ephemeral(), &platform.arbiter()).await.expect("a network");
-    let net = Net::start(Config::default(), Identity::ephemeral(), &platform.arbiter()).await.expect("a network");
+    let peer = Net::start(listening, Identity::ephemeral(), &platform.arbiter().expect("a thread starts"))
+        .await
+        .expect("a network");
+    let net = Net::start(Config::default(), Identity::ephemeral(), &platform.arbiter().expect("a thread starts"))
+        .await
+        .expect("a network");
     let incoming = peer.accept(Protocol::Call).expect("nobody accepts calls");
     World { _platform: platform, net, peer, incoming, cause: None }
 }

@@ -41,7 +41,9 @@ impl Client {
 
     /// With this key.
     pub(crate) async fn with(platform: &Platform, to: (PeerId, Multiaddr), identity: Identity) -> Self {
-        let net = Net::start(Config::default(), identity, &platform.arbiter()).await.expect("a network");
+        let net = Net::start(Config::default(), identity, &platform.arbiter().expect("a thread starts"))
+            .await
+            .expect("a network");
         Self { net, to }
     }
 

@@ -71,6 +71,7 @@ mod restarts;
 mod server;
 mod serving;
 mod shell;
+mod shortage;
 mod signals;
 mod streams;
 mod top;

@@ -100,7 +100,9 @@ async fn many_messages_at_once_are_each_answered_with_their_own_reply() {
     let server = serve(&image, "echo", &["--async"]);
     let platform = Platform::start(Handle::current()).expect("threads");
     for (peer, addr) in server.places() {
-        let net = Net::start(Config::default(), Identity::ephemeral(), &platform.arbiter()).await.expect("a network");
+        let net = Net::start(Config::default(), Identity::ephemeral(), &platform.arbiter().expect("a thread starts"))
+            .await
+            .expect("a network");
         let room = Arc::new(tokio::sync::Semaphore::new(IN_FLIGHT));
         let mut sending = JoinSet::new();
         for number in 0..MESSAGES {

@@ -29,6 +29,12 @@ pub enum StartError {
     /// The operating system refused a thread.
     #[error("cannot start the thread of the actor system")]
     Thread(#[source] io::Error),
+    /// It refused what an event loop needs.
+    #[error("cannot start the event loop of the actor system")]
+    Loop(#[source] io::Error),
+    /// It refused another thread, or what its event loop needs.
+    #[error("cannot start a thread for actors")]
+    Arbiter(#[source] io::Error),
     /// The thread ended, or said nothing in time.
     #[error("the actor system did not start: {0}")]
     Silent(RecvTimeoutError),
@@ -54,14 +60,20 @@ impl Platform {
         let system_thread = thread::Builder::new()
             .name("ww-system".into())
             .spawn(move || {
-                let runner = System::new();
-                if tx.send(System::current()).is_err() {
+                // The system's own way to make it panics.
+                let event_loop = match runtime::Builder::new_current_thread().enable_all().build() {
+                    Ok(event_loop) => event_loop,
+                    // Whoever starts the platform waits, or has given up.
+                    Err(error) => return tx.send(Err(error)).map_err(io::Error::other),
+                };
+                let runner = System::with_tokio_rt(move || event_loop);
+                if tx.send(Ok(System::current())).is_err() {
                     return Ok(());
                 }
                 runner.run()
             })
             .map_err(StartError::Thread)?;
-        let system = rx.recv_timeout(START_TIMEOUT).map_err(StartError::Silent)?;
+        let system = rx.recv_timeout(START_TIMEOUT).map_err(StartError::Silent)?.map_err(StartError::Loop)?;
         Ok(Self { runtime, system, system_thread: Some(system_thread), arbiters: Mutex::default() })
     }
 
@@ -71,14 +83,18 @@ impl Platform {
     }
 
     /// Starts another arbiter: a thread for actors and for what is not `Send`.
-    pub fn arbiter(&self) -> ArbiterHandle {
+    ///
+    /// # Errors
+    ///
+    /// Where the system refuses the thread, or what its event loop needs.
+    pub fn arbiter(&self) -> Result<ArbiterHandle, StartError> {
         System::set_current(self.system.clone());
-        let arbiter = Arbiter::new();
+        let arbiter = Arbiter::try_new().map_err(StartError::Arbiter)?;
         let handle = arbiter.handle();
         // A new arbiter takes it.
         let _ = handle.spawn(lend::lender());
         self.arbiters.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(arbiter);
-        handle
+        Ok(handle)
     }
 
     /// Stops the arbiters, the last one first, then the system, and waits for their threads.
@@ -118,7 +134,7 @@ mod tests {
     fn arbiters_run_what_they_are_given_and_stop() {
         let runtime = runtime::Builder::new_multi_thread().worker_threads(1).build().expect("a runtime starts");
         let platform = Platform::start(runtime.handle().clone()).expect("the platform starts");
-        let arbiter = platform.arbiter();
+        let arbiter = platform.arbiter().expect("a thread starts");
         let (tx, rx) = mpsc::sync_channel(1);
         assert!(arbiter.spawn_fn(move || tx.send(System::try_current().is_some()).expect("the test waits")));
         assert_eq!(rx.recv_timeout(START_TIMEOUT), Ok(true));

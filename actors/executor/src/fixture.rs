@@ -236,13 +236,22 @@ impl House {
     /// An executor of its own for one test.
     pub(crate) fn executor(&self) -> (Executor, Arc<Vat>) {
         let vat = Arc::new(Vat::default());
-        let executor = Executor::start(&self.platform.arbiter(), self.runtime.clone(), Arc::clone(&vat) as _);
+        let executor = Executor::start(
+            &self.platform.arbiter().expect("a thread starts"),
+            self.runtime.clone(),
+            Arc::clone(&vat) as _,
+        );
         (executor, vat)
     }
 
     /// An executor of its own, with a clock for its supervisors.
     pub(crate) fn executor_with(&self, clock: Arc<dyn Clock>) -> Executor {
-        Executor::with_clock(&self.platform.arbiter(), self.runtime.clone(), Arc::new(Vat::default()), clock)
+        Executor::with_clock(
+            &self.platform.arbiter().expect("a thread starts"),
+            self.runtime.clone(),
+            Arc::new(Vat::default()),
+            clock,
+        )
     }
 
     /// Compiles nothing until the answer is dropped. Only for [`House::slow`].

@@ -24,7 +24,7 @@ impl Room {
     }
 
     pub(crate) async fn try_start(&self, config: Config) -> Result<Net, StartError> {
-        Net::start(config, Identity::ephemeral(), &self.platform.arbiter()).await
+        Net::start(config, Identity::ephemeral(), &self.platform.arbiter().expect("a thread starts")).await
     }
 
     pub(crate) async fn net(&self, listen: &[&str]) -> Net {

@@ -265,9 +265,9 @@ fn house() -> &'static House {
         let platform = Platform::start(threads.handle().clone()).expect("a platform starts");
         // Guests of these tests are no components: none connects by itself.
         let (network, ..) = network();
-        let vats = platform.arbiter();
+        let vats = platform.arbiter().expect("a thread starts");
         let vat = Arc::new(Vats::new(vats.clone(), Arc::new(network)));
-        let executor = Executor::start(&platform.arbiter(), runtime, vat);
+        let executor = Executor::start(&platform.arbiter().expect("a thread starts"), runtime, vat);
         House { platform, executor, vats, _threads: threads }
     });
     assert!(HOUSE.platform.runtime().metrics().num_workers() > 0);

@@ -75,9 +75,9 @@ static HOUSE: LazyLock<House> = LazyLock::new(|| {
     let threads = threads.expect("a runtime starts");
     let platform = Platform::start(threads.handle().clone()).expect("the threads start");
     let sandbox = Runtime::start(Config::default(), threads.handle().clone()).expect("the sandbox starts");
-    let arbiter = platform.arbiter();
+    let arbiter = platform.arbiter().expect("a thread starts");
     let vats = Vats::new(arbiter.clone(), Arc::new(Nobody));
-    let executor = Executor::start(&platform.arbiter(), sandbox, Arc::new(vats));
+    let executor = Executor::start(&platform.arbiter().expect("a thread starts"), sandbox, Arc::new(vats));
     House { threads, executor, arbiter, _platform: platform }
 });
 

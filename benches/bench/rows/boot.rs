@@ -78,7 +78,7 @@ pub(crate) fn part() -> Result<()> {
         let platform = Platform::start(Handle::current())?;
         let listen = LISTEN.iter().map(|addr| addr.parse()).collect::<Result<_, _>>()?;
         let config = Config { listen, ..Config::default() };
-        let net = Net::start(config, Identity::ephemeral(), &platform.arbiter()).await?;
+        let net = Net::start(config, Identity::ephemeral(), &platform.arbiter()?).await?;
         net.addrs().await;
         net.stop().await;
         platform.stop();

@@ -37,7 +37,7 @@ fn run(plan: &Plan) -> Result<Vec<Record>> {
         let supervisor = executor.supervisor(Owner::Node, Supervision::simple_one_for_one(template)).await?;
 
         let bare = sandbox.bare(GUEST)?;
-        let arbiter = platform.arbiter();
+        let arbiter = platform.arbiter()?;
         let floor = Side::new((bare, arbiter), |(bare, arbiter)| async move { spawn_bare(&bare, &arbiter).await });
         let watcher = watcher.id();
         let with = (supervisor.clone(), executor.directory().clone());

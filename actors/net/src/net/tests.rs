@@ -61,7 +61,9 @@ async fn a_stop_is_seen_by_everybody_and_frees_port_and_key() {
     let key = dir.path().join("key");
     let room = Room::new();
     let start = async |config| {
-        Net::start(config, Identity::load_or_create(&key).unwrap(), &room.platform.arbiter()).await.unwrap()
+        Net::start(config, Identity::load_or_create(&key).unwrap(), &room.platform.arbiter().expect("a thread starts"))
+            .await
+            .unwrap()
     };
     let first = start(listening(&[TCP])).await;
     let addrs = first.addrs().await;
@@ -97,7 +99,7 @@ async fn the_last_handle_takes_the_network_with_it() {
 #[tokio::test]
 async fn a_network_whose_arbiter_ends_is_closed() {
     let room = Room::new();
-    let arbiter = room.platform.arbiter();
+    let arbiter = room.platform.arbiter().expect("a thread starts");
     let net = Net::start(listening(&[TCP]), Identity::ephemeral(), &arbiter).await.unwrap();
     assert!(arbiter.stop());
     net.closed().await;
@@ -407,7 +409,12 @@ async fn a_lost_peer_is_found_again_without_being_told_where() {
             // A socket of QUIC outlives its node until the last connection has been told of the end.
             let again = async || {
                 let config = Config { listen: listen.clone(), ..Config::default() };
-                Net::start(config, Identity::load_or_create(&key).unwrap(), &room.platform.arbiter()).await
+                Net::start(
+                    config,
+                    Identity::load_or_create(&key).unwrap(),
+                    &room.platform.arbiter().expect("a thread starts"),
+                )
+                .await
             };
             until(again, Result::is_ok).await.unwrap()
         };
