@@ -18,6 +18,7 @@ pub mod code;
 mod completions;
 mod connect;
 mod doctor;
+mod env;
 mod id;
 mod inspect;
 mod keygen;

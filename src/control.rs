@@ -9,7 +9,14 @@
 //! | `directory` | where the sockets of a user's nodes are |
 //! | `socket` | a socket that is listened on, and the clients that come |
 
-use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
+use std::{
+    ffi::OsStr,
+    fmt,
+    net::SocketAddr,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use serde::Deserialize;
 use thiserror::Error;
@@ -54,14 +61,15 @@ pub enum Invalid {
     NotLoopback(SocketAddr),
 }
 
-impl FromStr for Address {
-    type Err = Invalid;
+/// A path need not be text.
+impl TryFrom<&OsStr> for Address {
+    type Error = Invalid;
 
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        let form = || Invalid::Form(text.to_owned());
-        match text.split_once(':') {
-            Some(("unix", path)) if !path.is_empty() => Ok(Self::Unix(path.into())),
-            Some(("tcp", addr)) => {
+    fn try_from(text: &OsStr) -> Result<Self, Invalid> {
+        let form = || Invalid::Form(text.display().to_string());
+        match (text.as_bytes().strip_prefix(b"unix:"), text.to_str().and_then(|text| text.strip_prefix("tcp:"))) {
+            (Some(path), _) if !path.is_empty() => Ok(Self::Unix(Path::new(OsStr::from_bytes(path)).to_owned())),
+            (_, Some(addr)) => {
                 let addr: SocketAddr = addr.parse().map_err(|_| form())?;
                 if addr.ip().is_loopback() { Ok(Self::Tcp(addr)) } else { Err(Invalid::NotLoopback(addr)) }
             }
@@ -70,11 +78,27 @@ impl FromStr for Address {
     }
 }
 
+impl TryFrom<&OsStr> for Control {
+    type Error = Invalid;
+
+    fn try_from(text: &OsStr) -> Result<Self, Invalid> {
+        if text == "off" { Ok(Self::Off) } else { Address::try_from(text).map(Self::At) }
+    }
+}
+
+impl FromStr for Address {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        OsStr::new(text).try_into()
+    }
+}
+
 impl FromStr for Control {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        if text == "off" { Ok(Self::Off) } else { text.parse().map(Self::At) }
+        OsStr::new(text).try_into()
     }
 }
 
@@ -106,6 +130,9 @@ mod tests {
             assert_eq!(text.parse::<Address>().map(|address| address.to_string()).as_deref(), Ok(text));
             assert!(matches!(text.parse(), Ok(Control::At(_))), "{text}");
         }
+        let bytes = OsStr::from_bytes(b"unix:/run/\xff");
+        assert_eq!(bytes.try_into(), Ok(Address::Unix(Path::new(OsStr::from_bytes(b"/run/\xff")).to_owned())));
+        assert!(Address::try_from(OsStr::from_bytes(b"tcp:\xff")).is_err());
         for (text, part) in [
             ("", "expected unix:PATH"),
             ("/run/ww.sock", "expected unix:PATH"),

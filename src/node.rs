@@ -1,6 +1,6 @@
 //! A node: its parts, started in order and stopped in reverse.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ffi::OsStr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -179,7 +179,7 @@ impl Node {
     /// # Errors
     ///
     /// Where no loader has it, or it is not valid.
-    pub async fn load(&self, image: &str) -> Result<Image, LoadError> {
+    pub async fn load(&self, image: impl AsRef<OsStr>) -> Result<Image, LoadError> {
         self.loader.load(image).await
     }
 

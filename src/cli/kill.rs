@@ -8,7 +8,8 @@ use super::{
 
 /// End cells with the reason `killed`
 ///
-/// Returns when they have ended, each with all that it started. A supervisor may start one again.
+/// Returns when they have ended, each with all that it started. A supervisor may start one again. What cannot be ended is
+/// named, and does not keep the others.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -20,9 +21,18 @@ pub(super) struct Args {
 }
 
 pub(super) async fn kill(node: Node, cells: &[String]) -> Result<u8, Failure> {
+    let mut code = code::OK;
     for cell in cells {
-        let process = node.process(cell).await?;
-        process.kill_request().send().promise.await.map_err(|error| call_failure(&error))?;
+        if let Err(failure) = end(&node, cell).await {
+            super::say(&format!("cannot kill {cell}: {}", failure.message));
+            // The first failure decides.
+            code = if code == code::OK { failure.code } else { code };
+        }
     }
-    Ok(code::OK)
+    Ok(code)
+}
+
+async fn end(node: &Node, cell: &str) -> Result<(), Failure> {
+    let process = node.process(cell).await?;
+    process.kill_request().send().promise.await.map(drop).map_err(|error| call_failure(&error))
 }

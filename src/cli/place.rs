@@ -1,8 +1,11 @@
 //! Where a node is that a verb asks: at a control socket of this machine, or at a peer of the network.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{ffi::OsStr, fmt, path::PathBuf};
 
-use clap::Args;
+use clap::{
+    Args,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 use ww_net::{Multiaddr, PeerId, multiaddr::Protocol};
 
 use crate::control::Address;
@@ -12,7 +15,11 @@ use crate::control::Address;
 pub(super) struct Which {
     /// The node: its control socket, unix:PATH or tcp:127.0.0.1:PORT; or a peer, /ip4/<address>/tcp/<port>/p2p/<peer id>,
     /// which has to grant something to the key of this user [default: this user's only node]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        value_parser = OsStringValueParser::new().try_map(|text| Place::try_from(text.as_os_str())),
+    )]
     pub(super) node: Option<Place>,
 
     /// Key with which this command goes to a peer, made if it is not there [default: that of this user's node]
@@ -39,11 +46,11 @@ pub(super) fn peer(text: &str) -> Result<(PeerId, Multiaddr), String> {
     }
 }
 
-impl FromStr for Place {
-    type Err = String;
+impl TryFrom<&OsStr> for Place {
+    type Error = String;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.starts_with('/') {
+    fn try_from(text: &OsStr) -> Result<Self, String> {
+        if let Some(text) = text.to_str().filter(|text| text.starts_with('/')) {
             return peer(text).map(|(peer, addr)| Self::Peer(peer, addr));
         }
         let invalid = |error: crate::control::Invalid| match error {
@@ -52,7 +59,7 @@ impl FromStr for Place {
             }
             error => error.to_string(),
         };
-        text.parse().map(Self::Control).map_err(invalid)
+        Address::try_from(text).map(Self::Control).map_err(invalid)
     }
 }
 
@@ -74,7 +81,7 @@ mod tests {
         let id = PeerId::random();
         let far = format!("/ip4/127.0.0.1/tcp/2020/p2p/{id}");
         for text in ["unix:/run/ww.sock", "tcp:127.0.0.1:7", &far] {
-            assert_eq!(text.parse::<Place>().map(|place| place.to_string()).as_deref(), Ok(text));
+            assert_eq!(Place::try_from(OsStr::new(text)).map(|place| place.to_string()).as_deref(), Ok(text));
         }
         for (text, part) in [
             ("here", "expected unix:PATH, tcp:127.0.0.1:PORT; or a peer, /ip4/"),
@@ -83,7 +90,7 @@ mod tests {
             ("/ip4/127.0.0.1/tcp/2020", "no peer id"),
             ("/run/ww.sock", "expected /ip4/"),
         ] {
-            let error = text.parse::<Place>().expect_err(text);
+            let error = Place::try_from(OsStr::new(text)).expect_err(text);
             assert!(error.contains(part), "{text}: {error}");
         }
     }

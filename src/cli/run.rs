@@ -2,10 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use tokio::{runtime::Handle, time::timeout};
 use ww_cell::{Compiler, Mode, Worker};
 use ww_core::{
@@ -17,7 +18,7 @@ use ww_executor::SpawnError;
 use ww_image::{Loader, LoaderConfig};
 use ww_net::{Multiaddr, PeerId};
 
-use super::{Failure, code, signals::Signals, system};
+use super::{Failure, code, env, signals::Signals, system};
 use crate::Supervised;
 use crate::{
     Boot, BootError, Config, Image, Node, Process, Published, StartError,
@@ -40,7 +41,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// A directory, or /ipfs/<cid>[/path]; must contain bin/main.wasm
-    image: String,
+    image: PathBuf,
 
     /// Swarm port, TCP and QUIC; 0 for any free port [default: 2020]
     #[arg(long)]
@@ -71,11 +72,15 @@ pub(super) struct Args {
     name: Option<Name>,
 
     /// Environment variable of the cell; repeatable; nothing is inherited
-    #[arg(long, value_name = "KEY=VALUE", value_parser = variable)]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = env::variable)]
     env: Vec<(String, String)>,
 
     /// Control socket: unix:PATH, tcp:127.0.0.1:PORT or off [default: a Unix socket of this user]
-    #[arg(long, value_name = "ADDR|off")]
+    #[arg(
+        long,
+        value_name = "ADDR|off",
+        value_parser = OsStringValueParser::new().try_map(|text| Control::try_from(text.as_os_str())),
+    )]
     control: Option<Control>,
 
     /// Ed25519 key of the node, made at the first start [default: a file of this user]
@@ -97,13 +102,6 @@ pub(super) struct Args {
     /// Arguments of the program
     #[arg(last = true)]
     args: Vec<String>,
-}
-
-fn variable(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        _ => Err("expected KEY=VALUE".to_owned()),
-    }
 }
 
 fn ipfs_url(text: &str) -> Result<String, String> {
@@ -189,7 +187,7 @@ impl Job {
     }
 }
 
-async fn load(config: &Config, image: &str) -> Result<Image, Failure> {
+async fn load(config: &Config, image: &Path) -> Result<Image, Failure> {
     let loader = LoaderConfig { ipfs_url: config.ipfs_url.clone(), ..LoaderConfig::default() };
     let loader = Loader::new(loader).map_err(|error| Failure::new(code::CONFIG, &error))?;
     loader.load(image).await.map_err(|error| Failure::new(code::IMAGE, &error))
@@ -358,7 +356,7 @@ fn start_failure(error: &StartError) -> Failure {
     Failure::new(code, error)
 }
 
-fn boot_failure(image: &str, error: &BootError) -> Failure {
+fn boot_failure(image: &Path, error: &BootError) -> Failure {
     let code = match error {
         BootError::Limits(_) => code::IMAGE,
         BootError::Publish(error) => return Failure::new(code::UNAVAILABLE, error),
@@ -367,6 +365,6 @@ fn boot_failure(image: &str, error: &BootError) -> Failure {
         BootError::Spawn(_) => code::START_FAILED,
     };
     let mut failure = Failure::new(code, error);
-    failure.message = format!("cannot run {image}: {}", failure.message);
+    failure.message = format!("cannot run {}: {}", image.display(), failure.message);
     failure
 }

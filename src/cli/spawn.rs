@@ -10,7 +10,7 @@ use ww_schema::{
 };
 
 use super::{
-    Failure, code,
+    Failure, code, env,
     node::{Node, call_failure},
     not_written,
     place::Which,
@@ -34,8 +34,8 @@ pub(super) struct Args {
     pub(super) which: Which,
 
     /// Environment variable of the program; repeatable; nothing is inherited
-    #[arg(long, value_name = "KEY=VALUE")]
-    env: Vec<String>,
+    #[arg(long, value_name = "KEY=VALUE", value_parser = env::variable)]
+    env: Vec<(String, String)>,
 
     /// A WebAssembly component, or a core preview 1 module
     file: PathBuf,
@@ -59,7 +59,8 @@ impl Args {
             code: code::IMAGE,
             message: format!("cannot read the program {}: {error}", self.file.display()),
         })?;
-        Ok((self.which, Program { wasm, args: self.args, env: self.env }))
+        let env = self.env.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+        Ok((self.which, Program { wasm, args: self.args, env }))
     }
 }
 

@@ -1,8 +1,18 @@
 //! Options, configuration and ports: what cannot be used is named, with what to do instead.
 
-use std::net::{TcpListener, UdpSocket};
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    net::{TcpListener, UdpSocket},
+    os::unix::ffi::{OsStrExt, OsStringExt},
+};
 
-use crate::{harness::Ww, image::Image};
+use rustix::process::Signal;
+
+use crate::{
+    harness::Ww,
+    image::{Image, guest},
+};
 
 #[test]
 fn wrong_arguments_are_named() {
@@ -75,6 +85,26 @@ fn a_configuration_that_is_not_valid_names_file_line_and_key() {
     }
     let ended = Ww::run(&image).args(["--config", "/nowhere/ww.toml"]).end();
     ended.expect(78, "").expect_stderr(&["/nowhere/ww.toml", "--config"]);
+}
+
+#[test]
+fn paths_need_not_be_text() {
+    let home = tempfile::tempdir().expect("a directory");
+    let odd = home.path().join(OsStr::from_bytes(b"\xff"));
+    let image = odd.join("image");
+    fs::create_dir_all(image.join("bin")).expect("a directory");
+    fs::write(image.join("bin/main.wasm"), guest("echo")).expect("written");
+    fs::write(odd.join("node.toml"), "drain = \"1s\"\n").expect("written");
+    let address = OsString::from_vec([b"unix:", odd.join("sock").as_os_str().as_bytes()].concat());
+    let options = [OsStr::new("--async"), OsStr::new("--control"), &address];
+    let node = Ww::run(&image).arg_path("--config", &odd.join("node.toml")).arg_path("--identity", &odd.join("key"));
+    let mut node = node.args(options).start();
+    node.wait_for_stderr("the cell serves messages");
+    let list = Ww::new([OsStr::new("ps"), OsStr::new("--node"), &address]).end();
+    assert!(list.code == 0 && list.stdout.contains("pid0"), "{list}");
+    node.signal(Signal::TERM);
+    node.end().expect(143, "");
+    Ww::new([OsStr::new("keygen"), odd.join("key").as_os_str()]).end().expect(78, "").expect_stderr(&["exists"]);
 }
 
 #[test]

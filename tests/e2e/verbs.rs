@@ -158,6 +158,18 @@ fn nodes_know_who_they_are_and_whom_they_are_connected_to() {
 }
 
 #[test]
+fn a_program_is_spawned_as_an_image_is_run() {
+    let (user, image) = (User::new(), Image::of("echo"));
+    let _node = user.serve(&image, &["--async"]);
+    let program = user.directory().join("exits.wasm");
+    fs::write(&program, guest("exits")).expect("written");
+    let spawn = |env: &str| user.verb(&["spawn", "--env", "A=1", "--env", env]).args([&program]).guest_args(&["env"]);
+    spawn("A=2").end().expect(0, "A=2\n");
+    spawn("B=").end().expect(0, "A=1\nB=\n");
+    spawn("B").end().expect(64, "").expect_stderr(&["--env", "expected KEY=VALUE"]);
+}
+
+#[test]
 fn messages_reach_a_cell_of_the_node() {
     let (user, image) = (User::new(), Image::of("actor").manifest(ONCE));
     let node = user.serve(&image, &["--async", "--name", "actor"]);
@@ -196,7 +208,9 @@ fn a_cell_is_killed_and_waited_for() {
     for _ in 0..3 {
         node.wait_for_stderr(&format!("{WAIT:#x}.3"));
     }
-    user.ask(&["kill", "echo"]).expect(0, "");
+    // One that is not there does not keep the next one.
+    let killed = user.ask(&["kill", "ehco", "echo"]);
+    killed.expect(69, "").expect_stderr(&["cannot kill ehco: no such cell", "did you mean echo?"]);
     node.end().expect(137, "").expect_stderr(&["echo ended: killed"]);
     waiting.end().expect(137, "");
 }

@@ -2,7 +2,7 @@
 
 mod failure;
 
-use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
+use std::{ffi::OsStr, future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use reqwest::Url;
@@ -94,7 +94,7 @@ pub struct Loader {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Image {
-    /// Where it came from: its path, or `/ipfs/<cid>` of its directory.
+    /// Where it came from, for a person: its path, or `/ipfs/<cid>` of its directory.
     pub source: String,
     /// The program: starts like a component or a core module, and is not checked further.
     pub wasm: Bytes,
@@ -149,10 +149,12 @@ impl Loader {
     /// # Errors
     ///
     /// Where no loader has the image, or it is not valid; the error says what each one found and what to do.
-    pub async fn load(&self, image: &str) -> Result<Image, LoadError> {
+    pub async fn load(&self, image: impl AsRef<OsStr>) -> Result<Image, LoadError> {
         let mut attempts = Vec::new();
-        let mut path = PathBuf::from(image);
-        if IpfsPath::is_meant(image) {
+        let mut path = PathBuf::from(image.as_ref());
+        let shown = path.display().to_string();
+        // Paths in IPFS are text.
+        if let Some(image) = image.as_ref().to_str().filter(|image| IpfsPath::is_meant(image)) {
             let failure = match self.within(self.load_ipfs(image)).await {
                 Ok(image) => return Ok(image),
                 Err(failure) => failure,
@@ -169,11 +171,11 @@ impl Loader {
             );
             path = self.mount.join(image.trim_start_matches('/'));
         }
-        match self.within(self.load_disk(path, image)).await {
+        match self.within(self.load_disk(path, &shown)).await {
             Ok(image) => Ok(image),
             Err(failure) => {
                 attempts.push(Attempt { loader: "file system".to_owned(), failure });
-                Err(LoadError::new(image, attempts))
+                Err(LoadError::new(&shown, attempts))
             }
         }
     }
@@ -191,9 +193,9 @@ impl Loader {
         self.read(source, Source::Ipfs(directory.into())).await
     }
 
-    async fn load_disk(&self, path: PathBuf, image: &str) -> Result<Image, Failure> {
+    async fn load_disk(&self, path: PathBuf, shown: &str) -> Result<Image, Failure> {
         let root = Root::open(path).await.map_err(Failure::from_opening)?;
-        self.read(image.to_owned(), Source::Local(Arc::new(root))).await
+        self.read(shown.to_owned(), Source::Local(Arc::new(root))).await
     }
 
     async fn read(&self, source: String, files: Source) -> Result<Image, Failure> {

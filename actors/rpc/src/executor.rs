@@ -1,6 +1,6 @@
 //! The server of `Executor`: starts cells on behalf of one cell.
 
-use std::rc::Rc;
+use std::{collections::BTreeMap, rc::Rc};
 
 use capnp::Error;
 use ww_core::{grants::ExecutorMethod, text};
@@ -36,8 +36,7 @@ impl Server {
         let wasm = spec::program_bytes(params.get_wasm()?)?;
         let mut room = MAX_STRINGS;
         let args = texts(params.get_args()?, &mut room)?;
-        let env = texts(params.get_env()?, &mut room)?;
-        let env = env.into_iter().map(variable).collect::<Result<_, _>>()?;
+        let env = environment(params.get_env()?, &mut room)?;
         Ok(Spec {
             name: format!("child of {}", self.0.guest.id),
             names: Vec::new(),
@@ -90,7 +89,16 @@ pub(crate) fn texts(list: capnp::text_list::Reader<'_>, room: &mut usize) -> Res
         .collect()
 }
 
-pub(crate) fn variable(entry: String) -> Result<(String, String), Error> {
+/// The variables of a list, as long as there is room for them. Of two with the same name the last one counts.
+pub(crate) fn environment(
+    list: capnp::text_list::Reader<'_>,
+    room: &mut usize,
+) -> Result<Vec<(String, String)>, Error> {
+    let variables: BTreeMap<_, _> = texts(list, room)?.into_iter().map(variable).collect::<Result<_, _>>()?;
+    Ok(variables.into_iter().collect())
+}
+
+fn variable(entry: String) -> Result<(String, String), Error> {
     match entry.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(Error::failed(format!("{} is no environment variable: expected KEY=VALUE", text::quoted(entry)))),

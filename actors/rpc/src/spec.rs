@@ -22,7 +22,7 @@ use ww_schema::{
 
 use crate::{
     context::Context,
-    executor::{MAX_PROGRAM, MAX_STRINGS, texts, variable},
+    executor::{MAX_PROGRAM, MAX_STRINGS, environment, texts},
     load::overloaded,
     membrane,
     network::Publication,
@@ -63,8 +63,7 @@ pub(crate) async fn cell(context: &Context, spec: cell_capnp::spec::Reader<'_>) 
     };
     let mut room = MAX_STRINGS;
     let args = texts(spec.get_args()?, &mut room)?;
-    let env = texts(spec.get_env()?, &mut room)?;
-    let env = env.into_iter().map(variable).collect::<Result<_, _>>()?;
+    let env = environment(spec.get_env()?, &mut room)?;
     // The bytes of a `Program` are paid for already, and shared.
     let own = if program.is_some() { 0 } else { wasm.len() };
     let wasm = paid(wasm, own + MAX_STRINGS - room, &context.guest.account)?;

@@ -1,4 +1,4 @@
-use std::{fs, path::Path};
+use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::Path};
 
 use super::*;
 
@@ -15,7 +15,7 @@ fn write(root: &Path, path: &str, bytes: &[u8]) {
 }
 
 async fn load(path: &Path) -> Result<Image, String> {
-    loader(NOBODY).load(path.to_str().expect("UTF-8")).await.map_err(|error| error.to_string())
+    loader(NOBODY).load(path).await.map_err(|error| error.to_string())
 }
 
 #[tokio::test]
@@ -40,6 +40,16 @@ async fn an_image_is_a_directory_with_a_program() {
     for path in ["", "/etc/passwd", "../secret", "share/../../secret", "share//text", "share\\text", "share/\0"] {
         assert!(matches!(files.read(path).await, Err(FileError::Path { .. })), "{path:?}");
     }
+}
+
+#[tokio::test]
+async fn the_path_of_an_image_need_not_be_text() {
+    let root = tempfile::tempdir().expect("a directory");
+    let path = root.path().join(OsStr::from_bytes(b"\xff"));
+    let error = load(&path).await.expect_err("there is nothing");
+    assert!(error.contains("there is no such directory"), "{error}");
+    write(&path, PROGRAM, COMPONENT);
+    assert!(load(&path).await.expect("an image").source.ends_with('\u{fffd}'));
 }
 
 #[tokio::test]
