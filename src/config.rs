@@ -1,7 +1,7 @@
 //! Every setting of a node, with its unit and its default.
 
 use std::{
-    env, fs, io,
+    env, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -9,7 +9,7 @@ use std::{
 use serde::Deserialize;
 use thiserror::Error;
 use ww_cell::{Cells, Compiler, Customise};
-use ww_core::{Limits, account, limits::DEFAULT_MAX_MEMORY};
+use ww_core::{Limits, account, file, limits::DEFAULT_MAX_MEMORY};
 use ww_image::{
     loader::DEFAULT_IPFS_URL,
     units::{Bytes, Millis},
@@ -27,6 +27,9 @@ pub const DEFAULT_PORT: u16 = 2020;
 
 /// How long cells may go on when the node is told to stop: what a supervisor grants its workers.
 pub const DEFAULT_DRAIN: Duration = Duration::from_secs(5);
+
+/// Bytes of a configuration file: as many as all peers that it may name take, with everything that it may say of them.
+const MAX_FILE: u64 = 1 << 20;
 
 /// Name of the directory below the user's own ones for data and caches.
 const DIRECTORY: &str = "ww";
@@ -164,7 +167,11 @@ impl Config {
     ///
     /// Where the file cannot be read, or has a key or value that does not exist.
     pub fn with_file(mut self, path: &Path) -> Result<Self, Invalid> {
-        let text = fs::read_to_string(path).map_err(|source| Invalid::Read { path: path.to_owned(), source })?;
+        let text = file::read(path, MAX_FILE)
+            .and_then(|bytes| {
+                String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+            })
+            .map_err(|source| Invalid::Read { path: path.to_owned(), source })?;
         let file: File = toml::from_str(&text)
             .map_err(|source| Invalid::Parse { path: path.to_owned(), source: Box::new(source) })?;
         let base = path.parent().unwrap_or(Path::new(""));
@@ -215,6 +222,8 @@ fn user_directory(variable: &str, below_home: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn parse(text: &str) -> Result<Config, Invalid> {
@@ -231,6 +240,12 @@ mod tests {
         assert_eq!((config.port, config.listen.len(), config.drain), (1, 1, Duration::from_millis(10)));
         assert!(config.identity.is_some_and(|path| path.is_absolute() && path.ends_with("key")));
         assert_eq!(config.ipfs_url, Config::default().ipfs_url);
+    }
+
+    #[test]
+    fn a_file_that_never_ends_is_refused() {
+        let error = Config::default().with_file(Path::new("/dev/zero")).expect_err("too long").to_string();
+        assert!(error.contains("/dev/zero") && error.contains(&MAX_FILE.to_string()), "{error}");
     }
 
     #[test]

@@ -110,15 +110,16 @@ fn ipfs_url(text: &str) -> Result<String, String> {
 }
 
 pub(super) async fn run(args: Args, runtime: &Handle) -> Result<u8, Failure> {
+    let worker = Worker::this_program().map_err(|error| Failure::new(code::HOST, &error))?;
+    // A file may be a pipe: a signal ends the command while it waits there.
+    let config = config(&args, worker).map_err(|error| Failure::new(code::CONFIG, &error))?;
+    system::check_for_node()?;
     let mut signals = Signals::new().map_err(|error| Failure::new(code::HOST, &error))?;
-    let code = start(args, runtime, &mut signals).await?;
+    let code = start(args, config, runtime, &mut signals).await?;
     Ok(signals.end(code))
 }
 
-async fn start(args: Args, runtime: &Handle, signals: &mut Signals) -> Result<u8, Failure> {
-    let worker = Worker::this_program().map_err(|error| Failure::new(code::HOST, &error))?;
-    system::check_for_node()?;
-    let config = config(&args, worker).map_err(|error| Failure::new(code::CONFIG, &error))?;
+async fn start(args: Args, config: Config, runtime: &Handle, signals: &mut Signals) -> Result<u8, Failure> {
     let drain = config.drain;
     // Before there is a node that answers: the name of the cell is there from the node's first moment.
     let image = tokio::select! {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use capnp::ErrorKind;
 use tokio::{task::spawn_blocking, time::timeout};
+use ww_core::file;
+use ww_rpc::MAX_PROGRAM;
 use ww_schema::{
     cell_capnp::attachment::{self, Errors},
     peer_capnp::{byte_stream, process},
@@ -55,7 +57,7 @@ pub(super) struct Program {
 impl Args {
     /// Which node, and what to start there.
     pub(super) fn read(self) -> Result<(Which, Program), Failure> {
-        let wasm = std::fs::read(&self.file).map_err(|error| Failure {
+        let wasm = file::read(&self.file, MAX_PROGRAM as u64).map_err(|error| Failure {
             code: code::IMAGE,
             message: format!("cannot read the program {}: {error}", self.file.display()),
         })?;

@@ -85,6 +85,8 @@ fn a_configuration_that_is_not_valid_names_file_line_and_key() {
     }
     let ended = Ww::run(&image).args(["--config", "/nowhere/ww.toml"]).end();
     ended.expect(78, "").expect_stderr(&["/nowhere/ww.toml", "--config"]);
+    let ended = Ww::run(&image).args(["--config", "/dev/zero"]).end();
+    ended.expect(78, "").expect_stderr(&["/dev/zero", "at most 1048576 bytes"]);
 }
 
 #[test]

@@ -167,6 +167,7 @@ fn a_program_is_spawned_as_an_image_is_run() {
     spawn("A=2").end().expect(0, "A=2\n");
     spawn("B=").end().expect(0, "A=1\nB=\n");
     spawn("B").end().expect(64, "").expect_stderr(&["--env", "expected KEY=VALUE"]);
+    user.ask(&["spawn", "/dev/zero"]).expect(66, "").expect_stderr(&["/dev/zero", "at most 50331648 bytes"]);
 }
 
 #[test]

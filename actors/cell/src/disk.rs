@@ -13,6 +13,7 @@ use std::{
 
 use rand::TryRng;
 use thiserror::Error;
+use ww_core::file;
 
 /// Bytes that all entries together may take; the ones that were used longest ago go first.
 const MAX_BYTES: u64 = 2 << 30;
@@ -73,7 +74,10 @@ impl Disk {
             write_new(&directory, &key_path, &key).map_err(io_error(&key_path))?;
         }
         require_private(&key_path, ACCESSIBLE)?;
-        let key = fs::read(&key_path).map_err(io_error(&key_path))?;
+        let key = match file::read(&key_path, blake3::KEY_LEN as u64) {
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => return Err(Unusable::BadKey(key_path)),
+            read => read.map_err(io_error(&key_path))?,
+        };
         let key = key.try_into().map_err(|_| Unusable::BadKey(key_path))?;
         Ok(Self { directory, key })
     }
@@ -81,7 +85,7 @@ impl Disk {
     /// The code that was stored under `name` for `context`.
     pub(crate) fn get(&self, name: &str, context: &[u8]) -> Option<Vec<u8>> {
         let path = self.path(name);
-        let mut entry = fs::read(&path).ok()?;
+        let mut entry = file::read(&path, MAX_BYTES).ok()?;
         let start = MAGIC.len() + MAC_LEN;
         let valid = entry.len() >= start
             && entry.starts_with(MAGIC)

@@ -6,6 +6,7 @@
 pub mod account;
 pub mod events;
 pub mod exit;
+pub mod file;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod grants;

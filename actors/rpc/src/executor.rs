@@ -10,7 +10,7 @@ use ww_schema::{cell_capnp, peer_capnp::executor};
 use crate::{context::Context, process, program, shelf, spec, supervisor};
 
 /// Largest program in a message, in bytes: together with what is around it, it fits into one message.
-pub(crate) const MAX_PROGRAM: usize = 48 << 20;
+pub const MAX_PROGRAM: usize = 48 << 20;
 
 /// Arguments and environment of one program together, in bytes, each with [`BESIDES`] more: what Linux grants a process by
 /// default is 2 MiB.
