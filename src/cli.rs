@@ -37,6 +37,7 @@ mod status;
 mod system;
 mod top;
 mod tree;
+mod usage;
 mod wait;
 
 /// What is logged unless `RUST_LOG` says otherwise.
@@ -44,6 +45,9 @@ const DEFAULT_LOG: &str = "ww=info";
 
 /// Bytes of one message on standard error: an exit reason with its backtrace, and as much again.
 const MAX_SAID: usize = 2 * (text::MAX_ERROR + text::MAX_BACKTRACE);
+
+/// Bytes of a failure on standard error: the longest path of a file, and an error about it.
+const MAX_FAILURE: usize = 2 * text::MAX_ERROR;
 
 /// An actor runtime for code that you did not write.
 ///
@@ -104,27 +108,29 @@ impl Failure {
         }
         Self { code, message }
     }
+
+    /// Says it, and returns the exit code.
+    fn tell(&self) -> u8 {
+        say(&text::lines(&self.message, MAX_FAILURE));
+        self.code
+    }
 }
 
 /// Runs the command with the arguments of this process and returns its exit code.
 pub fn main() -> u8 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return told_to_shell(&error),
+        Err(error) if usage::is_help(&error) => return told_to_shell(&error),
+        Err(error) => return usage::failure(error).tell(),
     };
     start_log();
     match system::runtime().and_then(|runtime| cli.verb.carry_out(runtime)) {
         Ok(code) => code,
-        Err(Failure { code, message }) => told(code, &message),
+        Err(failure) => failure.tell(),
     }
 }
 
-fn told(code: u8, message: &str) -> u8 {
-    say(message);
-    code
-}
-
-/// Prints help or version, or says what is wrong with the arguments.
+/// Prints help or version.
 fn told_to_shell(error: &clap::Error) -> u8 {
     let text = |to: Output| {
         let text = error.render();
@@ -135,7 +141,7 @@ fn told_to_shell(error: &clap::Error) -> u8 {
         return code::USAGE;
     }
     let shown = shown(Output::Stdout.write_all(text(Output::Stdout).as_bytes()));
-    shown.map_or_else(|Failure { code, message }| told(code, &message), |()| code::OK)
+    shown.map_or_else(|failure| failure.tell(), |()| code::OK)
 }
 
 impl Verb {

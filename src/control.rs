@@ -20,6 +20,7 @@ use std::{
 
 use serde::Deserialize;
 use thiserror::Error;
+use ww_core::text;
 
 pub(crate) mod directory;
 mod socket;
@@ -54,7 +55,7 @@ pub enum Address {
 #[non_exhaustive]
 pub enum Invalid {
     /// It has no form that is known.
-    #[error("{0:?} is no control socket: expected unix:PATH, tcp:127.0.0.1:PORT or off")]
+    #[error("{} is no control socket: expected unix:PATH, tcp:127.0.0.1:PORT or off", text::quoted(.0))]
     Form(String),
     /// It can be reached from other machines.
     #[error("{0} is not on loopback: whoever reaches a control socket may do everything; expected 127.0.0.1 or [::1]")]

@@ -1,5 +1,7 @@
 //! `ww kill`: ends cells.
 
+use ww_core::text;
+
 use super::{
     Failure, code,
     node::{Node, call_failure},
@@ -24,7 +26,7 @@ pub(super) async fn kill(node: Node, cells: &[String]) -> Result<u8, Failure> {
     let mut code = code::OK;
     for cell in cells {
         if let Err(failure) = end(&node, cell).await {
-            super::say(&format!("cannot kill {cell}: {}", failure.message));
+            super::say(&format!("cannot kill {}: {}", text::name(cell), failure.message));
             // The first failure decides.
             code = if code == code::OK { failure.code } else { code };
         }

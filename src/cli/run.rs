@@ -13,6 +13,7 @@ use ww_core::{
     Name,
     exit::{self, Reason},
     supervisor::Restart,
+    text,
 };
 use ww_executor::SpawnError;
 use ww_image::{Loader, LoaderConfig};
@@ -366,6 +367,6 @@ fn boot_failure(image: &Path, error: &BootError) -> Failure {
         BootError::Spawn(_) => code::START_FAILED,
     };
     let mut failure = Failure::new(code, error);
-    failure.message = format!("cannot run {}: {}", image.display(), failure.message);
+    failure.message = format!("cannot run {}: {}", text::name(image.display()), failure.message);
     failure
 }

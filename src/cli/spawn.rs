@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use capnp::ErrorKind;
 use tokio::{task::spawn_blocking, time::timeout};
-use ww_core::file;
+use ww_core::{file, text};
 use ww_rpc::MAX_PROGRAM;
 use ww_schema::{
     cell_capnp::attachment::{self, Errors},
@@ -59,7 +59,7 @@ impl Args {
     pub(super) fn read(self) -> Result<(Which, Program), Failure> {
         let wasm = file::read(&self.file, MAX_PROGRAM as u64).map_err(|error| Failure {
             code: code::IMAGE,
-            message: format!("cannot read the program {}: {error}", self.file.display()),
+            message: format!("cannot read the program {}: {error}", text::name(self.file.display())),
         })?;
         let env = self.env.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
         Ok((self.which, Program { wasm, args: self.args, env }))

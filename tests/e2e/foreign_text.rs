@@ -48,6 +48,36 @@ fn errors_of_a_guest_are_lines_of_the_node_and_of_the_verb() {
 }
 
 #[test]
+fn arguments_are_shown_escaped_and_short_in_every_verb() {
+    let (user, long) = (User::new(), EVIL.repeat(1_000));
+    for evil in [EVIL, &long] {
+        let below = format!("/dev/null/{evil}");
+        let socket = format!("unix:{below}");
+        for args in [
+            &[evil][..],
+            &["run", evil],
+            &["run", "image", "--config", &below],
+            &["run", "image", "--identity", &below],
+            &["run", "image", "--env", evil],
+            &["run", "image", "--listen", evil],
+            &["run", "image", "--control", evil],
+            &["spawn", "--node", &socket, evil],
+            &["send", "--node", evil, "echo", "text"],
+            &["send", &below],
+            &["wait", "--node", &socket, evil],
+            &["connect", evil],
+            &["keygen", &below],
+            &["completions", evil],
+        ] {
+            let ended = user.ask(args);
+            assert!(ended.code >= 64 && ended.stdout.is_empty(), "{ended}");
+            assert!((1..9 * 1024).contains(&ended.stderr.len()), "{} bytes", ended.stderr.len());
+            assert_clean(args[0], &ended.stderr);
+        }
+    }
+}
+
+#[test]
 fn names_in_a_program_are_escaped_in_backtraces_and_reasons() {
     let name = r"f\1b[2J\0aww: FORGED\0a2026-01-01\c2\9b";
     let traps = format!(r#"(module (func (@name "{name}") (export "_start") unreachable))"#);

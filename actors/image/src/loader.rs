@@ -8,6 +8,7 @@ use bytes::Bytes;
 use reqwest::Url;
 use thiserror::Error;
 use tokio::time;
+use ww_core::text;
 
 pub use self::failure::{Attempt, Failure, LoadError};
 use crate::{
@@ -73,7 +74,7 @@ pub struct Limits {
 #[non_exhaustive]
 pub enum ConfigError {
     /// The URL of the daemon is not one.
-    #[error("{url:?} is not the URL of an IPFS daemon: {why}; expected one like {DEFAULT_IPFS_URL}")]
+    #[error("{} is not the URL of an IPFS daemon: {why}; expected one like {DEFAULT_IPFS_URL}", text::quoted(url))]
     Url {
         /// The text.
         url: String,

@@ -93,7 +93,7 @@ impl LoadError {
     }
 
     fn text(&self) -> String {
-        let mut said = format!("cannot load the image {:?}", self.image);
+        let mut said = format!("cannot load the image {}", text::quoted(&self.image));
         let mut advice = Vec::new();
         for Attempt { loader, failure } in &self.attempts {
             // Writing to a `String` does not fail.
