@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::{runtime, time::timeout};
 use wasmtime::{Module, component::Component};
 use wasmtime_wasi::I32Exit;
-use ww_core::{Text, task};
+use ww_core::{Text, task, text};
 
 use crate::{
     actor,
@@ -61,7 +61,7 @@ pub enum LoadError {
          and sockets, wetware:streams, wetware:loader and wetware:cell"
     )]
     Import(Text),
-    /// It is built in a way that nothing honest is.
+    /// It is valid, and larger than what there is a place for, or built in a way that nothing honest is.
     #[error("the program is too complex: {0}")]
     TooComplex(String),
     /// Its compilation takes too much. It is not tried again for a while.
@@ -252,13 +252,13 @@ impl Inner {
         let sandbox = self.sandbox(class)?;
         // SAFETY: the code is what this version of the compiler made with these settings, in this process or in a worker
         // of it, whose pipe nobody else writes to.
-        let artifact =
-            unsafe { Artifact::deserialize(&sandbox, wasm, code) }.map_err(|error| {
-                match fault::is_shortage(&error) {
-                    true => LoadError::Host(Text::new(format_args!("{error:#}"))),
-                    false => LoadError::Invalid(Text::new(error.root_cause())),
-                }
-            })?;
+        let artifact = unsafe { Artifact::deserialize(&sandbox, wasm, code) }.map_err(|error| {
+            match fault::is_shortage(&error) {
+                true => LoadError::Host(Text::new(format_args!("{error:#}"))),
+                // It is valid, as it was compiled: it is larger than a place in the pool.
+                false => LoadError::TooComplex(text::line(error.root_cause(), text::MAX_ERROR)),
+            }
+        })?;
         if let Some(disk) = &self.disk {
             disk.put(&name(key), &compiler::identity(&sandbox.engine), code);
         }

@@ -108,7 +108,26 @@ async fn arrays_and_shared_memories_are_no_part_of_the_sandbox() {
         "(module (memory 1 1 shared) (func (export \"_start\")))",
     ] {
         let loaded = runtime().load(wasm(text), Class::Standard).await;
-        assert!(matches!(loaded, Err(crate::LoadError::Invalid(_))), "{text}: {loaded:?}");
+        assert!(loaded.as_ref().is_err_and(crate::LoadError::is_invalid), "{text}: {loaded:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_is_valid_and_too_large_is_told_by_how_much() {
+    let instances = "(core instance (instantiate $m))".repeat(17);
+    let globals = "(global (mut i64) (i64.const 0))".repeat(90_000);
+    for (text, parts) in [
+        (&*format!("(component (core module $m){instances})"), ["17 core module instances", "maximum of 16"]),
+        ("(module (table 100001 funcref))", ["100001", "limit of 100000"]),
+        ("(module (memory 16385))", ["1073807360", "limit of 0x40000000"]),
+        (&*format!("(module {globals})"), ["bytes", "maximum of 1048576 bytes"]),
+    ] {
+        match runtime().load(wasm(text), Class::Standard).await {
+            Err(crate::LoadError::TooComplex(why)) => {
+                assert!(parts.iter().all(|part| why.contains(part)) && !why.contains('\n'), "{why}");
+            }
+            other => panic!("expected a limit with {parts:?}, found {other:?}"),
+        }
     }
 }
 
