@@ -68,7 +68,8 @@ impl Signals {
             () = clients => return code::TERMINATED,
             () = received(&mut self.interrupt) => code::INTERRUPTED,
             () = received(&mut self.terminate) => code::TERMINATED,
-            () = received(&mut self.hangup) => code::HUNG_UP,
+            // A terminal that goes away may say so twice: what has begun to end has its time all the same.
+            () = received(&mut self.hangup), if self.caught.is_none() => code::HUNG_UP,
         };
         *self.caught.get_or_insert(code)
     }

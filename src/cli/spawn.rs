@@ -1,6 +1,6 @@
 //! `ww spawn`: starts a program on a running node.
 
-use std::path::PathBuf;
+use std::{convert::Infallible, path::PathBuf};
 
 use capnp::ErrorKind;
 use tokio::{task::spawn_blocking, time::timeout};
@@ -140,28 +140,27 @@ async fn run(process: process::Client) -> Result<u8, Failure> {
     };
     tokio::select! {
         code = done => code,
-        failure = feed(&input) => Err(failure),
+        never = feed(&input) => match never {},
     }
 }
 
-/// Reads standard input when the program reads. Returns where it cannot be read.
-async fn feed(input: &byte_stream::Client) -> Failure {
+/// Reads standard input when the program reads. What cannot be read ends the input, and nothing else.
+async fn feed(input: &byte_stream::Client) -> Infallible {
     // A program need not read its input, and may have ended: its end is told elsewhere.
     while let Some(wanted) = wanted(input).await {
         let read = spawn_blocking(move || terminal::read(wanted)).await.map_err(std::io::Error::other);
-        match read.and_then(|read| read) {
-            Ok(bytes) if bytes.is_empty() => {
-                input.close_request().send().promise.await.map(drop).unwrap_or_default();
-                break;
-            }
-            Ok(bytes) => {
-                let mut request = input.write_request();
-                request.get().set_data(&bytes);
-                if request.send().promise.await.is_err() {
-                    break;
-                }
-            }
-            Err(error) => return Failure { code: code::HOST, message: format!("cannot read standard input: {error}") },
+        let read = read.and_then(|read| read).unwrap_or_else(|error| {
+            say(&format!("cannot read standard input: {error}"));
+            Vec::new()
+        });
+        if read.is_empty() {
+            input.close_request().send().promise.await.map(drop).unwrap_or_default();
+            break;
+        }
+        let mut request = input.write_request();
+        request.get().set_data(&read);
+        if request.send().promise.await.is_err() {
+            break;
         }
     }
     std::future::pending().await

@@ -1,11 +1,12 @@
-//! What the command itself says on standard error, its log included. A reader of standard error that stalls must hold
-//! neither the threads of a node up nor its end: what it does not take in a moment is left out, and counted.
+//! What the command itself says on standard error, its log included. A reader of standard error that stalls should hold
+//! neither the threads of a node up nor its end: what it does not take in a moment is left out, and counted. Only where
+//! somebody else fills the last place between a look and a write, that write waits.
 
 use std::{
     io,
     os::fd::BorrowedFd,
     sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -32,6 +33,7 @@ impl Notices {
     /// Writes a notice, if that does not take long.
     pub(crate) fn say(self, text: &[u8]) {
         let patience = if LEFT_OUT.load(Ordering::Relaxed) > 0 { Duration::ZERO } else { PATIENCE };
+        let until = Instant::now() + patience;
         if !has_room(Output::Stderr.fd(), patience) {
             LEFT_OUT.fetch_add(1, Ordering::Relaxed);
             return;
@@ -40,7 +42,10 @@ impl Notices {
         if left_out > 0 {
             write(format!("ww: {left_out} lines were left out here: standard error was not read\n").as_bytes());
         }
-        text.chunks(PIECE).all(|piece| has_room(Output::Stderr.fd(), PATIENCE) && write(piece));
+        let left = || until.saturating_duration_since(Instant::now());
+        if !text.chunks(PIECE).all(|piece| has_room(Output::Stderr.fd(), left()) && write(piece)) {
+            LEFT_OUT.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use rustix::{
     event::{PollFd, PollFlags, poll},
     fs::fstat,
     io::Errno,
+    io::fcntl_getfd,
     stdio::{stderr, stdout},
 };
 use tokio::task::spawn_blocking;
@@ -33,9 +34,8 @@ pub enum Output {
 
 /// Looks which outputs are closed. To be called before the standard library starts; it calls nothing of that.
 pub fn note_closed() {
-    for (closed, fd) in CLOSED.iter().zip([libc::STDOUT_FILENO, libc::STDERR_FILENO]) {
-        // SAFETY: it asks for flags of a descriptor by its number, and fails where there is none.
-        closed.store(unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1, Ordering::Relaxed);
+    for (closed, fd) in CLOSED.iter().zip([stdout(), stderr()]) {
+        closed.store(fcntl_getfd(fd).is_err(), Ordering::Relaxed);
     }
 }
 

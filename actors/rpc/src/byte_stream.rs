@@ -28,7 +28,7 @@ pub(crate) enum End {
 pub(crate) struct Writing {
     pub(crate) writer: Arc<Mutex<pipe::Writer>>,
     /// Beside the lock: a call that waits for the reader's question must not hold up those that bring the answer.
-    demand: Demand,
+    demand: Arc<Mutex<Demand>>,
 }
 
 struct Server {
@@ -66,7 +66,7 @@ fn failed(closed: Closed) -> Error {
 
 impl Writing {
     pub(crate) fn new(writer: pipe::Writer) -> Self {
-        Self { demand: writer.demand(), writer: Arc::new(Mutex::new(writer)) }
+        Self { demand: Arc::new(Mutex::new(writer.demand())), writer: Arc::new(Mutex::new(writer)) }
     }
 }
 
@@ -171,8 +171,35 @@ impl byte_stream::Server for Server {
         let End::Writer(Writing { demand, .. }) = &self.end else {
             return Err(Error::failed("this end of the stream only reads".into()));
         };
-        let wanted = demand.wanted().await.map_err(failed)?;
+        let wanted = queue(demand).await.wanted().await.map_err(failed)?;
         results.get().set_bytes(u32::try_from(wanted).unwrap_or(u32::MAX));
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::future::join_all;
+    use tokio::{task::LocalSet, time::timeout};
+    use ww_cell::pipe::{CAPACITY, pipe};
+
+    use super::*;
+    use crate::fixture::wanted;
+
+    #[tokio::test(start_paused = true)]
+    async fn many_who_ask_what_is_wanted_wait_without_work() {
+        let in_vats = async {
+            let (tx, rx) = pipe(CAPACITY);
+            let stream = client(End::Writer(Writing::new(tx)), Rc::new(()));
+            let mut asked = join_all((0..100).map(|_| wanted(&stream)));
+            // That time passes shows that nobody does anything.
+            assert!(timeout(Duration::from_secs(1), &mut asked).await.is_err());
+            assert!(rx.try_read(7).is_ok());
+            let answers = asked.await;
+            assert!(answers.iter().all(|answer| matches!(answer, Ok(7))), "{answers:?}");
+        };
+        LocalSet::new().run_until(in_vats).await;
     }
 }

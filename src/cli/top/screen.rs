@@ -45,8 +45,9 @@ impl Screen {
 
     /// Gives the terminal back as it was.
     pub(super) fn leave(&self) -> io::Result<()> {
-        write(LEAVE)?;
-        tcsetattr(stdin(), OptionalActions::Now, &self.before).map_err(Into::into)
+        let written = write(LEAVE);
+        tcsetattr(stdin(), OptionalActions::Now, &self.before)?;
+        written
     }
 
     /// Columns and rows. After a change of it everything is drawn anew.
