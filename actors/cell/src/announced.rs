@@ -109,6 +109,8 @@ impl Runtime {
         };
         history.charge_to(&account);
         let cell = Cell::new(Parts { id, name, mode, limits, account, slot, history, exit, stop });
+        // A slot that was closed, as nobody was coming, takes messages again.
+        cell.slot().reopen();
         self.directory().announced(&cell);
         let pending = Pending { runtime: self.clone(), cell: cell.clone(), owner, notifier, spec, task };
         Announced { cell, pending: Some(pending) }
@@ -128,10 +130,11 @@ impl Announced {
         }
     }
 
-    /// It does not start: those that wait for it are told why.
-    pub fn withdraw(mut self, reason: Reason) {
+    /// It does not start: those that wait for it are told why. What it held elsewhere is `freed` after its names and before
+    /// its end is news: nobody who learns of either finds it half gone.
+    pub fn withdraw(mut self, reason: Reason, freed: impl FnOnce()) {
         if let Some(pending) = self.pending.take() {
-            pending.withdraw(reason);
+            pending.withdraw(reason, freed);
         }
     }
 
@@ -147,12 +150,13 @@ impl Announced {
 }
 
 impl Pending {
-    fn withdraw(self, reason: Reason) {
+    fn withdraw(self, reason: Reason, freed: impl FnOnce()) {
         let Self { runtime, cell, owner, notifier, spec, task } = self;
         cell.stopping().set_ending();
         runtime.directory().withdrawn(&cell, &reason, owner == SlotOwner::Cell);
         // Its streams end before its end is news, as those of a cell that has started.
         drop((spec, task));
+        freed();
         notifier.notify(reason);
     }
 }
@@ -160,7 +164,7 @@ impl Pending {
 impl Drop for Announced {
     fn drop(&mut self) {
         if let Some(pending) = self.pending.take() {
-            pending.withdraw(Reason::Shutdown);
+            pending.withdraw(Reason::Shutdown, || ());
         }
     }
 }

@@ -269,6 +269,13 @@ impl Cell {
         &self.0.slot
     }
 
+    /// How often its slot was started again, with a restart that is under way.
+    pub fn restarts(&self) -> u32 {
+        // One whose program is not there yet is not counted among those that lived there.
+        let own = u32::from(self.phase() != Phase::Compiling);
+        self.0.slot.incarnations().saturating_sub(own)
+    }
+
     /// What it has done and holds.
     pub fn meters(&self) -> &Meters {
         &self.0.meters

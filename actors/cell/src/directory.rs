@@ -1,9 +1,9 @@
 //! The cells of a node: who lives where, under which names, linked to whom.
 //!
 //! It holds what lives, cells and [native actors](crate::native). A cell enters it when its start is asked for, before its
-//! program is compiled, and leaves it when it ends; then the news travels in this order: whoever waits for an answer of the cell, its names, its monitors and links.
-//! Supervisors and whoever waits for the end come after that, and learn of it elsewhere. The last that ended can still be
-//! asked for why, and for what they reported.
+//! program is compiled, and leaves it when it ends; then the news travels in this order: those that wait for an answer of
+//! the cell, its names, its monitors and links. Supervisors and those that wait for the end come after that, and learn of
+//! it elsewhere. The last that ended can still be asked for why, and for what they reported.
 //!
 //! Bounded by the cells that run, which their owners' limits bound, by [`KEPT_ENDED`] and by the registry's own bounds.
 //! Usable from any thread; the lock around links is held for moments, and carries their effects out in order.
@@ -14,6 +14,7 @@ use std::{
 };
 
 use dashmap::DashMap;
+use tokio::sync::Notify;
 use ww_core::{
     Account, CellId, Name, SlotId,
     events::{Event, Events},
@@ -32,6 +33,9 @@ mod signals;
 /// reported.
 pub const KEPT_ENDED: usize = 64;
 
+/// How many of them may never have started: starts that fail again and again do not push all others out.
+pub const KEPT_NOT_STARTED: usize = 16;
+
 /// The cells of a node. Clones are the same directory.
 #[derive(Clone, Debug, Default)]
 pub struct Directory(Arc<Inner>);
@@ -45,6 +49,8 @@ struct Inner {
     ended: Mutex<VecDeque<Cell>>,
     slots: DashMap<SlotId, Slot>,
     names: Registry,
+    /// Told whenever somebody may have come to live behind a name.
+    arrivals: Notify,
     /// Rust actors, which are no cells.
     natives: DashMap<CellId, Lane>,
     links: Mutex<Links>,
@@ -104,6 +110,19 @@ impl Directory {
         &self.0.names
     }
 
+    /// Waits until somebody lives behind a name. Cancel safe.
+    pub async fn arrival(&self, name: &Name) -> CellId {
+        loop {
+            // Before the look, so that nobody comes unseen in between.
+            let mut arrived = std::pin::pin!(self.0.arrivals.notified());
+            arrived.as_mut().enable();
+            if let Some(cell) = self.0.names.whereis(name) {
+                return cell;
+            }
+            arrived.await;
+        }
+    }
+
     /// What happens to cells.
     pub fn events(&self) -> &Events {
         &self.0.events
@@ -133,6 +152,7 @@ impl Directory {
     /// Where the name is taken, or there are too many.
     pub fn name_slot(&self, slot: &Slot, name: Name) -> Result<(), registry::Error> {
         self.0.names.register(name.clone(), Owner::Slot(slot.id()))?;
+        self.0.arrivals.notify_waiters();
         self.0.events.publish(Event::Registered { name, cell: None });
         Ok(())
     }
@@ -149,7 +169,13 @@ impl Directory {
         self.0.names.open(Owner::Cell(cell.id()));
         self.0.cells.insert(cell.id(), cell.clone());
         self.links().started(cell.id());
-        self.0.names.occupy(cell.slot().id(), Some(cell.id()));
+        self.occupied(cell.slot(), cell.id());
+    }
+
+    /// Somebody lives in a slot, and behind its names.
+    fn occupied(&self, slot: &Slot, cell: CellId) {
+        self.0.names.occupy(slot.id(), Some(cell));
+        self.0.arrivals.notify_waiters();
     }
 
     /// A cell that was announced has started.
@@ -159,19 +185,22 @@ impl Directory {
 
     /// A cell has ended. Its slot is left to its owner, unless `with_slot`.
     pub(crate) fn ended(&self, cell: &Cell, reason: &Reason, with_slot: bool) {
-        self.withdrawn(cell, reason, with_slot);
+        self.left(cell, reason, with_slot);
         self.0.events.publish(Event::Exited { slot: cell.slot().id(), cell: cell.id(), reason: reason.clone() });
     }
 
     /// A cell that was announced has not started, and is not going to. It is among the last that ended all the same, so
     /// that those who have its id learn why.
     pub(crate) fn withdrawn(&self, cell: &Cell, reason: &Reason, with_slot: bool) {
-        let mut last = self.last_ended();
-        if last.len() >= KEPT_ENDED {
-            last.pop_front();
+        self.left(cell, reason, with_slot);
+        // What lives in the slot of somebody else is that one's to tell. Here the owner has the error.
+        if with_slot {
+            self.0.events.publish_quietly(Event::StartFailed { slot: cell.slot().id(), reason: reason.clone() });
         }
-        last.push_back(cell.clone());
-        drop(last);
+    }
+
+    fn left(&self, cell: &Cell, reason: &Reason, with_slot: bool) {
+        self.keep(cell);
         self.0.cells.remove(&cell.id());
         self.0.names.occupy(cell.slot().id(), None);
         if with_slot {
@@ -188,6 +217,7 @@ impl Directory {
     /// Where the name is taken, there are too many, or the cell has ended.
     pub fn register(&self, name: Name, cell: CellId) -> Result<(), registry::Error> {
         self.0.names.register(name.clone(), Owner::Cell(cell))?;
+        self.0.arrivals.notify_waiters();
         self.0.events.publish(Event::Registered { name, cell: Some(cell) });
         Ok(())
     }
@@ -207,6 +237,24 @@ impl Directory {
         for name in self.0.names.close(owner) {
             self.0.events.publish(Event::Unregistered { name });
         }
+    }
+
+    /// Keeps a cell among the last that ended, and drops what has to go for it.
+    fn keep(&self, cell: &Cell) {
+        let mut last = self.last_ended();
+        if !cell.has_served() {
+            // The last start of a slot that failed tells as much as all of them.
+            last.retain(|other| other.has_served() || other.slot().id() != cell.slot().id());
+            let not_started = last.iter().filter(|other| !other.has_served()).count();
+            let oldest = last.iter().position(|other| !other.has_served());
+            if let Some(oldest) = oldest.filter(|_| not_started >= KEPT_NOT_STARTED) {
+                last.remove(oldest);
+            }
+        }
+        if last.len() >= KEPT_ENDED {
+            last.pop_front();
+        }
+        last.push_back(cell.clone());
     }
 
     fn last_ended(&self) -> MutexGuard<'_, VecDeque<Cell>> {

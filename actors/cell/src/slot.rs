@@ -203,6 +203,11 @@ impl Slot {
     pub(crate) fn occupy(&self, cell: CellId) {
         self.0.occupant.store(cell.get(), Ordering::Relaxed);
         self.0.incarnations.fetch_add(1, Ordering::Relaxed);
+        self.reopen();
+    }
+
+    /// Somebody is coming: messages are taken again.
+    pub(crate) fn reopen(&self) {
         self.0.mailbox.reopen();
     }
 

@@ -100,9 +100,8 @@ impl Pending {
     /// Starts the task of a cell whose program is there.
     pub(crate) fn start(self, program: Program) {
         let Self { runtime, cell, owner, notifier, spec, task } = self;
-        cell.loaded();
-        // From now on its slot takes messages again, if it did not.
         cell.slot().occupy(cell.id());
+        cell.loaded();
         runtime.directory().started(&cell);
         let pace = program.pace().clone();
         match task {

@@ -103,9 +103,10 @@ impl Events {
         self.send(event);
     }
 
-    /// Publishes an event like those before it, which is told to those who debug only. Never waits.
-    pub fn publish_again(&self, event: Event) {
-        tracing::debug!(?event, "once more");
+    /// Publishes an event that is no news to the log, like many before it or told elsewhere: only to those who debug. Never
+    /// waits.
+    pub fn publish_quietly(&self, event: Event) {
+        tracing::debug!(?event, "no news");
         self.send(event);
     }
 

@@ -41,8 +41,9 @@ pub(crate) struct Start {
     pub(crate) wasm: Bytes,
     guest: Guest,
     supervisor: Option<Inbox>,
-    pub(crate) place: Place,
+    /// Dropped before the place: its names are free first.
     announced: Announced,
+    pub(crate) place: Place,
 }
 
 /// A cell that runs, and how its end is learned of once its place is free.
@@ -117,14 +118,13 @@ impl Request {
             None => {
                 let announced = runtime.announce(id, cell_spec, work, stop.clone())?;
                 if let Some(Err(why)) = publish.map(|publish| publish(announced.cell().slot())) {
-                    drop(place);
-                    announced.withdraw(Reason::start_failed(&why));
+                    announced.withdraw(Reason::start_failed(&why), || drop(place));
                     return Err(SpawnError::NotPublished(why));
                 }
                 (announced, None)
             }
         };
-        Ok(Start { owner, stop, wasm: spec.wasm, guest, supervisor, place, announced })
+        Ok(Start { owner, stop, wasm: spec.wasm, guest, supervisor, announced, place })
     }
 }
 
@@ -145,9 +145,8 @@ impl Start {
             Ok(ready) => ready,
             Err(error) => {
                 tracing::debug!(cell = %id, %error, "a cell was not started");
-                // Its place is free before its end is news.
-                drop(place);
-                announced.withdraw(error.reason());
+                // An owner that starts it again once it is gone finds its names free, and its place.
+                announced.withdraw(error.reason(), || drop(place));
                 return Err(error);
             }
         };

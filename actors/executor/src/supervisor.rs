@@ -246,7 +246,7 @@ impl Driver {
     fn publish_of(&self, child: machine::Slot, event: events::Event) {
         if let Some(shared) = self.executor.upgrade() {
             let events = shared.runtime.directory().events();
-            if self.retries.is_old_news(child) { events.publish_again(event) } else { events.publish(event) }
+            if self.retries.is_old_news(child) { events.publish_quietly(event) } else { events.publish(event) }
         }
     }
 

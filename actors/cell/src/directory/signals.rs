@@ -36,7 +36,7 @@ impl Directory {
         let id = self.next_id();
         if let Some(slot) = &slot {
             slot.occupy(id);
-            self.names().occupy(slot.id(), Some(id));
+            self.occupied(slot, id);
         }
         let (native, lane) = Native::new(id, self.clone(), slot);
         let notices = lane.notices();

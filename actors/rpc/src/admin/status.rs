@@ -30,7 +30,7 @@ pub(crate) fn set(mut builder: status::Builder<'_>, directory: &Directory, cell:
     builder.set_messages(meters.answered());
     builder.set_dropped(dropped);
     builder.set_cpu(meters.cpu().saturating_mul(MICROS));
-    builder.set_restarts(cell.slot().incarnations().saturating_sub(1));
+    builder.set_restarts(cell.restarts());
     builder.set_phase(match cell.phase() {
         Phase::Compiling => status::Phase::Compiling,
         Phase::Starting => status::Phase::Starting,

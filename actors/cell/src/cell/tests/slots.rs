@@ -1,9 +1,14 @@
 //! Slots: what stays when an incarnation ends, and what does not.
 
+use futures::FutureExt;
 use ww_core::{account::Holder, events::Event};
 
 use super::*;
-use crate::message::Sender;
+use crate::{
+    announced::Work,
+    directory::{KEPT_ENDED, KEPT_NOT_STARTED},
+    message::Sender,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_next_incarnation_serves_what_the_last_one_had_not_begun() {
@@ -60,6 +65,84 @@ async fn a_closed_slot_refuses_until_somebody_moves_in_again() {
     let started = runtime.spawn_in(slot.clone(), next_id(), program, spec(Mode::Async), stderr(), Stop::default());
     started.expect("it polls");
     assert_eq!(slot.ask(slot.envelope(None), "c").await.as_deref(), Ok(&b"1c"[..]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_is_counted_and_sent_to_before_its_program_is_there() {
+    let runtime = runtime();
+    let program = program(&runtime, COUNTER).await;
+    let slot = runtime.directory().new_slot(8, Overflow::Wait, 1_000, runtime.account());
+    let announce =
+        || runtime.announce_in(slot.clone(), next_id(), spec(Mode::Async), Work::Serve(stderr()), Stop::default());
+    let first = announce();
+    assert_eq!((first.cell().phase(), first.cell().restarts()), (Phase::Compiling, 0));
+    let first = first.start(program.clone());
+    assert_eq!((ask(&first, "a").await.as_deref(), first.restarts()), (Ok("1a"), 0));
+    first.stop(Reason::Killed);
+    first.exit().wait().await;
+    slot.close(&Reason::Killed);
+    let second = announce();
+    assert_eq!((second.cell().phase(), second.cell().restarts()), (Phase::Compiling, 1));
+    let mut asking = Box::pin(slot.ask(slot.envelope(None), "b"));
+    assert!(asking.as_mut().now_or_never().is_none(), "it waits");
+    let second = second.start(program);
+    assert_eq!((asking.await.as_deref(), second.restarts()), (Ok(&b"1b"[..]), 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cell_that_does_not_start_has_no_name_any_more_when_its_place_is_freed_and_then_its_end_is_news() {
+    let runtime = runtime();
+    let (directory, name) = (runtime.directory(), Name::new("store").expect("a name"));
+    let mut events = directory.events().listen();
+    let named = Spec { names: vec![name.clone()], ..spec(Mode::Async) };
+    let mut arriving = Box::pin(directory.arrival(&name));
+    assert!(arriving.as_mut().now_or_never().is_none());
+    let announced = runtime.announce(next_id(), named, Work::Serve(stderr()), Stop::default()).expect("it is free");
+    let cell = announced.cell().clone();
+    assert_eq!(arriving.await, cell.id());
+    let (reason, mut freed) = (Reason::start_failed("no"), false);
+    announced.withdraw(reason.clone(), || {
+        assert_eq!((directory.names().owner(&name), cell.exit().reason()), (None, None));
+        freed = true;
+    });
+    assert_eq!((freed, cell.exit().reason().as_ref()), (true, Some(&reason)));
+    let expected = [
+        Event::Registered { name: name.clone(), cell: None },
+        Event::Unregistered { name },
+        Event::StartFailed { slot: cell.slot().id(), reason },
+    ];
+    for event in expected {
+        assert_eq!(events.next().await, Some(event));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn starts_that_fail_do_not_push_out_what_has_ended() {
+    let runtime = runtime();
+    let program = program(&runtime, COUNTER).await;
+    let directory = runtime.directory();
+    let ended = runtime.spawn(next_id(), program, spec(Mode::Async), stderr(), Stop::default()).expect("it polls");
+    assert!(ask(&ended, "a").await.is_ok());
+    ended.stop(Reason::Killed);
+    ended.exit().wait().await;
+    let slot = directory.new_slot_not_served();
+    let fail = |slot: Option<&Slot>| {
+        let (work, stop) = (Work::Serve(stderr()), Stop::default());
+        let announced = match slot {
+            Some(slot) => runtime.announce_in(slot.clone(), next_id(), spec(Mode::Async), work, stop),
+            None => runtime.announce(next_id(), spec(Mode::Async), work, stop).expect("no names"),
+        };
+        let id = announced.cell().id();
+        announced.withdraw(Reason::start_failed("no"), || ());
+        id
+    };
+    let kept = |failed: &[CellId]| failed.iter().filter(|id| directory.cell_or_ended(**id).is_some()).count();
+    let alone: Vec<_> = (0..2 * KEPT_ENDED).map(|_| fail(None)).collect();
+    assert_eq!(kept(&alone), KEPT_NOT_STARTED);
+    let again: Vec<_> = (0..2 * KEPT_ENDED).map(|_| fail(Some(&slot))).collect();
+    assert_eq!((kept(&alone), kept(&again)), (KEPT_NOT_STARTED - 1, 1), "the last of a slot");
+    assert!(again.last().is_some_and(|last| directory.cell_or_ended(*last).is_some()));
+    assert!(directory.cell_or_ended(ended.id()).is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
