@@ -4,8 +4,9 @@
 //! limits restarts is the backoff, and what limits a peer is that [it is kept out](crate::gate) after its message has ended
 //! the cell. A program on the terminal that wants to be started again gets the same: its image knows when it is done.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
+use tokio::time::timeout;
 use ww_cell::{Cell, Directory, Slot, cell::Refusal};
 use ww_core::{
     Limits,
@@ -24,6 +25,10 @@ pub const BACKOFF: Backoff =
 /// The window of the supervisor: with the shortest wait of [`BACKOFF`], [`MAX_INTENSITY`] restarts do not fit into it.
 const PERIOD: Duration = Duration::from_secs(1);
 
+/// How long the load of a program may go on once its cell is gone: what is wrong with the program ends both at the same
+/// time, and the load says it best.
+const MOMENT: Duration = Duration::from_millis(200);
+
 /// Names the only child.
 const ID: &str = "image";
 
@@ -36,7 +41,7 @@ pub struct Supervised {
 
 impl Supervised {
     /// Starts a cell that belongs to the node. Its slot is `furnished` first, with what stays for as long as it does; from
-    /// then on the cell is seen, and messages wait for it while its program is compiled.
+    /// then on the cell is seen, and messages wait for it while its program is compiled. Not cancel safe: the start goes on.
     pub(crate) async fn start<T, E: From<SpawnError>>(
         executor: &Executor,
         spec: Spec,
@@ -54,7 +59,7 @@ impl Supervised {
         let blueprint = Arc::new(CellBlueprint::new(spec, work).in_slot(slot.clone()));
         // Besides its supervisor, so that what is wrong with the program is told as it is. It is compiled once.
         let (loaded, supervisor) = tokio::join!(
-            Self::load(executor, &blueprint, &limits),
+            Self::unless_gone(&slot, Self::load(executor, &blueprint, &limits)),
             Self::supervise(executor, Arc::clone(&blueprint), restart)
         );
         let started = match (loaded, supervisor) {
@@ -70,6 +75,17 @@ impl Supervised {
         };
         let started = started.inspect_err(|error| directory.remove_slot(&slot, &Reason::start_failed(error)))?;
         Ok((started, furnished))
+    }
+
+    /// What a load ends with as long as somebody may live in the slot: nobody waits for the program of one that was killed.
+    async fn unless_gone(slot: &Slot, load: impl Future<Output = Result<(), SpawnError>>) -> Result<(), SpawnError> {
+        let mut load = pin!(load);
+        let reason = tokio::select! {
+            biased;
+            loaded = &mut load => return loaded,
+            reason = slot.exit().wait() => reason,
+        };
+        timeout(MOMENT, load).await.unwrap_or_else(|_| Err(SpawnError::NotStarted(reason)))
     }
 
     /// Loads the program for all incarnations, and checks that it does what it is for.
@@ -142,3 +158,6 @@ impl fmt::Debug for Supervised {
         f.debug_struct("Supervised").field("supervisor", &self.supervisor).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;
