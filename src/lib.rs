@@ -34,6 +34,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 mod dial;
+mod doors;
 pub mod gate;
 pub mod log;
 mod network;

@@ -25,6 +25,7 @@ use crate::{
     Config, Published,
     calls::{Callee, Calls},
     control::{Address, Listening, OpenError, Service},
+    doors::Doors,
     gate::Gate,
     network::Swarm,
     payers::Payers,
@@ -43,6 +44,7 @@ pub struct Node {
     accepting: Task<()>,
     peers: Peers,
     control: Option<Listening>,
+    doors: Doors,
     stop_requests: StopRequests,
     platform: Platform,
 }
@@ -111,6 +113,13 @@ impl Node {
     ///
     /// Where a thread, the identity or an address cannot be had. What was started is stopped.
     pub async fn start(config: Config, runtime: runtime::Handle) -> Result<Self, StartError> {
+        let node = Self::start_closed(config, runtime).await?;
+        node.open();
+        Ok(node)
+    }
+
+    /// [`Node::start`] of a node that serves no client before it is [opened](Node::open): those who come wait.
+    pub(crate) async fn start_closed(config: Config, runtime: runtime::Handle) -> Result<Self, StartError> {
         let identity = identity(&config)?;
         let platform = Platform::start(runtime)?;
         let net = Net::start(net_config(&config), identity, &platform.arbiter()?).await?;
@@ -125,11 +134,18 @@ impl Node {
     /// Where a thread cannot be had, or the swarm has ended. What was started is stopped.
     pub async fn start_in(config: Config, runtime: runtime::Handle, net: Net) -> Result<Self, StartError> {
         let platform = Platform::start(runtime)?;
-        Self::around(config, platform, net).await
+        let node = Self::around(config, platform, net).await?;
+        node.open();
+        Ok(node)
+    }
+
+    /// Serves clients from now on, on the control socket and those that are peers.
+    pub(crate) fn open(&self) {
+        self.doors.open();
     }
 
     async fn around(config: Config, platform: Platform, net: Net) -> Result<Self, StartError> {
-        let loader = Loader::new(LoaderConfig { ipfs_url: config.ipfs_url.clone(), ..LoaderConfig::default() })?;
+        let loader = loader(&config)?;
         let runtime = platform.runtime().clone();
         let sandbox = Runtime::start(sandbox_config(&config), runtime)?;
         let calls = Calls::default();
@@ -147,16 +163,28 @@ impl Node {
         let stop_requests = StopRequests::default();
         let requests = stop_requests.clone();
         let stop: StopNode = Arc::new(move || requests.0.notify_one());
-        let (granted, on) = (&config.peers, platform.runtime());
-        let peers = Peers::start(&net, granted, vats.clone(), executor.clone(), Arc::clone(&stop), on)?;
-        let limits = config.most();
-        let service = Service { vats, executor: executor.clone(), limits, stop };
+        let doors = Doors::default();
+        let service = Service { vats, executor: executor.clone(), limits: config.most(), stop, opened: doors.opened() };
+        let peers = Peers::start(&net, &config.peers, service.clone(), platform.runtime())?;
         let control = Listening::open(&config.control, service, platform.runtime()).await?;
         let addrs = net.addrs().await;
         let addrs = addrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         let socket = control.as_ref().map_or_else(|| "off".to_owned(), |control| control.address().to_string());
         tracing::info!(peer = %net.peer_id(), addrs, control = socket, "the node runs");
-        Ok(Self { config, loader, executor, net, calls, payers, accepting, peers, control, stop_requests, platform })
+        Ok(Self {
+            config,
+            loader,
+            executor,
+            net,
+            calls,
+            payers,
+            accepting,
+            peers,
+            control,
+            doors,
+            stop_requests,
+            platform,
+        })
     }
 
     /// The node's network.
@@ -206,7 +234,7 @@ impl Node {
 
     /// Starts an image's own cell under a supervisor that never gives up: it is started again until it ends for good, as
     /// its image says, or the node stops. If the image says nothing, one that serves messages always is, and one whose
-    /// `main` runs never.
+    /// `main` runs never. Not cancel safe: the start goes on.
     ///
     /// # Errors
     ///
@@ -224,7 +252,7 @@ impl Node {
     }
 
     /// [`Node::supervise`] of a cell that serves messages of peers under a name, as [`Node::publish`] says, from now on: what
-    /// comes while its program is compiled waits, and is told if it does not start.
+    /// comes while its program is compiled waits, and is told if it does not start. Not cancel safe: the start goes on.
     ///
     /// # Errors
     ///
@@ -349,6 +377,11 @@ impl StopRequests {
     pub async fn next(&self) {
         self.0.notified().await;
     }
+}
+
+/// What loads the images of a node.
+pub(crate) fn loader(config: &Config) -> Result<Loader, ww_image::loader::ConfigError> {
+    Loader::new(LoaderConfig { ipfs_url: config.ipfs_url.clone(), ..LoaderConfig::default() })
 }
 
 /// The node's key: its own, or one for this run where the file is in use.

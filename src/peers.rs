@@ -11,11 +11,10 @@ use std::{collections::HashMap, sync::Arc};
 use futures::future::join_all;
 use tokio::runtime::Handle;
 use ww_core::task::{self, Task};
-use ww_executor::Executor;
 use ww_net::{AcceptError, Incoming, IncomingStream, Net, PeerId, Protocol};
-use ww_rpc::{Clients, Entitlement, MAX_OF_PEER, StopNode, Vats};
+use ww_rpc::{Clients, Entitlement, MAX_OF_PEER};
 
-use crate::config::peers::PeerGrants;
+use crate::{config::peers::PeerGrants, control::Service};
 
 /// Accepts connections of peers, until this is dropped.
 pub(crate) struct Peers {
@@ -30,13 +29,11 @@ struct Peer {
 }
 
 impl Peers {
-    /// Accepts those who are granted something, if there are any.
+    /// Accepts those who are granted something, if there are any. Those who come before the node is open wait.
     pub(crate) fn start(
         net: &Net,
         granted: &[PeerGrants],
-        vats: Vats,
-        executor: Executor,
-        stop: StopNode,
+        service: Service,
         runtime: &Handle,
     ) -> Result<Self, AcceptError> {
         let table: HashMap<_, _> = granted.iter().map(|granted| (granted.id, Peer::new(granted))).collect();
@@ -45,7 +42,7 @@ impl Peers {
             return Ok(Self { table, _accepting: None });
         }
         let incoming = net.accept_from(table.keys().copied().collect(), Protocol::Rpc)?;
-        let accepting = accept(incoming, Arc::clone(&table), vats, executor, stop);
+        let accepting = accept(incoming, Arc::clone(&table), service);
         let accepting = task::spawn(runtime, task::Kind::owned("peers", "node"), accepting);
         Ok(Self { table, _accepting: Some(accepting) })
     }
@@ -64,13 +61,9 @@ impl Peer {
     }
 }
 
-async fn accept(
-    mut incoming: Incoming,
-    table: Arc<HashMap<PeerId, Peer>>,
-    vats: Vats,
-    executor: Executor,
-    stop: StopNode,
-) {
+async fn accept(mut incoming: Incoming, table: Arc<HashMap<PeerId, Peer>>, service: Service) {
+    let Service { vats, executor, stop, mut opened, .. } = service;
+    opened.wait().await;
     while let Some(IncomingStream { peer, stream, .. }) = incoming.next().await {
         // The network lets in those of the table alone.
         let Some(Peer { entitlement, clients }) = table.get(&peer) else { continue };

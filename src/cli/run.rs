@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
+    future::pending,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -20,11 +22,10 @@ use ww_image::{Loader, LoaderConfig};
 use ww_net::{Multiaddr, PeerId};
 
 use super::{Failure, code, env, signals::Signals, system};
-use crate::Supervised;
 use crate::{
-    Boot, BootError, Config, Image, Node, Process, Published, StartError,
+    Boot, BootError, Config, Image, Node, Process, Published, StartError, Supervised,
     control::{Control, OpenError},
-    serving,
+    node, serving,
     terminal::Terminal,
 };
 
@@ -122,20 +123,30 @@ pub(super) async fn run(args: Args, runtime: &Handle) -> Result<u8, Failure> {
 
 async fn start(args: Args, config: Config, runtime: &Handle, signals: &mut Signals) -> Result<u8, Failure> {
     let drain = config.drain;
-    // Before there is a node that answers: the name of the cell is there from the node's first moment.
     let image = tokio::select! {
         image = load(&config, &args.image) => image?,
         code = signals.next() => return Ok(code),
     };
     let node = tokio::select! {
-        node = Node::start(config, runtime.clone()) => node.map_err(|error| start_failure(&error))?,
+        node = Node::start_closed(config, runtime.clone()) => node.map_err(|error| start_failure(&error))?,
         code = signals.next() => return Ok(code),
     };
     signals.listen_to(node.stop_requests());
+    let name = args.name.clone().or_else(|| image.manifest.cell.name.clone()).unwrap_or_else(Name::pid0);
+    // Clients are served once they find the cell, which is before its program is compiled.
+    let opening = async {
+        node.directory().arrival(&name).await;
+        node.open();
+        pending::<Infallible>().await
+    };
     let ended = tokio::select! {
-        ended = boot(&node, args, image, runtime) => ended,
+        ended = boot(&node, args, &name, image, runtime) => ended,
+        never = opening => match never {},
         code = signals.next() => Ok(Booted::Stopped(code)),
     };
+    if ended.is_ok() {
+        node.open();
+    }
     let code = match ended {
         Ok(Booted::Running(name, job, terminal)) => supervise(signals, drain, &name, job, terminal).await,
         Ok(Booted::Serving(name, cell, published)) => Ok(serve(signals, drain, &name, cell, published).await),
@@ -190,14 +201,12 @@ impl Job {
 }
 
 async fn load(config: &Config, image: &Path) -> Result<Image, Failure> {
-    let loader = LoaderConfig { ipfs_url: config.ipfs_url.clone(), ..LoaderConfig::default() };
-    let loader = Loader::new(loader).map_err(|error| Failure::new(code::CONFIG, &error))?;
+    let loader = node::loader(config).map_err(|error| Failure::new(code::CONFIG, &error))?;
     loader.load(image).await.map_err(|error| Failure::new(code::IMAGE, &error))
 }
 
-async fn boot(node: &Node, args: Args, image: Image, runtime: &Handle) -> Result<Booted, Failure> {
+async fn boot(node: &Node, args: Args, name: &Name, image: Image, runtime: &Handle) -> Result<Booted, Failure> {
     let cell = &image.manifest.cell;
-    let name = args.name.clone().or_else(|| cell.name.clone()).unwrap_or_else(Name::pid0);
     let (async_mode, publish) = (args.async_mode || cell.async_mode, args.publish || cell.publish);
     let boot = Boot { name: args.name, args: args.args, env: args.env.into_iter().collect::<BTreeMap<_, _>>() };
     if async_mode || publish {

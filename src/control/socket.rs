@@ -25,6 +25,7 @@ use ww_executor::Executor;
 use ww_rpc::{Clients, Entitlement, StopNode, Vats};
 
 use super::{Address, Control, directory};
+use crate::doors::Opened;
 
 /// How long accepting pauses after an error: what it lacks, file descriptors as a rule, does not come back at once.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -52,11 +53,14 @@ pub enum OpenError {
 }
 
 /// What clients of a node get.
+#[derive(Clone)]
 pub(crate) struct Service {
     pub(crate) vats: Vats,
     pub(crate) executor: Executor,
     pub(crate) limits: Limits,
     pub(crate) stop: StopNode,
+    /// From when on they get it.
+    pub(crate) opened: Opened,
 }
 
 /// A socket that accepts clients, until this is dropped.
@@ -72,7 +76,7 @@ impl Service {
         R: AsyncRead + Unpin + 'static,
         W: AsyncWrite + Unpin + 'static,
     {
-        let Self { vats, executor, limits, stop } = self;
+        let Self { vats, executor, limits, stop, .. } = self;
         vats.serve_client(executor, clients, Entitlement::everything(limits.clone()), stop.clone(), open);
     }
 }
@@ -83,7 +87,8 @@ enum Listener {
 }
 
 impl Listening {
-    /// Opens the socket of a node, if it is to have one. Must be called within a runtime.
+    /// Opens the socket of a node, if it is to have one. Those who come before the node is open wait. Must be called within a
+    /// runtime.
     ///
     /// Where the user's directory cannot be used, the node goes without, and says so: nobody asked for a socket.
     pub(crate) async fn open(control: &Control, service: Service, runtime: &Handle) -> Result<Option<Self>, OpenError> {
@@ -182,7 +187,8 @@ async fn tcp(addr: net::SocketAddr) -> Result<(Listener, Address), OpenError> {
     Ok((Listener::Tcp(listener), Address::Tcp(bound)))
 }
 
-async fn accept(listener: Listener, clients: Clients, service: Service) {
+async fn accept(listener: Listener, clients: Clients, mut service: Service) {
+    service.opened.wait().await;
     loop {
         let accepted = match &listener {
             Listener::Unix(listener) => match listener.accept().await {

@@ -134,6 +134,7 @@ fn a_message_that_comes_while_the_program_is_compiled_waits() {
     let mut node = node.start();
     node.wait_for_stderr("the node runs");
     let states = json(&user.prints(&["ps", "--json"]));
+    assert_eq!(states.as_array().map(Vec::len), Some(1), "it is there for the first client: {states}");
     assert!(matches!(states[0]["state"].as_str(), Some("compiling" | "starting" | "running")), "{states}");
     user.ask(&["send", "echo", "early"]).expect(0, "early");
 }
