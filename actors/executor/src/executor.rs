@@ -128,6 +128,7 @@ impl SpawnError {
     pub(crate) fn reason(&self) -> Reason {
         match self {
             Self::Cancelled(reason) | Self::NotStarted(reason) => reason.clone(),
+            Self::Stopped => Reason::Shutdown,
             error if error.is_of_host() => Reason::host_fault(error),
             error => Reason::start_failed(error),
         }

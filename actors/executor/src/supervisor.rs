@@ -60,7 +60,7 @@ use self::{
     inbox::{Ask, Told, Waited, Waiting},
     lives::{Life, State},
     places::Place,
-    retries::Retries,
+    retries::{Retries, was_ended},
 };
 use crate::{
     Clock,
@@ -129,8 +129,10 @@ impl Driver {
             self.has_started(incarnation);
         }
         let life = self.lives.remove(&incarnation);
-        if let (Some(life), false) = (life, started) {
-            self.retries.failed(life.slot, &reason);
+        if let (Some(life), false) = (life, started)
+            && !was_ended(&reason)
+        {
+            self.retries.failed(life.slot);
         }
         let event = if started { Event::Exited } else { Event::StartFailed };
         self.drive(event(incarnation, reason));

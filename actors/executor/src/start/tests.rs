@@ -5,11 +5,11 @@ use std::{pin::Pin, time::Duration};
 use bytes::Bytes;
 use futures::FutureExt;
 use ww_cell::{Cell, Failure, Mode, Phase};
-use ww_core::{Name, exit::Reason};
+use ww_core::{Limits, Name, exit::Reason};
 
 use crate::{
     Executor, Owner, Process, Serving, SpawnError, Spec, Supervision, cell,
-    fixture::{ACTOR, ECHO, House, spec, unseen},
+    fixture::{ACTOR, ECHO, House, owner, spec, unseen},
 };
 
 /// Longer than anything here takes on a busy machine.
@@ -130,6 +130,34 @@ async fn a_cell_that_is_killed_while_its_program_is_compiled_ends_at_once() {
     assert_eq!(reason, Reason::Killed);
     drop(compiler);
     soon(executor.quiet()).await;
+}
+
+#[test]
+fn what_a_stopping_node_does_not_start_was_shut_down() {
+    assert_eq!(SpawnError::Stopped.reason(), Reason::Shutdown);
+}
+
+#[tokio::test]
+async fn an_owner_that_learns_of_an_end_finds_the_place_and_the_name_free() {
+    let house = House::slow();
+    let (executor, _vat) = house.executor();
+    let limits = Limits { children: 1, ..Limits::default() };
+    let (owner, _streams) = owner(&executor, limits).await;
+    let (name, first) = named("start-again", spec(&unseen(ECHO)).wasm);
+    let compiler = house.hold_compiler();
+    let start = executor.spawn(Owner::Cell(owner.id()), first.clone(), Serving::new(Mode::Sync));
+    let again = async {
+        let cell = announced(&executor, &name).await;
+        cell.stop(Reason::Killed);
+        soon(cell.exit().wait()).await;
+        begun(executor.spawn(Owner::Cell(owner.id()), first.clone(), Serving::new(Mode::Sync)))
+    };
+    let (refused, again) = tokio::join!(soon(start), again);
+    let refused = refused.map(drop);
+    assert!(matches!(refused, Err(SpawnError::Cancelled(Reason::Killed))), "{refused:?}");
+    drop(compiler);
+    assert!(soon(again).await.is_ok());
+    soon(owner.kill()).await;
 }
 
 #[tokio::test]

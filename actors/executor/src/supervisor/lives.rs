@@ -14,6 +14,7 @@ use ww_core::{
 use super::{
     Driver, STARTING_AT_ONCE, SupervisorHandle, Tell,
     inbox::Waited,
+    retries::was_ended,
     start::{create, join, started},
 };
 use crate::{
@@ -192,7 +193,10 @@ impl Driver {
         error: &SpawnError,
     ) -> Event<Blueprint> {
         let reason = error.reason();
-        self.retries.failed(slot, &reason);
+        // Nobody has ended a start that a stopping node refuses: it is not tried again at once either.
+        if matches!(error, SpawnError::Stopped) || !was_ended(&reason) {
+            self.retries.failed(slot);
+        }
         if let Some(place) = self.places.get(&slot) {
             self.publish_of(slot, events::Event::StartFailed { slot: place.id(), reason: reason.clone() });
         }

@@ -30,13 +30,16 @@ struct Row {
     waited: Duration,
 }
 
+/// Whether somebody has ended a start, so that it has not failed.
+pub(super) fn was_ended(reason: &Reason) -> bool {
+    matches!(reason, Reason::Shutdown | Reason::Killed)
+}
+
 impl Retries {
-    /// A start has failed, unless somebody has ended it.
-    pub(super) fn failed(&mut self, child: machine::Slot, reason: &Reason) {
-        if !matches!(reason, Reason::Shutdown | Reason::Killed) {
-            let row = self.0.entry(child).or_default();
-            row.failed = row.failed.saturating_add(1);
-        }
+    /// A start has failed.
+    pub(super) fn failed(&mut self, child: machine::Slot) {
+        let row = self.0.entry(child).or_default();
+        row.failed = row.failed.saturating_add(1);
     }
 
     /// A restart is decided, and begins after this time.
