@@ -73,6 +73,16 @@ fn the_program_is_damaged() {
 }
 
 #[test]
+fn the_program_uses_what_is_not_run() {
+    for (text, parts) in [
+        ("(module (memory 1 1 shared))", ["`threads`", "docs/programs.md"]),
+        ("(module (tag $t) (func try throw $t catch_all end))", ["`legacy-exceptions`", "-wasm-use-legacy-eh=false"]),
+    ] {
+        refuse(&Image::of_text(text), &["what this node does not run", parts[0], parts[1]]);
+    }
+}
+
+#[test]
 fn the_manifest_is_not_valid() {
     for (text, parts) in [
         ("[cell]\nnam = \"x\"\n", &["line 2", "unknown key", "`nam`", "`name`"][..]),

@@ -105,6 +105,18 @@ fn what_cannot_start_is_told() {
 }
 
 #[test]
+fn exceptions_are_caught_and_one_that_is_not_is_told() {
+    let program = |start: &str| {
+        Image::of_text(&format!(
+            r#"(module (memory (export "memory") 1) (tag $oops) (func (export "_start") {start}))"#
+        ))
+    };
+    let caught = program("(block $caught (try_table (catch_all $caught) (throw $oops)))");
+    Ww::run(&caught).end().expect(0, "");
+    Ww::run(&program("(throw $oops)")).end().expect(134, "").expect_stderr(&["uncaught-exception"]);
+}
+
+#[test]
 fn codes_beyond_a_byte_are_reported_as_255() {
     for (code, reported) in [("255", 255), ("256", 255), ("-1", 255), ("512", 255)] {
         let text = format!(

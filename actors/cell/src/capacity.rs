@@ -2,12 +2,12 @@
 //!
 //! Three things run out: the slots of the pools, the memory mappings that the operating system allows a process, and
 //! memory. Whichever allows the least is the bound, known before a cell needs it: a pool that is full fails a start, and
-//! a process at its mapping limit may abort. The classes share the mappings: what the standard class may need at most
-//! is set aside, the small class gets what is left.
+//! a process at its mapping limit may abort. The engines share the mappings: what the standard class may need at most
+//! is set aside, the small class gets what is left, and programs with exceptions what that one leaves.
 
 use std::{fmt, fs};
 
-use crate::engine::Class;
+use crate::engine::Kind;
 
 /// Cells that live at once in the standard class, unless the node is set up otherwise: each slot costs two mappings
 /// when the engine is made, and up to four more while it is used.
@@ -22,6 +22,12 @@ const STANDARD_MAPPINGS: usize = 6;
 
 /// Mappings of one slot of the small class: its stack and the guard below it.
 const SMALL_MAPPINGS: usize = 2;
+
+/// Mappings of one slot for a program with exceptions: one of the standard class, and a second memory.
+const EXCEPTIONS_MAPPINGS: usize = 10;
+
+/// Of so many cells of the standard class, one may have exceptions.
+const STANDARD_CELLS_PER_EXCEPTIONS: usize = 4;
 
 /// Mappings that are left for everything else in the process: libraries, threads, allocators, compiled programs.
 const SPARE_MAPPINGS: usize = 4_096;
@@ -50,7 +56,7 @@ pub(crate) struct System {
     memory: Option<u64>,
 }
 
-/// Places for the cells of one class.
+/// Places for the cells of one engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Places {
     /// How many.
@@ -58,7 +64,7 @@ pub(crate) struct Places {
     bound: Bound,
 }
 
-/// What bounds the places of a class.
+/// What bounds the places of an engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bound {
     Slots,
@@ -84,16 +90,18 @@ impl System {
         Self { mappings: number("/proc/sys/vm/max_map_count"), mapped, memory }
     }
 
-    /// The places of a class. At least one: what cannot be is found out at the first start.
-    pub(crate) fn places(&self, class: Class, cells: Cells) -> Places {
-        let (slots, mappings) = match class {
-            Class::Standard => (cells.standard, self.free_mappings().map(|free| free / STANDARD_MAPPINGS)),
-            Class::Small => {
-                let standard = self.places(Class::Standard, cells).most;
-                let left = |free: usize| free.saturating_sub(standard * STANDARD_MAPPINGS) / SMALL_MAPPINGS;
-                (cells.small, self.free_mappings().map(left))
+    /// The places of an engine. At least one: what cannot be is found out at the first start.
+    pub(crate) fn places(&self, kind: Kind, cells: Cells) -> Places {
+        let (slots, taken, each) = match kind {
+            Kind::Standard => (cells.standard, 0, STANDARD_MAPPINGS),
+            Kind::Small => (cells.small, self.places(Kind::Standard, cells).most * STANDARD_MAPPINGS, SMALL_MAPPINGS),
+            Kind::Exceptions => {
+                let standard = self.places(Kind::Standard, cells).most * STANDARD_MAPPINGS;
+                let small = self.places(Kind::Small, cells).most * SMALL_MAPPINGS;
+                (cells.standard / STANDARD_CELLS_PER_EXCEPTIONS, standard + small, EXCEPTIONS_MAPPINGS)
             }
         };
+        let mappings = self.free_mappings().map(|free| free.saturating_sub(taken) / each);
         let mut places = Places { most: slots, bound: Bound::Slots };
         if let (Some(most), Some(limit)) = (mappings, self.mappings)
             && most < places.most
@@ -117,7 +125,7 @@ impl System {
 impl fmt::Display for Places {
     /// Why there is no place for another cell.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} cells of its size class run on this node already: ", self.most)?;
+        write!(f, "the {} places for cells of its kind are taken: ", self.most)?;
         match self.bound {
             Bound::Slots => f.write_str("the node is set up for no more"),
             Bound::Mappings(limit) => {
@@ -144,12 +152,18 @@ mod tests {
             (System { mappings: Some(10), ..linux }, 1, 1, "10 memory mappings"),
         ];
         for (system, standard, small, why) in table {
-            assert_eq!(system.places(Class::Standard, cells).most, standard, "{system:?}");
-            let places = system.places(Class::Small, cells);
+            assert_eq!(system.places(Kind::Standard, cells).most, standard, "{system:?}");
+            let places = system.places(Kind::Small, cells);
             assert_eq!(places.most, small, "{system:?}");
             let text = places.to_string();
-            assert!(text.contains(why) && text.starts_with(&small.to_string()), "{text}");
+            assert!(text.contains(why) && text.starts_with(&format!("the {small} places")), "{text}");
+            let exceptions = system.places(Kind::Exceptions, cells).most;
+            assert!(
+                (1..=cells.standard / STANDARD_CELLS_PER_EXCEPTIONS).contains(&exceptions),
+                "{exceptions} with {system:?}"
+            );
         }
+        assert_eq!(linux.places(Kind::Exceptions, Cells::default()).most, 512);
     }
 
     #[test]
@@ -158,6 +172,6 @@ mod tests {
         let system = System::ask();
         assert!(system.mappings.is_some() && system.mapped > 0 && system.memory.is_some(), "{system:?}");
         let cells = Cells::default();
-        assert!(system.places(Class::Small, cells).most <= cells.small);
+        assert!(system.places(Kind::Small, cells).most <= cells.small);
     }
 }

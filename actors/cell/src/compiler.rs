@@ -15,9 +15,11 @@ use wasmtime::Engine;
 use ww_core::Text;
 
 use crate::{
-    engine::Class,
+    artifact,
+    engine::{Class, Customise, Kind},
     programs::LoadError,
-    rewrite,
+    proposals,
+    rewrite::{self, Memories},
     worker::{self, Worker},
 };
 
@@ -82,24 +84,46 @@ impl Bounds {
     }
 }
 
-/// The code of a module or component for cells of a class, as [`worker::Request`] and disk hold it.
+/// A program that is to be compiled.
+#[derive(Clone, Copy)]
+pub(crate) struct Job<'a> {
+    pub(crate) class: Class,
+    pub(crate) component: bool,
+    pub(crate) wasm: &'a [u8],
+    /// What the node changes of its engines.
+    pub(crate) customise: Option<&'a Customise>,
+}
+
+/// The code of a program as [`worker::Request`] and disk hold it, and the engine that it is for.
 ///
 /// # Errors
 ///
-/// Where it is not valid.
-pub(crate) fn compile(engine: &Engine, class: Class, component: bool, wasm: &[u8]) -> Result<Vec<u8>, LoadError> {
-    let wasm = match class {
+/// Where it is not valid, where it uses or imports what is not there, or where there is no such engine.
+pub(crate) fn compile(
+    Job { class, component, wasm, customise }: Job<'_>,
+    engine: impl FnOnce(Kind) -> Result<Engine, LoadError>,
+) -> Result<(Kind, Vec<u8>), LoadError> {
+    let kind = proposals::engine_for(wasm, class, customise.is_some())?;
+    let engine = engine(kind)?;
+    artifact::check_imports(&engine, component, wasm)?;
+    let wasm = match kind {
         // Its memory bounds each of its steps.
-        Class::Small => Cow::Borrowed(wasm),
-        Class::Standard => rewrite::bounded(wasm).map_err(|error| LoadError::Invalid(Text::new(error)))?,
+        Kind::Small => Cow::Borrowed(wasm),
+        Kind::Standard => bounded(wasm, Memories::AsTheyAre)?,
+        Kind::Exceptions => bounded(wasm, Memories::BesideAHeap)?,
     };
     let code = if component { engine.precompile_component(&wasm) } else { engine.precompile_module(&wasm) };
-    code.map_err(|error| {
+    let code = code.map_err(|error| {
         if error.is::<wasmtime::error::OutOfMemory>() {
             return LoadError::TooExpensive(worker::OUT_OF_MEMORY.to_owned());
         }
         LoadError::Invalid(Text::new(error.root_cause()))
-    })
+    })?;
+    Ok((kind, code))
+}
+
+fn bounded(wasm: &[u8], memories: Memories) -> Result<Cow<'_, [u8]>, LoadError> {
+    rewrite::bounded(wasm, memories).map_err(|error| LoadError::Invalid(Text::new(error)))
 }
 
 /// Everything that code depends on besides the program: this version, and the settings of the engine.

@@ -82,6 +82,11 @@ impl Disk {
         Ok(Self { directory, key })
     }
 
+    /// Whether something is stored under `name`.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.path(name).exists()
+    }
+
     /// The code that was stored under `name` for `context`.
     pub(crate) fn get(&self, name: &str, context: &[u8]) -> Option<Vec<u8>> {
         let path = self.path(name);

@@ -1,4 +1,8 @@
-//! Settings of the sandbox: one engine per size class of linear memory.
+//! Settings of the sandbox: one engine per size class of linear memory, and one for programs with exceptions.
+//!
+//! Exceptions are objects in a heap of their own, beside the linear memory of an instance. A pool has to set a second
+//! memory aside for each instance that may have one, and its engine holds a garbage collector. Cells without exceptions
+//! do not pay for that: programs with them have an engine apart, which is made when the first of them is compiled.
 //!
 //! The address space of a pool is reserved when its engine is made; how large it is, see `capacity`.
 
@@ -8,12 +12,13 @@ use std::{
 };
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use wasmtime::{Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
+use wasmtime::{Collector, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 use ww_core::limits::MIB;
 
 use crate::{
     capacity::{Cells, Places, System},
     preemption::Ticker,
+    program::Program,
 };
 
 /// Changes the settings of an engine before it is made.
@@ -21,7 +26,7 @@ use crate::{
 pub struct Customise(Arc<dyn Fn(&mut wasmtime::Config) + Send + Sync>);
 
 impl Customise {
-    /// By this function, which is called for each size class. What it changes must leave epochs and the pool alone.
+    /// By this function, which is called for each engine. What it changes must leave epochs and the pool alone.
     pub fn new(change: impl Fn(&mut wasmtime::Config) + Send + Sync + 'static) -> Self {
         Self(Arc::new(change))
     }
@@ -45,8 +50,16 @@ const CORE_INSTANCES_PER_CELL: u32 = 16;
 /// Tables that one component may have.
 const TABLES_PER_CELL: u32 = 8;
 
-/// Memories that one component may have: more than one only where components are linked into one.
-const MEMORIES_PER_CELL: u32 = 4;
+/// Memories that one program may have: more than one only where programs were linked into one. Each takes a
+/// [place](Sandbox::place).
+pub(crate) const MEMORIES_PER_CELL: u32 = 4;
+
+/// Tables for which there is room beside each memory.
+pub(crate) const TABLES_PER_PLACE: u32 = 2;
+
+/// Bytes of the heap of a program with exceptions, which do not change: some thousand exceptions that are still referred
+/// to. When it is full, one step of the engine looks at all that is in it, in less than a millisecond.
+pub(crate) const HEAP: u64 = 256 << 10;
 
 /// Entries of a table, 8 bytes each: large programs of today need some ten thousand.
 pub(crate) const TABLE_ELEMENTS: usize = 100_000;
@@ -75,14 +88,24 @@ pub enum Class {
     Standard,
 }
 
+/// An engine of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    /// For the class of that name.
+    Small,
+    /// For the class of that name.
+    Standard,
+    /// For programs with exceptions, of either class: with the memory of the standard one, and a heap besides.
+    Exceptions,
+}
+
 /// The engines of a node. Each is made when it is first needed.
 pub(crate) struct Engines {
     debug: bool,
     customise: Option<Customise>,
     cells: Cells,
     system: System,
-    small: OnceLock<Sandbox>,
-    standard: OnceLock<Sandbox>,
+    made: [OnceLock<Sandbox>; 3],
     ticker: Ticker,
 }
 
@@ -105,7 +128,7 @@ impl Engines {
     /// With `debug`, backtraces name file and line, for programs that carry debug information.
     pub(crate) fn new(debug: bool, customise: Option<Customise>, cells: Cells, ticker: Ticker) -> Self {
         let system = System::ask();
-        Self { debug, customise, cells, system, small: OnceLock::new(), standard: OnceLock::new(), ticker }
+        Self { debug, customise, cells, system, made: Default::default(), ticker }
     }
 
     /// Whether code carries where it comes from.
@@ -113,22 +136,24 @@ impl Engines {
         self.debug
     }
 
-    /// The engine of a class.
+    /// What the node changes of its engines.
+    pub(crate) fn customise(&self) -> Option<&Customise> {
+        self.customise.as_ref()
+    }
+
+    /// The engine of a kind.
     ///
     /// # Errors
     ///
     /// Where the system refuses what the engine needs: address space, as a rule.
-    pub(crate) fn sandbox(&self, class: Class) -> wasmtime::Result<Sandbox> {
-        let cell = match class {
-            Class::Small => &self.small,
-            Class::Standard => &self.standard,
-        };
+    pub(crate) fn sandbox(&self, kind: Kind) -> wasmtime::Result<Sandbox> {
+        let cell = &self.made[kind as usize];
         if let Some(sandbox) = cell.get() {
             return Ok(sandbox.clone());
         }
-        let places = self.system.places(class, self.cells);
-        let mut config = settings(class, self.debug);
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(class, places.most)));
+        let places = self.system.places(kind, self.cells);
+        let mut config = settings(kind, self.debug);
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(kind, places.most)));
         if let Some(customise) = &self.customise {
             customise.0(&mut config);
         }
@@ -143,13 +168,23 @@ impl Engines {
 }
 
 impl Sandbox {
-    /// A place in the pool, until it is dropped.
+    /// Places in the pool, until they are dropped: one for each memory of the program, and for two of its tables.
     ///
     /// # Errors
     ///
     /// Where all are taken, with their number and what bounds it: the pool itself would fail without a word.
-    pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, Places> {
-        Arc::clone(&self.free).try_acquire_owned().map_err(|_| self.places)
+    pub(crate) fn place(&self, program: &Program) -> Result<OwnedSemaphorePermit, Places> {
+        Arc::clone(&self.free).try_acquire_many_owned(program.places()).map_err(|_| self.places)
+    }
+}
+
+impl Kind {
+    /// The engine of a class, for programs that need no other.
+    pub(crate) fn of(class: Class) -> Self {
+        match class {
+            Class::Small => Self::Small,
+            Class::Standard => Self::Standard,
+        }
     }
 }
 
@@ -158,8 +193,8 @@ impl Sandbox {
 /// # Errors
 ///
 /// Where the settings contradict one another.
-pub(crate) fn for_compiling(class: Class, debug: bool, customise: Option<&Customise>) -> wasmtime::Result<Engine> {
-    let mut config = settings(class, debug);
+pub(crate) fn for_compiling(kind: Kind, debug: bool, customise: Option<&Customise>) -> wasmtime::Result<Engine> {
+    let mut config = settings(kind, debug);
     if let Some(customise) = customise {
         customise.0(&mut config);
     }
@@ -168,7 +203,7 @@ pub(crate) fn for_compiling(class: Class, debug: bool, customise: Option<&Custom
 }
 
 /// All that code depends on, and all else that is not the pool.
-fn settings(class: Class, debug: bool) -> wasmtime::Config {
+fn settings(kind: Kind, debug: bool) -> wasmtime::Config {
     let mut config = wasmtime::Config::new();
     config
         // Plain calls are several times cheaper without the machinery for concurrent ones, which no guest uses yet.
@@ -179,29 +214,39 @@ fn settings(class: Class, debug: bool) -> wasmtime::Config {
         .generate_address_map(debug)
         // Initial memory with gaps is laid out as an image, zeroes and all, up to this size.
         .memory_guaranteed_dense_image_size(MAX_SPARSE_IMAGE);
-    if class == Class::Small {
+    let exceptions = kind == Kind::Exceptions;
+    config.gc_support(exceptions).wasm_exceptions(exceptions);
+    if exceptions {
+        config.collector(Collector::DeferredReferenceCounting).gc_heap_initial_size(HEAP);
+    }
+    if kind == Kind::Small {
         config.memory_reservation(SMALL_MEMORY).memory_guard_size(0).memory_init_cow(false);
     }
     config
 }
 
-fn pool(class: Class, cells: usize) -> PoolingAllocationConfig {
+fn pool(kind: Kind, cells: usize) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     let cells = u32::try_from(cells).unwrap_or(u32::MAX);
+    let heaps = if kind == Kind::Exceptions { cells } else { 0 };
     pool.total_component_instances(cells)
         .total_core_instances(cells.saturating_mul(4))
-        .total_memories(cells)
-        .total_tables(cells.saturating_mul(2))
+        // A heap is a memory of the pool as well.
+        .total_memories(cells.saturating_add(heaps))
+        .total_gc_heaps(heaps)
+        .total_tables(cells.saturating_mul(TABLES_PER_PLACE))
         .total_stacks(cells)
         .max_core_instances_per_component(CORE_INSTANCES_PER_CELL)
         .max_tables_per_component(TABLES_PER_CELL)
+        .max_tables_per_module(TABLES_PER_CELL)
         .max_memories_per_component(MEMORIES_PER_CELL)
+        .max_memories_per_module(MEMORIES_PER_CELL)
         .table_elements(TABLE_ELEMENTS)
         .table_keep_resident(TABLE_KEEP_RESIDENT)
         .pagemap_scan(Enabled::Auto);
-    match class {
-        Class::Small => pool.max_memory_size(to_usize(SMALL_MEMORY)).linear_memory_keep_resident(SMALL_KEEP_RESIDENT),
-        Class::Standard => {
+    match kind {
+        Kind::Small => pool.max_memory_size(to_usize(SMALL_MEMORY)).linear_memory_keep_resident(SMALL_KEEP_RESIDENT),
+        Kind::Standard | Kind::Exceptions => {
             pool.max_memory_size(to_usize(MAX_MEMORY)).linear_memory_keep_resident(STANDARD_KEEP_RESIDENT)
         }
     };
@@ -224,7 +269,7 @@ mod tests {
         });
         let cells = Cells { standard: 1, small: 1 };
         let engines = Engines::new(false, Some(customise), cells, ticker);
-        let sandbox = engines.sandbox(Class::Small).expect("an engine");
+        let sandbox = engines.sandbox(Kind::Small).expect("an engine");
         let simd = wat::parse_str("(module (func (result v128) (v128.const i64x2 0 0)))").expect("valid text");
         assert!(wasmtime::Module::validate(&sandbox.engine, &simd).is_err(), "it was switched off");
     }

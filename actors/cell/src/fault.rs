@@ -4,10 +4,10 @@ use std::{fmt::Write, io, sync::Arc};
 
 use rustix::io::Errno;
 use thiserror::Error;
-use wasmtime::{Trap, WasmBacktrace};
+use wasmtime::{GcHeapOutOfMemory, ThrownException, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 use ww_core::{
-    exit::{self, Reason},
+    exit::{self, Limit, Reason},
     text::{self, MAX_BACKTRACE},
 };
 
@@ -36,6 +36,10 @@ pub(crate) fn reason(error: &wasmtime::Error) -> Reason {
     if let Some(Reached(limit)) = error.downcast_ref() {
         return Reason::Limit(*limit);
     }
+    // An exception for which there is no room among those that are still referred to.
+    if error.is::<GcHeapOutOfMemory<()>>() {
+        return Reason::Limit(Limit::Resources);
+    }
     if let Some(Stopped(reason)) = error.downcast_ref() {
         return reason.clone();
     }
@@ -46,6 +50,9 @@ pub(crate) fn reason(error: &wasmtime::Error) -> Reason {
         return Reason::host_fault(format_args!("the system refuses what the cell needs: {error:#}"));
     }
     let (kind, mut message) = match error.downcast_ref::<Trap>() {
+        None if error.is::<ThrownException>() => {
+            ("uncaught-exception".to_owned(), "the program threw an exception that it does not catch".to_owned())
+        }
         Some(trap) => (kind(*trap), trap.to_string().trim_start_matches("wasm trap: ").to_owned()),
         // What a host function refused: a handle that does not exist, a second connection, a write without a permit.
         None => ("host-call".to_owned(), error.root_cause().to_string()),
@@ -132,7 +139,6 @@ fn push(frames: &mut String, what: std::fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ww_core::exit::Limit;
 
     #[test]
     fn errors_of_the_engine_become_exact_reasons() {

@@ -74,11 +74,11 @@ impl Runtime {
                 program.exports()
             ));
         }
-        let sandbox = match self.sandbox(program.class()) {
+        let sandbox = match self.sandbox(program.kind()) {
             Ok(sandbox) => sandbox,
             Err(error) => return Reason::host_fault(format_args!("{error:#}")),
         };
-        let _place = match sandbox.place() {
+        let _place = match sandbox.place(program) {
             Ok(place) => place,
             Err(places) => return no_place(places),
         };
@@ -222,7 +222,7 @@ pub(crate) fn store(
     let cpu_limit = spec.limits.cpu.map(ticks_in);
     let requeue = requeue.of(&spec.account);
     let (clock, yielding) = (computed.clone(), requeue.clone());
-    let limiter = Limiter::new(spec.limits.memory, start.own.meters().clone());
+    let limiter = Limiter::new(spec.limits.memory, program.kind(), start.own.meters().clone());
     let guest = Guest {
         connect: spec.connect.clone(),
         own: start.own,

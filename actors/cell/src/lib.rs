@@ -6,10 +6,12 @@
 //! | file | concept |
 //! |---|---|
 //! | `runtime` | what a node needs once: engines, programs, ticker |
-//! | `engine`, `capacity` | settings of the sandbox, one engine per size class; how many cells fit |
+//! | `engine`, `capacity` | settings of the sandbox, one engine per size class and one for exceptions; how many cells fit |
 //! | `programs`, `kept`, `disk` | compile once, keep in memory and on disk |
 //! | `turns` | who compiles next |
 //! | `structure`, `compiler`, `worker` | what a binary may be built like, and from there to machine code |
+//! | `proposals`, `exceptions` | what of the instruction set a program may use, and which engine takes it |
+//! | `artifact` | from code to a program: its imports are found among what is offered |
 //! | `rewrite` | what a guest could make one long step becomes many short ones, before it is compiled |
 //! | `program` | what a compiled program can do |
 //! | `slot`, `cell`, `message` | where a cell lives, the cell itself, and what is in its mailbox |
@@ -29,6 +31,7 @@
 
 mod actor;
 mod announced;
+mod artifact;
 mod capacity;
 pub mod cell;
 mod compiler;
@@ -36,6 +39,7 @@ mod core_module;
 pub mod directory;
 mod disk;
 mod engine;
+mod exceptions;
 mod fault;
 #[cfg(test)]
 mod fixture;
@@ -60,6 +64,7 @@ pub mod pipe;
 mod preemption;
 mod program;
 mod programs;
+mod proposals;
 mod random;
 mod reach;
 mod rewrite;

@@ -65,11 +65,11 @@ impl Runtime {
     /// Serves a mailbox until the instance ends.
     pub(crate) async fn serve_live(&self, cell: &Cell, program: Program, spec: Spec, stderr: Output) -> Reason {
         let stop = cell.stopping();
-        let sandbox = match self.sandbox(program.class()) {
+        let sandbox = match self.sandbox(program.kind()) {
             Ok(sandbox) => sandbox,
             Err(error) => return Reason::host_fault(format_args!("{error:#}")),
         };
-        let _place = match sandbox.place() {
+        let _place = match sandbox.place(&program) {
             Ok(place) => place,
             Err(places) => return incarnation::no_place(places),
         };

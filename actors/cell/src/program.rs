@@ -9,7 +9,10 @@ use wasmtime::{
 };
 use ww_core::lend::Pace;
 
-use crate::{engine::Class, guest::Guest};
+use crate::{
+    engine::{Class, Kind},
+    guest::Guest,
+};
 
 /// Interfaces whose functions make a program more than a library. Versions of WASI 0.2 are compatible.
 const RUN: &str = "wasi:cli/run@0.2.";
@@ -31,7 +34,9 @@ struct Inner {
     remedy: Option<&'static str>,
     pace: Pace,
     bytes: usize,
-    pub(crate) code: Code,
+    places: u32,
+    kind: Kind,
+    code: Code,
 }
 
 /// The code of a program, with its imports resolved.
@@ -71,10 +76,10 @@ impl Program {
         (hash, class): (Hash, Class),
         exports: Exports,
         remedy: Option<&'static str>,
-        bytes: usize,
-        code: Code,
+        (bytes, places): (usize, u32),
+        (kind, code): (Kind, Code),
     ) -> Self {
-        Self(Arc::new(Inner { hash, class, exports, remedy, pace: Pace::default(), bytes, code }))
+        Self(Arc::new(Inner { hash, class, exports, remedy, pace: Pace::default(), bytes, places, kind, code }))
     }
 
     /// Identifies the bytes that it was compiled from.
@@ -100,6 +105,16 @@ impl Program {
     /// What to do about its `poll`, if that cannot work.
     pub(crate) fn remedy(&self) -> Option<&'static str> {
         self.0.remedy
+    }
+
+    /// The engine that it was compiled for.
+    pub(crate) fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// Places in the pool of its engine that one instance takes.
+    pub(crate) fn places(&self) -> u32 {
+        self.0.places
     }
 
     /// How the turns of its cells have been.

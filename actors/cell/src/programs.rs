@@ -13,25 +13,18 @@ use bytes::Bytes;
 use futures::FutureExt;
 use thiserror::Error;
 use tokio::{runtime, time::timeout};
-use wasmtime::{Module, component::Component};
-use wasmtime_wasi::I32Exit;
 use ww_core::{Text, task, text};
 
 use crate::{
-    actor,
-    compiler::{self, Bounds, Compiler},
-    core_module,
+    artifact::Artifact,
+    compiler::{self, Bounds, Compiler, Job},
     disk::Disk,
-    engine::{Class, Engines, Sandbox},
+    engine::{Class, Engines, Kind, Sandbox},
     fault,
-    guest::Guest,
     kept::{Known, Loading},
-    loader,
-    program::{Code, Exports, Hash, Program},
-    random, streams,
+    program::{Hash, Program},
     structure::{self, Functions},
     turns::{Busy, Lineage, Turn, Turns},
-    vectors,
     worker::{EndOnDrop, Errand, Request},
 };
 
@@ -52,9 +45,12 @@ pub enum LoadError {
     /// It is something else.
     #[error("not a WebAssembly binary: expected a component or a core module, found bytes that start with {0}")]
     NotWasm(String),
-    /// It is damaged, or uses what the engine does not know.
+    /// It is damaged.
     #[error("not a valid WebAssembly program: {0}. Is the file complete, and built for WASI 0.2 or preview 1?")]
     Invalid(Text),
+    /// It is valid for others, and uses a proposal that is not run here.
+    #[error("the program uses what this node does not run: {0}. docs/programs.md lists what it runs")]
+    Unsupported(String),
     /// It needs what the node does not offer.
     #[error(
         "the program imports what this node does not offer: {0}. A node offers WASI 0.2 or preview 1 without files \
@@ -81,7 +77,15 @@ pub enum LoadError {
 impl LoadError {
     /// Whether the bytes themselves are at fault, rather than what the node offers or can do now.
     pub fn is_invalid(&self) -> bool {
-        matches!(self, Self::Empty | Self::NotWasm(_) | Self::Invalid(_) | Self::TooComplex(_) | Self::TooExpensive(_))
+        matches!(
+            self,
+            Self::Empty
+                | Self::NotWasm(_)
+                | Self::Invalid(_)
+                | Self::Unsupported(_)
+                | Self::TooComplex(_)
+                | Self::TooExpensive(_)
+        )
     }
 
     /// Whether neither the program nor its owner is at fault, but the node, or what the system refuses it.
@@ -174,25 +178,27 @@ impl Programs {
             return Ok(program);
         }
         let started = std::time::Instant::now();
-        let code = self.code(key, wasm.clone(), turn).await?;
-        let (hash, class) = key;
-        tracing::debug!(%hash, ?class, bytes = wasm.len(), elapsed = ?started.elapsed(), "compiled a program");
-        self.blocking(turn, move |inner| inner.keep(key, &wasm, &code)).await
+        let (kind, code) = self.code(key, wasm.clone(), turn).await?;
+        let (hash, _) = key;
+        tracing::debug!(%hash, ?kind, bytes = wasm.len(), elapsed = ?started.elapsed(), "compiled a program");
+        self.blocking(turn, move |inner| inner.keep(key, kind, &wasm, &code)).await
     }
 
     /// From bytes to code.
-    async fn code(&self, (_, class): Key, wasm: Bytes, turn: &Arc<Turn>) -> Result<Vec<u8>, LoadError> {
+    async fn code(&self, (_, class): Key, wasm: Bytes, turn: &Arc<Turn>) -> Result<(Kind, Vec<u8>), LoadError> {
         let component = wasmparser::Parser::is_component(&wasm);
         let Compiler::Worker(worker) = self.0.compiler.clone() else {
-            let compile =
-                move |inner: &Inner| compiler::compile(&inner.sandbox(class)?.engine, class, component, &wasm);
+            let compile = move |inner: &Inner| {
+                let job = Job { class, component, wasm: &wasm, customise: inner.engines.customise() };
+                compiler::compile(job, |kind| inner.sandbox(kind).map(|sandbox| sandbox.engine))
+            };
             return self.blocking(turn, compile).await;
         };
         let longest = Bounds::of(wasm.len()).elapsed;
         let errand = Errand::default();
         let _end = EndOnDrop(errand.clone());
         let compiled = self.blocking(turn, move |inner| {
-            let compiler = &compiler::identity(&inner.sandbox(class)?.engine);
+            let compiler = &compiler::identity(&inner.sandbox(Kind::of(class))?.engine);
             let request = Request { class, debug: inner.engines.debug(), component, compiler, wasm: &wasm };
             worker.compile(&request, &errand)
         });
@@ -231,25 +237,33 @@ impl Inner {
         };
         structure::check(wasm, functions)?;
         let Some(disk) = &self.disk else { return Ok(None) };
-        let sandbox = self.sandbox(class)?;
-        let name = name(key);
-        let Some(code) = disk.get(&name, &compiler::identity(&sandbox.engine)) else { return Ok(None) };
-        // SAFETY: the entry carries a code that only this user's key makes, over bytes that `keep` below got from this
-        // version of the compiler with these settings.
-        match unsafe { Artifact::deserialize(&sandbox, wasm, &code) } {
-            Ok(artifact) => artifact.link(&sandbox, key, wasm).map(Some),
-            Err(error) if fault::is_shortage(&error) => Err(LoadError::Host(Text::new(format_args!("{error:#}")))),
-            Err(error) => {
-                tracing::warn!(%error, "a compiled program on disk is of no use: it is compiled again");
-                disk.remove(&name);
-                Ok(None)
+        for kind in [Kind::of(class), Kind::Exceptions] {
+            let name = name(key, kind);
+            // No engine is made for what is not there.
+            if !disk.has(&name) {
+                continue;
+            }
+            let sandbox = self.sandbox(kind)?;
+            let Some(code) = disk.get(&name, &compiler::identity(&sandbox.engine)) else { continue };
+            // SAFETY: the entry carries a code that only this user's key makes, over bytes that `keep` below got from
+            // this version of the compiler with these settings.
+            match unsafe { Artifact::deserialize(&sandbox, wasm, &code) } {
+                Ok(artifact) => return artifact.link(&sandbox, kind, key, wasm).map(Some),
+                Err(error) if fault::is_shortage(&error) => {
+                    return Err(LoadError::Host(Text::new(format_args!("{error:#}"))));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a compiled program on disk is of no use: it is compiled again");
+                    disk.remove(&name);
+                }
             }
         }
+        Ok(None)
     }
 
     /// Makes a program of its code, and stores the code on disk. Blocks.
-    fn keep(&self, key @ (_, class): Key, wasm: &[u8], code: &[u8]) -> Result<Program, LoadError> {
-        let sandbox = self.sandbox(class)?;
+    fn keep(&self, key: Key, kind: Kind, wasm: &[u8], code: &[u8]) -> Result<Program, LoadError> {
+        let sandbox = self.sandbox(kind)?;
         // SAFETY: the code is what this version of the compiler made with these settings, in this process or in a worker
         // of it, whose pipe nobody else writes to.
         let artifact = unsafe { Artifact::deserialize(&sandbox, wasm, code) }.map_err(|error| {
@@ -260,84 +274,17 @@ impl Inner {
             }
         })?;
         if let Some(disk) = &self.disk {
-            disk.put(&name(key), &compiler::identity(&sandbox.engine), code);
+            disk.put(&name(key, kind), &compiler::identity(&sandbox.engine), code);
         }
-        artifact.link(&sandbox, key, wasm)
+        artifact.link(&sandbox, kind, key, wasm)
     }
 
-    fn sandbox(&self, class: Class) -> Result<Sandbox, LoadError> {
-        self.engines.sandbox(class).map_err(|error| LoadError::Host(Text::new(format_args!("{error:#}"))))
+    fn sandbox(&self, kind: Kind) -> Result<Sandbox, LoadError> {
+        self.engines.sandbox(kind).map_err(|error| LoadError::Host(Text::new(format_args!("{error:#}"))))
     }
 }
 
 /// Of an entry on disk.
-fn name((hash, class): Key) -> String {
-    format!("{hash}-{class:?}").to_lowercase()
-}
-
-/// Compiled code, not yet linked.
-enum Artifact {
-    Component(Component),
-    Module(Module),
-}
-
-impl Artifact {
-    /// # Safety
-    ///
-    /// `code` must be what [`compiler::compile`] made of `wasm`.
-    unsafe fn deserialize(sandbox: &Sandbox, wasm: &[u8], code: &[u8]) -> wasmtime::Result<Self> {
-        // SAFETY: the caller's promise.
-        Ok(unsafe {
-            if wasmparser::Parser::is_component(wasm) {
-                Self::Component(Component::deserialize(&sandbox.engine, code)?)
-            } else {
-                Self::Module(Module::deserialize(&sandbox.engine, code)?)
-            }
-        })
-    }
-
-    fn bytes(&self) -> usize {
-        let image = match self {
-            Self::Component(component) => component.image_range(),
-            Self::Module(module) => module.image_range(),
-        };
-        (image.end as usize).saturating_sub(image.start as usize)
-    }
-
-    /// `wasm` is what it was compiled from.
-    fn link(self, sandbox: &Sandbox, key: Key, wasm: &[u8]) -> Result<Program, LoadError> {
-        let host = |error: wasmtime::Error| LoadError::Host(Text::new(format_args!("{error:#}")));
-        let import = |error: wasmtime::Error| {
-            let text = Text::new(format_args!("{error:#}"));
-            if fault::is_shortage(&error) { LoadError::Host(text) } else { LoadError::Import(text) }
-        };
-        let bytes = self.bytes();
-        let (exports, remedy, code) = match self {
-            Self::Component(component) => {
-                let (exports, entries) = Exports::of_component(&component);
-                let mut linker = wasmtime::component::Linker::new(&sandbox.engine);
-                wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(host)?;
-                streams::add_to_linker(&mut linker).map_err(host)?;
-                loader::add_to_linker(&mut linker).map_err(host)?;
-                actor::add_to_linker(&mut linker).map_err(host)?;
-                random::add_to_component_linker(&mut linker).map_err(host)?;
-                (exports, None, Code::Component { pre: linker.instantiate_pre(&component).map_err(import)?, entries })
-            }
-            Self::Module(module) => {
-                let exports = Exports::of_module(&module);
-                let remedy = if exports.poll { core_module::remedy(wasm) } else { None };
-                let mut linker = wasmtime::Linker::new(&sandbox.engine);
-                wasmtime_wasi::p1::add_to_linker_async(&mut linker, Guest::p1).map_err(host)?;
-                // The library's own takes codes from 126 on for a trap; here every code is the program's to choose.
-                linker.allow_shadowing(true);
-                random::add_to_module_linker(&mut linker).map_err(host)?;
-                vectors::add_to_module_linker(&mut linker).map_err(host)?;
-                linker
-                    .func_wrap("wasi_snapshot_preview1", "proc_exit", |code: i32| Err::<(), _>(I32Exit(code).into()))
-                    .map_err(host)?;
-                (exports, remedy, Code::Module(linker.instantiate_pre(&module).map_err(import)?))
-            }
-        };
-        Ok(Program::new(key, exports, remedy, bytes, code))
-    }
+fn name((hash, _): Key, kind: Kind) -> String {
+    format!("{hash}-{kind:?}").to_lowercase()
 }

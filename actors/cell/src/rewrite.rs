@@ -7,7 +7,8 @@
 //! is out of bounds traps before anything is written, as the specification says.
 //!
 //! Nothing else of a program changes: functions and types are appended, so that no index shifts, and a call takes
-//! the bytes of the instruction where they suffice, so that debug information stays right.
+//! the bytes of the instruction where they suffice, so that debug information stays right. In a program with exceptions,
+//! memories without a maximum get one that they cannot reach anyway: see [`Memories`].
 //!
 //! | file | concept |
 //! |---|---|
@@ -34,13 +35,28 @@ pub(crate) const VERSION: u8 = 1;
 const MAX_NESTING: usize = 32;
 
 /// Bytes of the magic number and the version of a binary.
-const HEADER: usize = 8;
+pub(crate) const HEADER: usize = 8;
+
+/// The section that may be anywhere, in modules and components.
+pub(crate) const CUSTOM: u8 = 0;
 
 /// The section of a component that holds a core module.
 const CORE_MODULE: u8 = 1;
 
 /// The section of a component that holds a component.
 const COMPONENT: u8 = 4;
+
+/// What becomes of the maxima of a program's memories.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Memories {
+    /// They stay.
+    AsTheyAre,
+    /// None is [`HEAP_MAXIMUM`]: by that the limiter knows the heap that the engine makes for exceptions.
+    BesideAHeap,
+}
+
+/// The maximum of the heap that the engine makes, in bytes: that of a memory with 32-bit addresses.
+pub(crate) const HEAP_MAXIMUM: u64 = 1 << 32;
 
 /// Why a program cannot be rewritten.
 #[derive(Debug, Error)]
@@ -55,12 +71,12 @@ pub(crate) enum Error {
 
 /// A section of a module or a component.
 #[derive(Clone, Copy)]
-struct Section<'a> {
-    id: u8,
+pub(crate) struct Section<'a> {
+    pub(crate) id: u8,
     /// Without its id and its length.
     content: &'a [u8],
     /// All of it.
-    whole: &'a [u8],
+    pub(crate) whole: &'a [u8],
 }
 
 /// The program with bounded steps; the same bytes where it has none to bound.
@@ -70,13 +86,14 @@ struct Section<'a> {
 /// # Errors
 ///
 /// Where the binary cannot be read, or nests deeper than any tool makes it.
-pub(crate) fn bounded(wasm: &[u8]) -> Result<Cow<'_, [u8]>, Error> {
-    let rewritten = if Parser::is_component(wasm) { component(wasm, 0)? } else { module::rewrite(wasm)? };
+pub(crate) fn bounded(wasm: &[u8], memories: Memories) -> Result<Cow<'_, [u8]>, Error> {
+    let rewritten =
+        if Parser::is_component(wasm) { component(wasm, memories, 0)? } else { module::rewrite(wasm, memories)? };
     Ok(rewritten.map_or(Cow::Borrowed(wasm), Cow::Owned))
 }
 
 /// `None` where nothing changes.
-fn component(wasm: &[u8], depth: usize) -> Result<Option<Vec<u8>>, Error> {
+fn component(wasm: &[u8], memories: Memories, depth: usize) -> Result<Option<Vec<u8>>, Error> {
     if depth > MAX_NESTING {
         return Err(Error::Nesting);
     }
@@ -85,8 +102,8 @@ fn component(wasm: &[u8], depth: usize) -> Result<Option<Vec<u8>>, Error> {
     for section in Sections::of(wasm)? {
         let section = section?;
         let inner = match section.id {
-            CORE_MODULE => module::rewrite(section.content)?,
-            COMPONENT => component(section.content, depth + 1)?,
+            CORE_MODULE => module::rewrite(section.content, memories)?,
+            COMPONENT => component(section.content, memories, depth + 1)?,
             _ => None,
         };
         let end = read + section.whole.len();
@@ -105,13 +122,13 @@ fn component(wasm: &[u8], depth: usize) -> Result<Option<Vec<u8>>, Error> {
 }
 
 /// The sections of a module or a component, in order.
-struct Sections<'a> {
+pub(crate) struct Sections<'a> {
     wasm: &'a [u8],
     reader: BinaryReader<'a>,
 }
 
 impl<'a> Sections<'a> {
-    fn of(wasm: &'a [u8]) -> Result<Self, Error> {
+    pub(crate) fn of(wasm: &'a [u8]) -> Result<Self, Error> {
         let mut reader = BinaryReader::new(wasm, 0);
         reader.read_bytes(HEADER)?;
         Ok(Self { wasm, reader })

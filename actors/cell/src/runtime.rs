@@ -16,7 +16,7 @@ use crate::{
     compiler::Compiler,
     directory::Directory,
     disk::Disk,
-    engine::{Class, Customise, Engines, Sandbox},
+    engine::{Class, Customise, Engines, Kind, Sandbox},
     preemption::{Requeue, Ticker, Ticks},
     program::Program,
     programs::{LoadError, Programs},
@@ -130,8 +130,8 @@ impl Runtime {
         self.programs.load(owner, wasm, class).await
     }
 
-    pub(crate) fn sandbox(&self, class: Class) -> wasmtime::Result<Sandbox> {
-        self.engines.sandbox(class)
+    pub(crate) fn sandbox(&self, kind: Kind) -> wasmtime::Result<Sandbox> {
+        self.engines.sandbox(kind)
     }
 }
 

@@ -24,8 +24,8 @@ use std::{
 use ww_core::Text;
 
 use crate::{
-    compiler::{self, Bounds},
-    engine::{self, Class, Customise},
+    compiler::{self, Bounds, Job},
+    engine::{self, Class, Customise, Kind},
     programs::LoadError,
     turns::PLACES,
 };
@@ -34,7 +34,7 @@ use crate::{
 pub const ARGUMENT: &str = "__compile";
 
 /// First bytes of a request; another format gets another magic.
-const MAGIC: &[u8; 8] = b"wwcomp01";
+const MAGIC: &[u8; 8] = b"wwcomp02";
 
 /// Bytes of a description of a compiler: a hash and a version.
 const MAX_COMPILER: u64 = 256;
@@ -91,14 +91,22 @@ enum State {
 /// What the first byte of an answer says of the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Status {
-    /// It is the code.
+    /// It is the code for the engine of the class.
     Compiled = 0,
+    /// It is the code for the engine with exceptions.
+    WithExceptions = 1,
     /// It says why the program is not valid.
-    Invalid = 1,
+    Invalid = 2,
+    /// It says what the program uses that is not run.
+    Unsupported = 3,
+    /// It says what the program imports that is not offered.
+    Import = 4,
+    /// It says what of the program is too much.
+    TooComplex = 5,
     /// It says of what the compilation takes too much.
-    TooExpensive = 2,
+    TooExpensive = 6,
     /// It says why the worker failed.
-    Failed = 3,
+    Failed = 7,
 }
 
 impl Worker {
@@ -113,15 +121,15 @@ impl Worker {
         Ok(Self { program: running, args: vec![ARGUMENT.to_owned()] })
     }
 
-    /// The code of a program. Blocks, until the worker has answered or is ended through `errand`.
+    /// The code of a program, and its engine. Blocks, until the worker has answered or is ended through `errand`.
     ///
     /// # Errors
     ///
     /// Where it is not valid or too expensive, or where the worker fails.
-    pub(crate) fn compile(&self, request: &Request<'_>, errand: &Errand) -> Result<Vec<u8>, LoadError> {
+    pub(crate) fn compile(&self, request: &Request<'_>, errand: &Errand) -> Result<(Kind, Vec<u8>), LoadError> {
         let bounds = Bounds::of(request.wasm.len());
         let (mut input, mut output) = errand.start(self)?;
-        let answer = ask(&mut input, request, &bounds).and_then(|()| read(&mut output, &bounds));
+        let answer = ask(&mut input, request, &bounds).and_then(|()| read(&mut output, request.class, &bounds));
         let status = errand.finish();
         answer.unwrap_or_else(|error| match status {
             Ok(status) => Err(end(status, &bounds)),
@@ -194,12 +202,12 @@ fn ask(input: &mut ChildStdin, request: &Request<'_>, bounds: &Bounds) -> io::Re
     input.flush()
 }
 
-fn read(output: &mut ChildStdout, bounds: &Bounds) -> io::Result<Result<Vec<u8>, LoadError>> {
+fn read(output: &mut ChildStdout, class: Class, bounds: &Bounds) -> io::Result<Result<(Kind, Vec<u8>), LoadError>> {
     let (mut status, mut len) = ([0], [0; 8]);
     output.read_exact(&mut status)?;
     output.read_exact(&mut len)?;
     let (status, len) = (Status::of(status[0]), u64::from_le_bytes(len));
-    let most = if status == Status::Compiled { bounds.code } else { MAX_TEXT as u64 };
+    let most = if status.is_code() { bounds.code } else { MAX_TEXT as u64 };
     let Some(len) = usize::try_from(len).ok().filter(|_| len <= most) else {
         return Ok(Err(LoadError::TooExpensive(format!("{} MiB of code", most >> 20))));
     };
@@ -207,8 +215,12 @@ fn read(output: &mut ChildStdout, bounds: &Bounds) -> io::Result<Result<Vec<u8>,
     output.read_exact(&mut answer)?;
     let text = |answer: Vec<u8>| String::from_utf8_lossy(&answer).into_owned();
     Ok(match status {
-        Status::Compiled => Ok(answer),
+        Status::Compiled => Ok((Kind::of(class), answer)),
+        Status::WithExceptions => Ok((Kind::Exceptions, answer)),
         Status::Invalid => Err(LoadError::Invalid(Text::new(text(answer)))),
+        Status::Unsupported => Err(LoadError::Unsupported(text(answer))),
+        Status::Import => Err(LoadError::Import(Text::new(text(answer)))),
+        Status::TooComplex => Err(LoadError::TooComplex(text(answer))),
         Status::TooExpensive => Err(LoadError::TooExpensive(text(answer))),
         Status::Failed => Err(LoadError::Worker(text(answer))),
     })
@@ -262,13 +274,17 @@ pub fn serve_if_asked(customise: Option<&Customise>) {
 /// Compiles what the standard input asks for, and ends the process.
 pub fn serve(customise: Option<&Customise>) -> ! {
     let (status, answer) = match answer(customise) {
-        Ok(Ok(code)) => (Status::Compiled, code),
+        Ok(Ok((Kind::Exceptions, code))) => (Status::WithExceptions, code),
+        Ok(Ok((_, code))) => (Status::Compiled, code),
         Ok(Err(LoadError::Invalid(why))) => (Status::Invalid, why.to_string().into_bytes()),
+        Ok(Err(LoadError::Unsupported(what))) => (Status::Unsupported, what.into_bytes()),
+        Ok(Err(LoadError::Import(what))) => (Status::Import, what.to_string().into_bytes()),
+        Ok(Err(LoadError::TooComplex(why))) => (Status::TooComplex, why.into_bytes()),
         Ok(Err(LoadError::TooExpensive(why))) => (Status::TooExpensive, why.into_bytes()),
         Ok(Err(other)) => (Status::Failed, other.to_string().into_bytes()),
         Err(error) => (Status::Failed, format!("the process that compiles read no request: {error}").into_bytes()),
     };
-    let len = if status == Status::Compiled { answer.len() } else { answer.len().min(MAX_TEXT) };
+    let len = if status.is_code() { answer.len() } else { answer.len().min(MAX_TEXT) };
     let mut output = io::stdout().lock();
     let mut header = vec![status as u8];
     header.extend((len as u64).to_le_bytes());
@@ -277,7 +293,7 @@ pub fn serve(customise: Option<&Customise>) -> ! {
     std::process::exit(written.is_err().into())
 }
 
-fn answer(customise: Option<&Customise>) -> io::Result<Result<Vec<u8>, LoadError>> {
+fn answer(customise: Option<&Customise>) -> io::Result<Result<(Kind, Vec<u8>), LoadError>> {
     let mut input = io::stdin().lock();
     let mut header = [0; MAGIC.len() + 3];
     input.read_exact(&mut header)?;
@@ -299,16 +315,22 @@ fn answer(customise: Option<&Customise>) -> io::Result<Result<Vec<u8>, LoadError
     end_with_input()?;
 
     let class = if class == Class::Small as u8 { Class::Small } else { Class::Standard };
-    let engine = match engine::for_compiling(class, debug != 0, customise) {
-        Ok(engine) => engine,
-        Err(error) => return Ok(Err(LoadError::Host(Text::new(format_args!("{error:#}"))))),
+    let engine = |kind| {
+        let made = engine::for_compiling(kind, debug != 0, customise);
+        made.map_err(|error| LoadError::Host(Text::new(format_args!("{error:#}"))))
     };
-    if compiler::identity(&engine) != expected {
-        let why = "the process that compiles is of another version than the node, or has other settings: expected the \
-                   same program, or one that was built with it";
-        return Err(io::Error::other(why));
+    // That of the class stands for all: they come of the same program, with the same changes.
+    match engine(Kind::of(class)) {
+        Ok(own) if compiler::identity(&own) == expected => {}
+        Ok(_) => {
+            let why = "the process that compiles is of another version than the node, or has other settings: expected \
+                       the same program, or one that was built with it";
+            return Err(io::Error::other(why));
+        }
+        Err(error) => return Ok(Err(error)),
     }
-    let compiled = catch_unwind(AssertUnwindSafe(|| compiler::compile(&engine, class, component != 0, &wasm)));
+    let job = Job { class, component: component != 0, wasm: &wasm, customise };
+    let compiled = catch_unwind(AssertUnwindSafe(|| compiler::compile(job, engine)));
     Ok(compiled.unwrap_or_else(|panic| Err(LoadError::Host(Text::new(text_of(&*panic))))))
 }
 
@@ -349,10 +371,18 @@ impl Status {
     fn of(byte: u8) -> Self {
         match byte {
             0 => Self::Compiled,
-            1 => Self::Invalid,
-            2 => Self::TooExpensive,
+            1 => Self::WithExceptions,
+            2 => Self::Invalid,
+            3 => Self::Unsupported,
+            4 => Self::Import,
+            5 => Self::TooComplex,
+            6 => Self::TooExpensive,
             _ => Self::Failed,
         }
+    }
+
+    fn is_code(self) -> bool {
+        matches!(self, Self::Compiled | Self::WithExceptions)
     }
 }
 
@@ -424,11 +454,19 @@ mod tests {
             crate::Cells { standard: 1, small: 1 },
             crate::preemption::Ticker::start().expect("a thread starts"),
         );
-        for class in [Class::Small, Class::Standard] {
-            let pooled = engines.sandbox(class).expect("an engine").engine;
-            let apart = engine::for_compiling(class, false, None).expect("an engine");
-            assert_eq!(compiler::identity(&pooled), compiler::identity(&apart), "{class:?}");
-            let code = compiler::compile(&apart, class, false, &fixture::wasm("(module (memory 1))")).expect("valid");
+        for (class, kind, text) in [
+            (Class::Small, Kind::Small, "(module (memory 1))"),
+            (Class::Standard, Kind::Standard, "(module (memory 1))"),
+            (Class::Small, Kind::Exceptions, "(module (tag $t) (func (throw $t)))"),
+            (Class::Standard, Kind::Exceptions, "(module (tag $t) (func (throw $t)))"),
+        ] {
+            let pooled = engines.sandbox(kind).expect("an engine").engine;
+            let apart = |kind| Ok(engine::for_compiling(kind, false, None).expect("an engine"));
+            let engine: Result<_, LoadError> = apart(kind);
+            assert_eq!(compiler::identity(&pooled), compiler::identity(&engine.expect("an engine")), "{kind:?}");
+            let job = Job { class, component: false, wasm: &fixture::wasm(text), customise: None };
+            let (found, code) = compiler::compile(job, apart).expect("valid");
+            assert_eq!(found, kind);
             // SAFETY: the line above made it.
             unsafe { wasmtime::Module::deserialize(&pooled, code) }.expect("of the same compiler");
         }

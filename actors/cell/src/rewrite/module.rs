@@ -6,21 +6,20 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use wasm_encoder::{Encode, Function, TypeSection, ValType};
+use wasm_encoder::{self as encoder, Encode, Function, TypeSection, ValType};
 use wasmparser::{
     BinaryReader, Data, DataKind, DataSectionReader, FunctionBody, ImportSectionReader, MemorySectionReader,
     MemoryType, Operator, TypeRef, TypeSectionReader,
 };
 
 use super::{
-    Error, HEADER, PIECE, Section, Sections, append_number, append_section, length,
+    CUSTOM, Error, HEADER, HEAP_MAXIMUM, Memories, PIECE, Section, Sections, append_number, append_section, length,
     loops::{Bulk, Memory},
     to_usize,
 };
 
 /// Sections by their number.
 mod id {
-    pub(super) const CUSTOM: u8 = 0;
     pub(super) const TYPE: u8 = 1;
     pub(super) const IMPORT: u8 = 2;
     pub(super) const FUNCTION: u8 = 3;
@@ -79,25 +78,29 @@ struct Body {
 }
 
 /// The module with bounded steps; `None` where it has none to bound.
-pub(super) fn rewrite(wasm: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+pub(super) fn rewrite(wasm: &[u8], memories: Memories) -> Result<Option<Vec<u8>>, Error> {
     let module = Module::read(wasm)?;
     let mut appended = Appended { first: module.functions, functions: Vec::new(), known: BTreeMap::new() };
     let bodies = module.bodies(&mut appended)?;
     let mut new = BTreeMap::new();
+    if memories == Memories::BesideAHeap
+        && let Some(content) = module.memories_beside_a_heap()
+    {
+        new.insert(id::MEMORY, content);
+    }
     if module.is_filled_by_long_steps() {
         let start = module.start_function(&mut appended);
         new.insert(id::START, encoded(appended.append(Vec::new(), start)));
         new.insert(id::DATA_COUNT, encoded(count(&module.data)));
         new.insert(id::DATA, module.passive_data());
     }
-    if appended.functions.is_empty() {
-        return Ok(None);
+    if !appended.functions.is_empty() {
+        new.insert(id::TYPE, extended(module.content(id::TYPE), &appended.types())?);
+        new.insert(id::FUNCTION, extended(module.content(id::FUNCTION), &appended.type_indices(module.types))?);
+        let code = with_calls(module.content(id::CODE), &bodies)?;
+        new.insert(id::CODE, extended(&code, &appended.code())?);
     }
-    new.insert(id::TYPE, extended(module.content(id::TYPE), &appended.types())?);
-    new.insert(id::FUNCTION, extended(module.content(id::FUNCTION), &appended.type_indices(module.types))?);
-    let code = with_calls(module.content(id::CODE), &bodies)?;
-    new.insert(id::CODE, extended(&code, &appended.code())?);
-    Ok(Some(module.with(&wasm[..HEADER], new)))
+    Ok((!new.is_empty()).then(|| module.with(&wasm[..HEADER], new)))
 }
 
 impl<'a> Module<'a> {
@@ -152,6 +155,24 @@ impl<'a> Module<'a> {
         let memory = self.memories.get(to_usize(index))?;
         let page_size_log2 = memory.page_size_log2.unwrap_or(PAGE_LOG2);
         Some(Memory { index, wide: memory.memory64, page_size_log2 })
+    }
+
+    /// The memory section, where a maximum has to change: to one page less. A memory that starts beyond that stays, for
+    /// the engine to refuse.
+    fn memories_beside_a_heap(&self) -> Option<Vec<u8>> {
+        let own = self.memories.get(self.imported_memories..)?;
+        let (all, most) = (HEAP_MAXIMUM >> PAGE_LOG2, (HEAP_MAXIMUM >> PAGE_LOG2) - 1);
+        let (mut section, mut changed) = (encoded(count(own)), false);
+        for memory in own {
+            let implied = (!memory.memory64).then_some(all);
+            let mut maximum = memory.maximum;
+            if memory.maximum.or(implied) == Some(all) && memory.initial <= most && memory.page_size_log2.is_none() {
+                (maximum, changed) = (Some(most), true);
+            }
+            let &MemoryType { initial: minimum, memory64, shared, page_size_log2, .. } = memory;
+            encoder::MemoryType { minimum, maximum, memory64, shared, page_size_log2 }.encode(&mut section);
+        }
+        changed.then_some(section)
     }
 
     /// The functions with instructions whose length nothing bounds.
@@ -283,7 +304,7 @@ impl<'a> Module<'a> {
         let mut module = header.to_vec();
         for section in &self.sections {
             let here = place(section.id);
-            if section.id == id::CUSTOM || here.is_none() {
+            if section.id == CUSTOM || here.is_none() {
                 module.extend_from_slice(section.whole);
                 continue;
             }

@@ -72,7 +72,7 @@ impl Side {
 #[test]
 fn a_rewritten_program_does_and_refuses_the_same() {
     let wasm = every_instruction();
-    let rewritten = bounded(&wasm).expect("a module");
+    let rewritten = bounded(&wasm, Memories::AsTheyAre).expect("a module");
     assert!(matches!(rewritten, Cow::Owned(_)));
     let engine = Engine::default();
     let (mut old, mut new) = (Side::of(&engine, &wasm), Side::of(&engine, &rewritten));
@@ -130,7 +130,7 @@ fn a_long_instruction_is_interrupted_between_its_pieces() {
         looks.load(Ordering::Relaxed)
     };
     let pieces = usize::try_from(MEMORY / PIECE).expect("a few");
-    let (before, after) = (looks(&wasm), looks(&bounded(&wasm).expect("a module")));
+    let (before, after) = (looks(&wasm), looks(&bounded(&wasm, Memories::AsTheyAre).expect("a module")));
     assert!(before < pieces && after >= before + pieces - 1, "{before} before, {after} after");
 }
 
@@ -143,17 +143,17 @@ fn programs_without_long_instructions_stay_as_they_are() {
         "(component (core module (memory 1)) (component))",
     ] {
         let wasm = wat::parse_str(text).expect("valid text");
-        assert!(matches!(bounded(&wasm), Ok(Cow::Borrowed(_))), "{text}");
+        assert!(matches!(bounded(&wasm, Memories::AsTheyAre), Ok(Cow::Borrowed(_))), "{text}");
     }
     // What is not there is for the engine to refuse, with its own words.
     let invalid = wat::parse_str("(module (func (memory.fill (i32.const 0) (i32.const 0) (i32.const 0x100000))))");
-    assert!(matches!(bounded(&invalid.expect("text that parses")), Ok(Cow::Borrowed(_))));
+    assert!(matches!(bounded(&invalid.expect("text that parses"), Memories::AsTheyAre), Ok(Cow::Borrowed(_))));
 }
 
 #[test]
 fn calls_take_the_place_of_instructions_to_the_byte() {
     let wasm = every_instruction();
-    let rewritten = bounded(&wasm).expect("a module");
+    let rewritten = bounded(&wasm, Memories::AsTheyAre).expect("a module");
     let code = |wasm: &[u8]| {
         let sections: Vec<_> = Sections::of(wasm).expect("a header").map(|section| section.expect("valid")).collect();
         sections.iter().find(|section| section.id == 10).map(|section| section.content.to_vec()).expect("code")
@@ -177,7 +177,7 @@ fn modules_in_components_in_components_are_rewritten() {
         (func (export "run") (param "bytes" u32) (result u32) (canon lift (core func $live "run"))))
         (instance $inner (instantiate $inner)) (export "inner" (instance $inner)))"#;
     let wasm = wat::parse_str(text).expect("valid text");
-    let rewritten = bounded(&wasm).expect("a component");
+    let rewritten = bounded(&wasm, Memories::AsTheyAre).expect("a component");
     assert!(matches!(rewritten, Cow::Owned(_)));
     let engine = Engine::default();
     let component = component::Component::new(&engine, &rewritten).unwrap_or_else(|error| panic!("{error:?}"));
@@ -200,8 +200,8 @@ fn components_nest_no_deeper_than_tools_make_them() {
         }
         wasm
     };
-    assert!(bounded(&nested(MAX_NESTING)).is_ok());
-    assert!(matches!(bounded(&nested(MAX_NESTING + 1)), Err(Error::Nesting)));
+    assert!(bounded(&nested(MAX_NESTING), Memories::AsTheyAre).is_ok());
+    assert!(matches!(bounded(&nested(MAX_NESTING + 1), Memories::AsTheyAre), Err(Error::Nesting)));
 }
 
 /// What the engine would copy at once when it instantiates is copied by a start function, in order.
@@ -214,7 +214,7 @@ fn long_segments_at_places_that_are_not_known_are_copied_in_pieces() {
             (func $start (i32.store8 (i32.const 1) (i32.const 0x78))) (start $start))"#
     );
     let wasm = wat::parse_str(text).expect("valid text");
-    let rewritten = bounded(&wasm).expect("a module");
+    let rewritten = bounded(&wasm, Memories::AsTheyAre).expect("a module");
     assert!(matches!(rewritten, Cow::Owned(_)));
     let engine = Engine::default();
     let memory = |wasm: &[u8]| {
@@ -232,7 +232,38 @@ fn long_segments_at_places_that_are_not_known_are_copied_in_pieces() {
     assert!(old == new && new.starts_with(b"bxblaterb") && new[400_000] == b'b', "{:?}", &new[..16]);
     // Known places in a memory of its own are mapped, and cost nothing.
     let known = format!(r#"(module (memory 20) (data (i32.const 0) "{long}"))"#);
-    assert!(matches!(bounded(&wat::parse_str(known).expect("valid text")), Ok(Cow::Borrowed(_))));
+    assert!(matches!(bounded(&wat::parse_str(known).expect("valid text"), Memories::AsTheyAre), Ok(Cow::Borrowed(_))));
     let sparse = format!(r#"(module (memory 1000) (data (i32.const 0) "{long}") (data (i32.const 60000000) "x"))"#);
-    assert!(matches!(bounded(&wat::parse_str(sparse).expect("valid text")), Ok(Cow::Owned(_))));
+    assert!(matches!(bounded(&wat::parse_str(sparse).expect("valid text"), Memories::AsTheyAre), Ok(Cow::Owned(_))));
+}
+
+/// By its maximum the limiter knows the heap of exceptions: no memory may have the same.
+#[test]
+fn no_memory_has_the_maximum_of_the_heap() {
+    let maxima = |wasm: &[u8]| -> Vec<Option<u64>> {
+        let sections = Parser::new(0).parse_all(wasm).filter_map(|payload| match payload.expect("valid") {
+            wasmparser::Payload::MemorySection(section) => Some(section),
+            _ => None,
+        });
+        sections.flatten().map(|memory| memory.expect("a memory").maximum).collect()
+    };
+    let text = r#"(module (memory 1) (memory 1 65536) (memory i64 1 65536) (memory i64 1 65537) (memory 1 2)
+        (memory i64 1) (memory 65536) (tag (export "t")))"#;
+    let most = Some((HEAP_MAXIMUM >> 16) - 1);
+    let expected = [most, most, most, Some(65_537), Some(2), None, None];
+    let wasm = wat::parse_str(text).expect("valid text");
+    let rewritten = bounded(&wasm, Memories::BesideAHeap).expect("a module");
+    assert_eq!(maxima(&rewritten), expected);
+    wasmparser::Validator::new().validate_all(&rewritten).expect("valid");
+    assert!(matches!(bounded(&wasm, Memories::AsTheyAre), Ok(Cow::Borrowed(_))));
+
+    let component = format!(
+        "(component (core module (memory 3) (func (memory.fill {}))) (core module {}",
+        "(i32.const 0) (i32.const 0) (memory.size)",
+        &text[8..]
+    ) + ")";
+    let component = wat::parse_str(component).expect("valid text");
+    let rewritten = bounded(&component, Memories::BesideAHeap).expect("a component");
+    assert_eq!(maxima(&rewritten), [&[most], &expected[..]].concat());
+    wasmparser::Validator::new().validate_all(&rewritten).expect("valid");
 }
