@@ -62,7 +62,7 @@ impl Bounds {
     const MEMORY_PER_BYTE: u64 = 64;
 
     /// Most bytes of memory for any program.
-    const MAX_MEMORY: u64 = 2 << 30;
+    const MAX_MEMORY: u64 = 3 << 30;
 
     /// How many times as long as it computes it may last.
     const PATIENCE: u32 = 6;
