@@ -26,7 +26,7 @@ guests: pid0 child-echo shell echo tree
 
 # Guests that only tests run: one for each way to end, and one without the SDK for preview 1.
 test-guests: set-up-targets
-	$(CARGO_GUESTS) --target $(WASI2) -p exits -p caller -p actor -p neighbour -p outside -p mirror -p mite -p relay -p bad-import
+	$(CARGO_GUESTS) --target $(WASI2) -p exits -p caller -p actor -p neighbour -p outside -p mirror -p mite -p relay -p polling -p bad-import
 	$(CARGO_GUESTS) --target $(WASI1) -p preview1
 
 images: guests

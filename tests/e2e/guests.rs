@@ -10,7 +10,7 @@ use crate::{
 /// Calls a macro with every guest program.
 macro_rules! for_each_guest {
     ($do:ident) => {
-        $do! { actor bad_import caller child_echo echo exits mirror mite neighbour outside pid0 preview1 relay shell tree }
+        $do! { actor bad_import caller child_echo echo exits mirror mite neighbour outside pid0 polling preview1 relay shell tree }
     };
 }
 
@@ -161,6 +161,14 @@ fn neighbour() {
 fn outside() {
     let ended = Ww::run(&Image::of("outside")).end();
     ended.expect(1, "").expect_stderr(&["expected a port"]);
+}
+
+#[test]
+fn polling() {
+    let image = Image::of("polling");
+    for form in ["pollables", "numbers"] {
+        Ww::run(&image).guest_args(&[form]).end().expect(0, "code 0\n");
+    }
 }
 
 #[test]

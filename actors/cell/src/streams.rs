@@ -4,11 +4,14 @@
 //! other ends go to whoever serves the guest's vat, when the guest connects. The host owns both pipes; they
 //! close when the guest drops its streams or its instance ends.
 
+mod stepping;
+
 use std::sync::Arc;
 
 use wasmtime::component::{Linker, Resource, ResourceType};
 use wasmtime_wasi::p2::{DynInputStream, DynOutputStream};
 
+use self::stepping::Stepping;
 use crate::{
     guest::Guest,
     handling::Handling,
@@ -72,7 +75,7 @@ fn add_instance(linker: &mut Linker<Guest>, name: &str) -> wasmtime::Result<()> 
         "[method]connection.get-input-stream",
         |mut store, (connection,): (Resource<Connection>,)| {
             let guest = store.data_mut();
-            let input: DynInputStream = Box::new(guest.take_input(&connection)?);
+            let input: DynInputStream = Box::new(Stepping::new(guest.take_input(&connection)?));
             Ok((guest.table().push(input)?,))
         },
     )?;

@@ -55,7 +55,7 @@ fn world(guest: &str) -> World {
 
 #[test]
 fn guests_import_what_they_use_and_export_what_they_can_do() {
-    let table: [(&str, &[&str], &[&str]); 14] = [
+    let table: [(&str, &[&str], &[&str]); 15] = [
         ("echo", &[STREAMS], &[RUN, ACTOR, HANDLER]),
         ("child-echo", &[STREAMS], &[RUN]),
         ("pid0", &[STREAMS], &[RUN]),
@@ -67,6 +67,7 @@ fn guests_import_what_they_use_and_export_what_they_can_do() {
         ("mirror", &[], &[RUN, ACTOR]),
         ("mite", &[], &[RUN, HANDLER]),
         ("neighbour", &IMPORTS, &[HANDLER]),
+        ("polling", &[STREAMS], &[RUN]),
         ("relay", &[MAIL, SELF], &[HANDLER]),
         ("caller", &[LOADER, STREAMS], &[RUN]),
         ("bad-import", &[NONSENSE], &[RUN]),

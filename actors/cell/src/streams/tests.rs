@@ -59,14 +59,15 @@ const BLOCKING_ECHO: &str = "(func $run (result i32)
       (br $more))
     (unreachable))";
 
-/// The same with `poll` and the functions that never wait. A pollable that is ready for nothing is a trap.
+/// The same with `poll` and the functions that never wait. An input that is ready twice in a row for nothing is a trap, and so
+/// is an output that is ready for nothing.
 const POLLING_ECHO: &str = "(func $wait (param $pollable i32)
       (i32.store (i32.const 256) (local.get $pollable))
       (call $poll (i32.const 256) (i32.const 1) (global.get $ret))
       (call $expect (call $word (i32.const 4)) (i32.const 1)))
   (func $run (result i32)
     (local $connection i32) (local $in i32) (local $out i32) (local $readable i32) (local $writable i32)
-    (local $from i32) (local $len i32) (local $part i32)
+    (local $from i32) (local $len i32) (local $part i32) (local $nothing i32)
     (local.set $connection (call $create))
     (local.set $in (call $get-input (local.get $connection)))
     (local.set $out (call $get-output (local.get $connection)))
@@ -79,7 +80,11 @@ const POLLING_ECHO: &str = "(func $wait (param $pollable i32)
         (then (call $expect (call $byte (i32.const 4)) (i32.const 1)) (return (i32.const 0))))
       (local.set $from (call $word (i32.const 4)))
       (local.set $len (call $word (i32.const 8)))
-      (if (i32.eqz (local.get $len)) (then (unreachable)))
+      (if (i32.eqz (local.get $len)) (then
+        (if (local.get $nothing) (then (unreachable)))
+        (local.set $nothing (i32.const 1))
+        (br $more)))
+      (local.set $nothing (i32.const 0))
       (loop $rest
         (call $wait (local.get $writable))
         (call $out-check (local.get $out) (global.get $ret))
@@ -150,11 +155,42 @@ async fn guests_of_every_version_reach_their_node() {
 }
 
 #[tokio::test]
-async fn a_ready_pollable_yields_bytes_or_the_end_and_never_nothing() {
+async fn a_ready_pollable_yields_bytes_or_the_end_but_for_one_step_after_bytes() {
     let runtime = runtime();
     for io in ["@0.2.0", "@0.2.12"] {
         echoes(&runtime, &component(Built { io, ..CURRENT }, POLLING_ECHO), Limits::default()).await;
     }
+}
+
+/// Waits, reads, and sends `b` for bytes and `n` for nothing, again and again.
+const STEPS: &str = "(func $run (result i32)
+    (local $connection i32) (local $in i32) (local $out i32)
+    (local.set $connection (call $create))
+    (local.set $in (call $get-input (local.get $connection)))
+    (local.set $out (call $get-output (local.get $connection)))
+    (i32.store (i32.const 256) (call $in-subscribe (local.get $in)))
+    (loop $more
+      (call $poll (i32.const 256) (i32.const 1) (global.get $ret))
+      (call $in-read (local.get $in) (i64.const 1) (global.get $ret))
+      (if (call $byte (i32.const 0)) (then (return (i32.const 0))))
+      (i32.store8 (i32.const 512) (select (i32.const 98) (i32.const 110) (call $word (i32.const 8))))
+      (call $out-blocking-write (local.get $out) (i32.const 512) (i32.const 1) (global.get $ret))
+      (br $more))
+    (unreachable))";
+
+#[tokio::test]
+async fn a_guest_that_read_something_gets_one_more_step_and_then_waits() {
+    let (ends, Duplex { from_guest, to_guest, .. }) =
+        connected(&runtime(), &component(CURRENT, STEPS), Limits::default()).await;
+    let step = async || from_guest.read(1).await;
+    assert_eq!(step().await, Ok(Bytes::from_static(b"n")), "at the very first");
+    for _ in 0..3 {
+        to_guest.write_all(b"x").await.expect("open");
+        assert_eq!((step().await, step().await), (Ok(Bytes::from_static(b"b")), Ok(Bytes::from_static(b"n"))));
+    }
+    to_guest.close();
+    assert_eq!(all(&from_guest).await, b"", "it has waited");
+    assert_eq!(ends.cell.exit().wait().await, Reason::Normal);
 }
 
 #[tokio::test]
