@@ -35,6 +35,7 @@ mod signals;
 mod spawn;
 mod status;
 mod system;
+mod target;
 mod top;
 mod tree;
 mod usage;

@@ -15,6 +15,7 @@ use super::{
     Failure, code,
     node::{Node, call_failure, unavailable},
     not_written,
+    target::Target,
 };
 use crate::terminal::Output;
 
@@ -22,7 +23,7 @@ use crate::terminal::Output;
 const CHUNK: usize = 64 * 1024;
 
 /// Sends one message to a cell, prints the reply as it comes, and says what became of the message.
-pub(super) async fn ask(node: Node, cell: &str, deadline: Option<Duration>, text: &str) -> Result<u8, Failure> {
+pub(super) async fn ask(node: Node, cell: &Target, deadline: Option<Duration>, text: &str) -> Result<u8, Failure> {
     let process = node.process(cell).await?;
     let mut request = process.open_request();
     let millis = deadline.map_or(0, |deadline| u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX));

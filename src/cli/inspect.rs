@@ -9,6 +9,7 @@ use super::{
     node::Node,
     place::Which,
     status::{self, Status},
+    target::Target,
 };
 
 /// Show all that is known of a cell: its status, its limits, and the reason of its end
@@ -21,8 +22,8 @@ pub(super) struct Args {
     #[arg(long)]
     pub(super) json: bool,
 
-    /// A name, or an id of `ww ps`
-    pub(super) cell: String,
+    /// A name, or an id of `ww ps`; name:NAME and id:ID say which
+    pub(super) cell: Target,
 }
 
 #[derive(Debug, Serialize)]
@@ -47,7 +48,7 @@ struct Limits {
     held: u64,
 }
 
-pub(super) async fn inspect(node: Node, cell: &str, json: bool) -> Result<u8, Failure> {
+pub(super) async fn inspect(node: Node, cell: &Target, json: bool) -> Result<u8, Failure> {
     let mut request = node.local.admin.inspect_request();
     request.get().set_cell(node.find(cell).await?);
     let inspected = node

@@ -6,6 +6,7 @@ use super::{
     Failure, code,
     node::{Node, call_failure},
     place::Which,
+    target::Target,
 };
 
 /// End cells with the reason `killed`
@@ -17,16 +18,16 @@ pub(super) struct Args {
     #[command(flatten)]
     pub(super) which: Which,
 
-    /// Names, or ids of `ww ps`
+    /// Names, or ids of `ww ps`; name:NAME and id:ID say which
     #[arg(value_name = "CELL", required = true)]
-    pub(super) cells: Vec<String>,
+    pub(super) cells: Vec<Target>,
 }
 
-pub(super) async fn kill(node: Node, cells: &[String]) -> Result<u8, Failure> {
+pub(super) async fn kill(node: Node, cells: &[Target]) -> Result<u8, Failure> {
     let mut code = code::OK;
     for cell in cells {
         if let Err(failure) = end(&node, cell).await {
-            super::say(&format!("cannot kill {}: {}", text::name(cell), failure.message));
+            super::say(&format!("cannot kill {}: {}", text::name(&cell.to_string()), failure.message));
             // The first failure decides.
             code = if code == code::OK { failure.code } else { code };
         }
@@ -34,7 +35,7 @@ pub(super) async fn kill(node: Node, cells: &[String]) -> Result<u8, Failure> {
     Ok(code)
 }
 
-async fn end(node: &Node, cell: &str) -> Result<(), Failure> {
+async fn end(node: &Node, cell: &Target) -> Result<(), Failure> {
     let process = node.process(cell).await?;
     process.kill_request().send().promise.await.map(drop).map_err(|error| call_failure(&error))
 }

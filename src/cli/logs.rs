@@ -3,7 +3,7 @@
 use ww_core::text::Pieces;
 use ww_rpc::client;
 
-use super::{Failure, code, node::Node, place::Which};
+use super::{Failure, code, node::Node, place::Which, target::Target};
 use crate::terminal::Output;
 
 /// Print what is kept of a cell's standard error
@@ -18,11 +18,11 @@ pub(super) struct Args {
     #[arg(short, long)]
     pub(super) follow: bool,
 
-    /// A name, or an id of `ww ps`
-    pub(super) cell: String,
+    /// A name, or an id of `ww ps`; name:NAME and id:ID say which
+    pub(super) cell: Target,
 }
 
-pub(super) async fn logs(node: Node, cell: &str, follow: bool) -> Result<u8, Failure> {
+pub(super) async fn logs(node: Node, cell: &Target, follow: bool) -> Result<u8, Failure> {
     let (sink, mut incoming) = client::sink();
     let mut request = node.local.admin.logs_request();
     request.get().set_cell(node.find(cell).await?);

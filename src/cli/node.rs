@@ -9,7 +9,7 @@ use tokio::{
     task::LocalSet,
     time::timeout,
 };
-use ww_core::{registry, text};
+use ww_core::text;
 use ww_rpc::client::{self, Connection, Local};
 use ww_schema::{cell_capnp::status, peer_capnp::process};
 
@@ -18,6 +18,7 @@ use super::{
     place::{Place, Which},
     remote::{self, Network},
     status::{State, Status},
+    target::Target,
 };
 use crate::control::{
     Address,
@@ -26,9 +27,6 @@ use crate::control::{
 
 /// How long a node may take for an answer that needs nobody else.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Names that a message lists.
-const MAX_NAMES: usize = 10;
 
 /// A connection to a node. What was started over it ends with it.
 pub(super) struct Node {
@@ -179,29 +177,8 @@ impl Node {
         .await
     }
 
-    /// The id of a cell that is given by its id or one of its names. One that has ended is found by its id.
-    pub(super) async fn find(&self, cell: &str) -> Result<u64, Failure> {
-        if let Ok(id) = cell.parse() {
-            return Ok(id);
-        }
-        let cells = self.cells().await?;
-        if let Some(found) = cells.iter().find(|status| status.names.iter().any(|name| name == cell)) {
-            return Ok(found.id);
-        }
-        let names: Vec<&str> = cells.iter().flat_map(|status| &status.names).map(String::as_str).collect();
-        let hint = match registry::nearest(names.iter().copied(), cell) {
-            Some(near) => format!("; did you mean {near}?"),
-            None if names.is_empty() => "; no cell has a name: give an id of `ww ps`".to_owned(),
-            None if names.len() > MAX_NAMES => {
-                format!("; names are {} and {} more", names[..MAX_NAMES].join(", "), names.len() - MAX_NAMES)
-            }
-            None => format!("; names are {}", names.join(", ")),
-        };
-        Err(unavailable(format!("no such cell: {cell}{hint}")))
-    }
-
     /// A cell as a process that ends nothing when it is dropped.
-    pub(super) async fn process(&self, cell: &str) -> Result<process::Client, Failure> {
+    pub(super) async fn process(&self, cell: &Target) -> Result<process::Client, Failure> {
         let mut request = self.local.admin.process_request();
         request.get().set_cell(self.find(cell).await?);
         self.answer(async { request.send().promise.await?.get()?.get_process() }).await

@@ -18,6 +18,7 @@ use super::{
     Failure, ask, code, node, not_written,
     place::Which,
     remote::{self, Network},
+    target::Target,
 };
 use crate::terminal::Output;
 
@@ -36,7 +37,7 @@ const CHUNK: usize = 16 * 1024;
 /// then an empty reply can also mean that the cell failed or was busy.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A name or an id of `ww ps`; or where the cell is published: the address of a peer, with its id and the name of
+    /// A name or an id of `ww ps`, where name:NAME and id:ID say which; or where the cell is published: the address of a peer, with its id and the name of
     /// the cell, as in /ip4/127.0.0.1/tcp/2020/p2p/<peer id>/<name>
     #[arg(value_name = "CELL|PEER/NAME")]
     to: To,
@@ -61,20 +62,20 @@ pub(super) struct Args {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum To {
     /// A cell of a running node.
-    Cell(String),
+    Cell(Target),
     /// A cell of a peer.
-    Peer(Target),
+    Peer(Published),
 }
 
-/// A cell of a peer.
+/// A cell that a peer publishes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Target {
+struct Published {
     addr: Multiaddr,
     peer: PeerId,
     name: Name,
 }
 
-impl std::str::FromStr for Target {
+impl std::str::FromStr for Published {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -93,7 +94,7 @@ impl std::str::FromStr for To {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text.contains('/') { text.parse().map(Self::Peer) } else { Ok(Self::Cell(text.to_owned())) }
+        if text.contains('/') { text.parse().map(Self::Peer) } else { text.parse().map(Self::Cell) }
     }
 }
 
@@ -109,7 +110,7 @@ pub(super) fn send(args: Args, runtime: &Runtime) -> Result<u8, Failure> {
     }
 }
 
-async fn to_peer(Target { addr, peer, name }: Target, args: &Args) -> Result<u8, Failure> {
+async fn to_peer(Published { addr, peer, name }: Published, args: &Args) -> Result<u8, Failure> {
     // A cell may answer some peers alone.
     let identity = args.which.identity.clone().map(|file| remote::identity(Some(file))).transpose()?;
     let network = Network::start(identity.unwrap_or_else(Identity::ephemeral)).await?;
@@ -238,7 +239,7 @@ mod tests {
     #[test]
     fn a_target_is_an_address_a_peer_and_a_name() {
         let peer = Identity::ephemeral().peer_id();
-        let target: Target = format!("/ip4/127.0.0.1/tcp/2020/p2p/{peer}/echo").parse().expect("valid");
+        let target: Published = format!("/ip4/127.0.0.1/tcp/2020/p2p/{peer}/echo").parse().expect("valid");
         assert_eq!((target.peer, target.name.as_str()), (peer, "echo"));
         for (bad, why) in [
             ("echo", "expected"),
@@ -246,7 +247,7 @@ mod tests {
             ("/ip4/nowhere/tcp/2020/echo", "expected"),
             (&*format!("/ip4/127.0.0.1/tcp/2020/p2p/{peer}/call"), "reserved"),
         ] {
-            let error = bad.parse::<Target>().expect_err(bad);
+            let error = bad.parse::<Published>().expect_err(bad);
             assert!(error.contains(why), "{error}");
         }
     }

@@ -20,6 +20,7 @@ use super::{
     node::{self, Node},
     place::Which,
     signals::{Signals, by_default, received, unless_ignored},
+    target::Target,
 };
 
 mod screen;
@@ -127,7 +128,7 @@ async fn watch(node: Node, every: Duration, signals: &mut Signals) -> Result<u8,
 async fn kill(node: &Node, view: &mut View) {
     let Some(cell) = view.selected() else { return };
     let killed = async {
-        let process = node.process(&cell.to_string()).await?;
+        let process = node.process(&Target::Id(cell)).await?;
         node.answer(process.kill_request().send().promise).await
     };
     match killed.await {

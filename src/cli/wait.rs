@@ -4,6 +4,7 @@ use super::{
     Failure,
     node::{Node, call_failure},
     place::Which,
+    target::Target,
 };
 
 /// Wait for the end of a cell, and exit with its code
@@ -14,11 +15,11 @@ pub(super) struct Args {
     #[command(flatten)]
     pub(super) which: Which,
 
-    /// A name, or an id of `ww ps`
-    pub(super) cell: String,
+    /// A name, or an id of `ww ps`; name:NAME and id:ID say which
+    pub(super) cell: Target,
 }
 
-pub(super) async fn wait(node: Node, cell: &str) -> Result<u8, Failure> {
+pub(super) async fn wait(node: Node, cell: &Target) -> Result<u8, Failure> {
     let process = node.process(cell).await?;
     let ended = process.wait_request().send().promise.await.map_err(|error| call_failure(&error))?;
     let code = ended.get().map_err(|error| call_failure(&error))?.get_exit_code();

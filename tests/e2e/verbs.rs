@@ -218,6 +218,45 @@ fn a_cell_is_killed_and_waited_for() {
 }
 
 #[test]
+fn a_number_means_the_cell_of_that_name_or_id_and_nothing_where_it_could_mean_two() {
+    let (user, image) = (User::new(), Image::of("echo").manifest(ONCE));
+    let program = user.directory().join("program.wasm");
+    fs::write(&program, wat::parse_str(COMPLAIN).expect("a program")).expect("written");
+    // The image's own cell is 2, and what the first client starts is 4.
+    let node = user.serve(&image, &["--async", "--name", "4"]);
+    let mut spawned = user.verb(&["spawn"]).args([&program]).start();
+    spawned.wait_for_stderr("started\n");
+    let ids: Vec<_> = json(&user.prints(&["ps", "--json"]))
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|cell| cell["cell"].as_u64())
+        .collect();
+    assert_eq!(ids, [Some(2), Some(4)]);
+    for args in [&["kill", "4"][..], &["wait", "4"], &["inspect", "4"], &["logs", "4"], &["send", "4", "hello"]] {
+        let refused = user.ask(args);
+        refused.expect(64, "").expect_stderr(&["4 could mean two cells: cell 2", "say name:4 or id:4"]);
+    }
+    assert!(user.prints(&["inspect", "id:4"]).contains("cell: 4\n"));
+    assert!(user.prints(&["inspect", "name:4"]).contains("cell: 2\n"));
+    user.ask(&["send", "name:4", "hello"]).expect(0, "hello");
+    user.ask(&["kill", "id:4"]).expect(0, "");
+    spawned.end().expect(137, "");
+    // It has ended, and whoever wants to end it must not end the other one.
+    user.ask(&["kill", "4"]).expect(64, "");
+    user.ask(&["inspect", "name:2"]).expect(69, "").expect_stderr(&["no such cell: 2"]);
+    user.ask(&["inspect", "id:echo"]).expect(64, "").expect_stderr(&["expected a number of `ww ps`"]);
+    user.ask(&["kill", "name:4"]).expect(0, "");
+    node.end().expect(137, "");
+
+    let node = user.serve(&image, &["--async", "--name", "77"]);
+    user.ask(&["send", "77", "hello"]).expect(0, "hello");
+    user.ask(&["send", "2", "hello"]).expect(0, "hello");
+    user.ask(&["kill", "77"]).expect(0, "");
+    node.end().expect(137, "");
+}
+
+#[test]
 fn what_a_cell_reports_is_kept_and_followed() {
     let (user, image) = (User::new(), Image::of_text(COMPLAIN));
     let mut node = user.run(&image, &[]).start();
