@@ -1,4 +1,4 @@
-//! Framed calls of peers, and messages of this node's own cells: from a name to the cell.
+//! Framed calls of peers, and messages of this node's own cells and clients: from a name, or a process, to the cell.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,9 +7,9 @@ use tokio::{
     runtime::Handle,
     time::{Instant, timeout, timeout_at},
 };
-use ww_cell::{Failure, Slot, message::Sender, pipe};
+use ww_cell::{Envelope, Failure, Slot, message::Sender, pipe};
 use ww_core::{
-    Account, Name,
+    Account, CellId, Name,
     mailbox::Refused,
     task::{self, Task},
 };
@@ -17,13 +17,14 @@ use ww_net::{
     AcceptError, Audience, Incoming, IncomingStream, Net, PeerId, Protocol, Stream,
     call::{self, Accepted, CALL_TIMEOUT, Reason, Status, Target, Writer},
 };
-use ww_rpc::{Dial, Outcome};
+use ww_rpc::{Dial, Opened, Outcome};
 
 use crate::{
     dial,
     gate::{Caller, Gate},
+    gates::Gates,
     payers::Payers,
-    serve::{self, Guarded, NotServed},
+    serve::{self, Guarded, MESSAGE_TIMEOUT, NotServed, Way},
 };
 
 /// What is said of a cell that is not there, and of one that may not be called.
@@ -31,7 +32,13 @@ const NO_SUCH_CELL: (Reason, &str) = (Reason::NoSuchCell, "there is no such cell
 
 /// The cells that can be called. Cheap to clone.
 #[derive(Clone, Default)]
-pub(crate) struct Calls(Arc<DashMap<Name, Callee>>);
+pub(crate) struct Calls(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    callees: DashMap<Name, Callee>,
+    gates: Gates,
+}
 
 /// A cell that can be called.
 #[derive(Clone)]
@@ -53,7 +60,7 @@ impl Callee {
     /// The cell, for a message of a caller for which an account pays.
     pub(crate) fn guarded<'a>(&'a self, caller: Caller, payer: &'a Account) -> Guarded<'a> {
         let Self { slot, gate, patience, deadline, .. } = self;
-        Guarded { slot, gate, patience: *patience, deadline: *deadline, caller, payer }
+        Guarded { slot, gate, patience: *patience, deadline: *deadline, caller, way: Way::Name, payer }
     }
 }
 
@@ -67,12 +74,17 @@ impl Calls {
 
     /// Lets a cell be called.
     pub(crate) fn insert(&self, name: Name, callee: Callee) {
-        self.0.insert(name, callee);
+        self.0.callees.insert(name, callee);
     }
 
     /// Takes a name back from the cell behind a gate.
     pub(crate) fn remove(&self, name: &Name, gate: &Gate) {
-        self.0.remove_if(name, |_, callee| callee.gate.is(gate));
+        self.0.callees.remove_if(name, |_, callee| callee.gate.is(gate));
+    }
+
+    /// The gate of a cell that serves `at_once` messages at the same time.
+    pub(crate) fn gate(&self, slot: &Slot, at_once: usize) -> Gate {
+        self.0.gates.of(slot, at_once)
     }
 
     async fn accept(self, mut incoming: Incoming, patience: Duration, runtime: Handle) {
@@ -151,8 +163,32 @@ impl Calls {
                 // Nothing is held back: the outcome tells a torn reply.
                 let serving =
                     serve::admitted(callee.guarded(Caller::Cell(*from), payer), 0, envelope, request, &mut reply);
-                let until = deadline.unwrap_or_else(|| Instant::now() + CALL_TIMEOUT);
-                outcome(timeout_at(until, serving).await.unwrap_or(Err(Failure::Timeout.into())))
+                outcome(within(deadline, serving).await)
+            }
+        };
+        dial::finish(&reply, &outcome);
+        outcome
+    }
+
+    /// Sends a message of a cell or client that holds the process of a cell.
+    pub(crate) async fn open(&self, opened: Opened) -> Outcome {
+        let Opened { from, cell, envelope, request, mut reply, payer } = opened;
+        let outcome = match cell.living() {
+            Err(failure) => outcome(Err(failure.into())),
+            Ok(()) => {
+                let (slot, deadline) = (cell.slot(), envelope.deadline);
+                let guarded = Guarded {
+                    slot,
+                    gate: &self.gate(slot, cell.at_once()),
+                    // The end of a program on this machine, or of its connection, is known at once, so that a silent one
+                    // is there: it may type.
+                    patience: MESSAGE_TIMEOUT,
+                    deadline: cell.limits().deadline,
+                    caller: sender(&envelope, from),
+                    way: Way::Process,
+                    payer: &payer,
+                };
+                outcome(within(deadline, serve::admitted(guarded, 0, envelope, request, &mut reply)).await)
             }
         };
         dial::finish(&reply, &outcome);
@@ -161,8 +197,26 @@ impl Calls {
 
     /// A cell that a peer may call.
     fn find(&self, peer: &PeerId, name: &Name) -> Option<Callee> {
-        self.0.get(name).filter(|callee| callee.audience.admits(peer)).map(|callee| callee.clone())
+        self.0.callees.get(name).filter(|callee| callee.audience.admits(peer)).map(|callee| callee.clone())
     }
+}
+
+/// Who sends a message that comes from a place in the tree of this node.
+fn sender(envelope: &Envelope, from: CellId) -> Caller {
+    match &envelope.sender {
+        // The same over all of its connections.
+        Sender::Peer(id) => PeerId::from_bytes(id).map_or(Caller::Cell(from), Caller::Peer),
+        _ => Caller::Cell(from),
+    }
+}
+
+/// Waits for a message to be served, at most until its deadline.
+async fn within(
+    deadline: Option<Instant>,
+    serving: impl Future<Output = Result<(), NotServed>>,
+) -> Result<(), NotServed> {
+    let until = deadline.unwrap_or_else(|| Instant::now() + CALL_TIMEOUT);
+    timeout_at(until, serving).await.unwrap_or(Err(Failure::Timeout.into()))
 }
 
 async fn refuse((reason, text): (Reason, &str), peer: PeerId, reply: Writer<tokio::io::WriteHalf<Stream>, Status>) {
@@ -180,7 +234,7 @@ fn outcome(served: Result<(), NotServed>) -> Outcome {
         NotServed::Failed(Failure::Ended(reason) | Failure::Refused(Refused::Ended(reason))) => {
             Outcome::Ended(reason.clone())
         }
-        NotServed::Failed(Failure::Timeout) | NotServed::Broken => refused(Reason::Timeout),
+        NotServed::Failed(Failure::Timeout | Failure::TooSlow) | NotServed::Broken => refused(Reason::Timeout),
         NotServed::Failed(Failure::TooLarge { .. }) => refused(Reason::TooLarge),
         NotServed::Failed(_) | NotServed::Busy => refused(Reason::Busy),
     }

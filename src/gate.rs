@@ -2,7 +2,8 @@
 //!
 //! A cell that is free takes a message as soon as something of it is there. One that is busy takes messages that are
 //! whole, and one of each caller that is larger than what is read ahead: so a caller that sends a byte now and then, or
-//! messages without end, waits outside while others are served. As many may be inside as the cell serves at once and [`WAITING`] more; the next is refused. [`RESERVED`] places
+//! messages without end, waits outside while others are served. Of a caller that [made others wait](crate::laggards) it takes
+//! one message that is whole at a time, and any other one only when it is free. As many may be inside as the cell serves at once and [`WAITING`] more; the next is refused. [`RESERVED`] places
 //! besides are for callers of which nothing is inside, so that none can keep all others out. Outside, streams are bounded
 //! by the network.
 
@@ -16,7 +17,7 @@ use ww_cell::Failure;
 use ww_core::{CellId, exit::Reason};
 use ww_net::{Origin, PeerId};
 
-use crate::{poison::Poison, serve::NotServed};
+use crate::{laggards::Laggards, poison::Poison, serve::NotServed};
 
 /// Messages that wait for a cell besides those that it serves.
 pub const WAITING: usize = 64;
@@ -41,10 +42,27 @@ pub(crate) enum Caller {
     Cell(CellId),
 }
 
+/// The party that answers for what a caller does with the time of others, and pays for what it sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Principal {
+    /// The caller itself.
+    Known(Caller),
+    /// The address of strangers.
+    Address(Origin),
+}
+
 impl Caller {
     /// A peer, and where it comes from if the node does not know it.
     pub(crate) fn of_peer(peer: PeerId, stranger: Option<Origin>) -> Self {
         stranger.map_or(Self::Peer(peer), |origin| Self::Stranger(peer, origin))
+    }
+
+    /// Who answers for it.
+    pub(crate) fn principal(self) -> Principal {
+        match self {
+            Self::Stranger(_, origin) => Principal::Address(origin),
+            known => Principal::Known(known),
+        }
     }
 }
 
@@ -58,6 +76,7 @@ struct Inner {
     at_once: usize,
     state: Mutex<State>,
     poison: Poison,
+    laggards: Laggards,
     /// The cell may be free.
     free: Notify,
     /// A large message has left.
@@ -109,8 +128,8 @@ struct Outside<'a>(&'a Gate);
 impl Gate {
     /// The gate of a cell that serves `at_once` messages at the same time.
     pub(crate) fn new(at_once: usize) -> Self {
-        let (state, free, large, empty) = Default::default();
-        Self(Arc::new(Inner { at_once: at_once.max(1), state, poison: Poison::default(), free, large, empty }))
+        let (state, poison, laggards, free, large, empty) = Default::default();
+        Self(Arc::new(Inner { at_once: at_once.max(1), state, poison, laggards, free, large, empty }))
     }
 
     /// How many messages the cell serves at the same time.
@@ -128,14 +147,25 @@ impl Gate {
         self.0.poison.refuses(caller, Instant::now())
     }
 
-    /// What became of a message of a caller: if it ended the cell, the caller is kept out for a while.
+    /// Whether a caller was given up lately, because it made others wait.
+    pub(crate) fn has_lagged(&self, caller: &Caller) -> bool {
+        self.0.laggards.has(caller, Instant::now())
+    }
+
+    /// What became of a message of a caller: if it ended the cell, the caller is kept out for a while; if others had to
+    /// wait for it, it has no credit for a while.
     pub(crate) fn judge(&self, caller: Caller, served: &Result<(), NotServed>) {
-        if let Err(NotServed::Failed(Failure::Ended(
-            Reason::Trap(_) | Reason::Limit(_) | Reason::Exit(_) | Reason::HostFault(_),
-        ))) = served
-        {
-            tracing::debug!(?caller, "a message of a caller ended the cell: it is kept out for a while");
-            self.0.poison.blame(caller, Instant::now());
+        let Err(NotServed::Failed(failure)) = served else { return };
+        match failure {
+            Failure::Ended(Reason::Trap(_) | Reason::Limit(_) | Reason::Exit(_) | Reason::HostFault(_)) => {
+                tracing::debug!(?caller, "a message of a caller ended the cell: it is kept out for a while");
+                self.0.poison.blame(caller, Instant::now());
+            }
+            Failure::TooSlow => {
+                tracing::debug!(?caller, "a caller made others wait: it has no credit for a while");
+                self.0.laggards.note(caller, Instant::now());
+            }
+            _ => {}
         }
     }
 
@@ -181,10 +211,9 @@ impl Gate {
         Some(pass)
     }
 
-    /// Whether a message waits for those that are served now.
-    pub(crate) fn is_crowded(&self) -> bool {
-        let state = self.lock();
-        state.inside > self.0.at_once || state.outside > 0
+    /// Whether a message waits outside until the cell is free.
+    pub(crate) fn has_outside(&self) -> bool {
+        self.lock().outside > 0
     }
 
     /// Notes that a sender is to be told of its message, also when it has left the gate.
@@ -387,7 +416,7 @@ mod tests {
         };
         assert!(entered(0).is_empty());
         let whole = gate.enter(peer).expect("it overtakes them");
-        assert!(gate.is_crowded());
+        assert!(gate.has_outside());
         drop(one);
         assert!(entered(0).is_empty(), "the whole one has the place");
         drop((other, whole));
@@ -396,6 +425,6 @@ mod tests {
         drop(inside);
         assert_eq!(entered(2).len(), 1);
         drop(begun);
-        assert!(!gate.is_crowded());
+        assert!(!gate.has_outside());
     }
 }

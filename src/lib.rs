@@ -36,6 +36,8 @@ pub mod control;
 mod dial;
 mod doors;
 pub mod gate;
+mod gates;
+mod laggards;
 pub mod log;
 mod network;
 mod node;

@@ -5,15 +5,17 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::runtime::Handle;
 use ww_cell::Slot;
-use ww_core::Account;
+use ww_core::{
+    Account,
+    task::{self, Task},
+};
 use ww_net::{Audience, Multiaddr, Net, OpenError, Protocol};
-use ww_rpc::{Dial, Dialled, Network, Peer, Publication, Wire};
+use ww_rpc::{Dial, Dialled, Network, Opened, Outcome, Peer, Publication, Wire};
 
 use crate::{
     Published,
     calls::{Callee, Calls},
     dial::{self, peer},
-    gate::Gate,
     payers::Payers,
 };
 
@@ -73,7 +75,7 @@ impl Network for Swarm {
         let Publication { name, allow, at_once, deadline } = publication;
         let parse = |bytes: &Vec<u8>| peer(bytes).map_err(|error| format!("allow: {error}"));
         let audience: Audience = allow.iter().map(parse).collect::<Result<_, _>>()?;
-        let gate = Gate::new(usize::try_from(at_once).unwrap_or(usize::MAX));
+        let gate = self.calls.gate(slot, usize::try_from(at_once).unwrap_or(usize::MAX));
         let callee = Callee {
             slot: slot.clone(),
             gate,
@@ -85,6 +87,11 @@ impl Network for Swarm {
         let published = Published::start(&self.net, &self.calls, name, callee, &self.runtime);
         published.map_err(|error| error.to_string())?.until_the_end(&self.runtime);
         Ok(())
+    }
+
+    fn open(&self, opened: Opened) -> Task<Outcome> {
+        let (calls, kind) = (self.calls.clone(), task::Kind::owned("message", opened.from));
+        task::spawn(&self.runtime, kind, async move { calls.open(opened).await })
     }
 
     fn dial(&self, dial: Dial, payer: Account) -> BoxFuture<'_, Result<Dialled, String>> {

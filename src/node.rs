@@ -26,7 +26,6 @@ use crate::{
     calls::{Callee, Calls},
     control::{Address, Listening, OpenError, Service},
     doors::Doors,
-    gate::Gate,
     network::Swarm,
     payers::Payers,
     peers::Peers,
@@ -295,7 +294,7 @@ impl Node {
         deadline: Option<Duration>,
         audience: Audience,
     ) -> Result<Published, AcceptError> {
-        let (gate, patience) = (Gate::new(at_once), self.config.peer_timeout);
+        let (gate, patience) = (self.calls.gate(&slot, at_once), self.config.peer_timeout);
         let payers = self.payers.clone();
         let callee = Callee { slot, gate, audience, patience, deadline, payers };
         Published::start(&self.net, &self.calls, name, callee, self.platform.runtime())

@@ -11,13 +11,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use crate::gate::{Caller, Principal};
 use ww_core::{
     Account,
     account::{DEFAULT_ADDRESS, DEFAULT_MAILBOX, DEFAULT_STRANGERS, Holder, Overdrawn},
 };
-use ww_net::Origin;
-
-use crate::gate::Caller;
 
 /// Accounts that are remembered before those that hold nothing are forgotten: some 200 bytes each, and a step of the
 /// account above.
@@ -34,14 +32,7 @@ pub(crate) struct Payers(Arc<Inner>);
 struct Inner {
     node: Account,
     strangers: Option<Account>,
-    accounts: Mutex<HashMap<Payer, Account>>,
-}
-
-/// Who has an account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Payer {
-    Known(Caller),
-    Address(Origin),
+    accounts: Mutex<HashMap<Principal, Account>>,
 }
 
 impl Payers {
@@ -59,10 +50,7 @@ impl Payers {
 
     fn find(&self, caller: Caller) -> Result<Account, Overdrawn> {
         let Inner { node, strangers, accounts } = &*self.0;
-        let payer = match caller {
-            Caller::Stranger(_, origin) => Payer::Address(origin),
-            known => Payer::Known(known),
-        };
+        let payer = caller.principal();
         // Nothing panics while the lock is held.
         let mut accounts = accounts.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(account) = accounts.get(&payer) {
@@ -72,8 +60,8 @@ impl Payers {
             accounts.retain(|_, account| account.held() > 0);
         }
         let account = match payer {
-            Payer::Known(_) => node.below(Holder::Part("messages of a peer"), KNOWN_PEER)?,
-            Payer::Address(origin) => {
+            Principal::Known(_) => node.below(Holder::Part("messages of a peer"), KNOWN_PEER)?,
+            Principal::Address(origin) => {
                 let above = strangers.as_ref().unwrap_or(node);
                 above.below(Holder::Address(origin.to_string().into()), DEFAULT_ADDRESS)?
             }
@@ -87,7 +75,7 @@ impl Payers {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use ww_net::PeerId;
+    use ww_net::{Origin, PeerId};
 
     use super::*;
 

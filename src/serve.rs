@@ -5,8 +5,10 @@
 //! | `request` | from the peer to the guest, and how much of it is there |
 //! | `reply` | from the guest to the peer |
 //! | `framed` | the same in frames, with a status |
-//! | `pace` | how slow a peer may be |
+//! | `pace` | how slow a caller may be in any case |
+//! | `behind` | how slow it may be while others wait |
 
+mod behind;
 mod framed;
 mod pace;
 mod reply;
@@ -24,6 +26,7 @@ use crate::gate::{Caller, Gate, Pass};
 
 pub(crate) use self::framed::framed;
 use self::{
+    behind::Others,
     pace::Pace,
     request::{Bytes, Progress, Stage},
 };
@@ -31,7 +34,8 @@ use self::{
 /// Bytes of a reply that are held until the guest has returned, so that a fault gives an empty reply and no torn one.
 pub const HELD: usize = 64 * 1024;
 
-/// How long a peer may take no byte of a reply, or send no byte of a request: longer than any network that works.
+/// How long a peer may take no byte of a reply, or send no byte of a request, while nobody else waits for the cell: longer
+/// than any network that works.
 pub const PEER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long one message may take, from its first byte to the last one of its reply: nobody holds a cell for ever.
@@ -51,16 +55,27 @@ pub(crate) enum NotServed {
     Failed(#[from] Failure),
 }
 
+/// By what right a message comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// By the published name of the cell, for which it is enough to know it: those who wait are counted, and those whose
+    /// messages ended the cell are kept out.
+    Name,
+    /// From a cell or client that holds the process: it pays for what it sends, and the mailbox bounds what waits.
+    Process,
+}
+
 /// A cell, what is in front of it, and who wants to get there.
 #[derive(Clone, Copy)]
 pub(crate) struct Guarded<'a> {
     pub(crate) slot: &'a Slot,
     pub(crate) gate: &'a Gate,
-    /// How long the peer may be silent.
+    /// How long the caller may be silent.
     pub(crate) patience: Duration,
     /// How long the cell has for one message.
     pub(crate) deadline: Option<Duration>,
     pub(crate) caller: Caller,
+    pub(crate) way: Way,
     /// Pays for what is read ahead, and held of the reply.
     pub(crate) payer: &'a Account,
 }
@@ -69,7 +84,8 @@ pub(crate) struct Guarded<'a> {
 ///
 /// What the peer does harms only its own message. A peer that vanishes, falls silent in the middle of its request, or
 /// takes no byte of the reply for [`PEER_TIMEOUT`] leaves the guest with a failed input and an output that is
-/// discarded; the guest finishes. Not cancel safe: the cell finishes what it has begun, and the peer sees a torn reply.
+/// discarded; the guest finishes. So does one that keeps the cell waiting for 200 ms in all while other messages wait for
+/// the cell. Not cancel safe: the cell finishes what it has begun, and the peer sees a torn reply.
 ///
 /// # Errors
 ///
@@ -82,11 +98,12 @@ pub async fn raw(
     to: impl AsyncWrite + Unpin,
 ) -> Result<(), Failure> {
     let (request, guest_request) = pipe::pipe(pipe::CAPACITY);
-    let pace = Pace::new(PEER_TIMEOUT, None);
+    let pace = Pace::new(PEER_TIMEOUT);
     let nobody = Account::unlimited();
     let progress = Progress::default();
     let reading = request::read(&pace, Bytes::new(from), request, &progress);
-    answer((slot, &nobody), &pace, HELD, envelope, guest_request, reading, to).await
+    let message = Admitted { slot, envelope, request: guest_request, others: Others::new(slot, None), pass: None };
+    answer(message, &nobody, &pace, HELD, reading, to).await
 }
 
 /// Serves one message whose request and reply are the two halves of a stream: [`raw`], within a time. The reply ends
@@ -106,52 +123,102 @@ pub async fn process_message(
 
 /// [`raw`] through the gate of a cell. Of the reply, `held` bytes are held back.
 pub(crate) async fn admitted(
-    Guarded { slot, gate, patience, deadline, caller, payer }: Guarded<'_>,
+    guarded: Guarded<'_>,
     held: usize,
     envelope: Envelope,
     from: impl AsyncRead + Unpin + Send,
     to: impl AsyncWrite + Unpin,
 ) -> Result<(), NotServed> {
-    let (request, guest_request) = pipe::charged(pipe::CAPACITY, payer);
-    let pace = Pace::new(patience, Some(gate)).for_deadline(deadline);
-    let progress = Progress::default();
+    let (request, guest_request) = pipe::charged(pipe::CAPACITY, guarded.payer);
+    let (pace, progress) = (guarded.pace(), guarded.progress());
     let mut reading = std::pin::pin!(request::read(&pace, Bytes::new(from), request, &progress));
-    let _pass = admit(gate, caller, &progress, reading.as_mut()).await?;
+    let pass = admit(&guarded, &progress, reading.as_mut()).await?;
     pace.begin();
-    let served =
-        answer((slot, payer), &pace, held, envelope, guest_request, reading, to).await.map_err(NotServed::from);
-    gate.judge(caller, &served);
+    let message = guarded.admitted(envelope, guest_request, pass);
+    let served = answer(message, guarded.payer, &pace, held, reading, to).await.map_err(NotServed::from);
+    guarded.judge(&served);
     served
 }
 
-/// A place for a message inside the gate, by what is there of it.
+/// A message that its cell can be told of.
+struct Admitted<'a> {
+    slot: &'a Slot,
+    envelope: Envelope,
+    request: pipe::Reader,
+    others: Others<'a>,
+    /// Its place inside the gate, until the cell has answered.
+    pass: Option<Pass>,
+}
+
+impl<'a> Guarded<'a> {
+    fn pace(&self) -> Pace {
+        Pace::new(self.patience).for_deadline(self.deadline)
+    }
+
+    fn progress(&self) -> Progress {
+        match self.way {
+            Way::Name => Progress::default(),
+            // A cell may have something to say first, to who has it at hand.
+            Way::Process => Progress::announced(),
+        }
+    }
+
+    fn admitted(&self, envelope: Envelope, request: pipe::Reader, pass: Option<Pass>) -> Admitted<'a> {
+        let others = Others::new(self.slot, Some((self.gate, self.caller)));
+        Admitted { slot: self.slot, envelope, request, others, pass }
+    }
+
+    /// What became of the message is held against its caller.
+    fn judge(&self, served: &Result<(), NotServed>) {
+        if self.way == Way::Name || matches!(served, Err(NotServed::Failed(Failure::TooSlow))) {
+            self.gate.judge(self.caller, served);
+        }
+    }
+}
+
+impl Admitted<'_> {
+    /// Has it served, and gives its place back: what the caller still has to take is no matter of the cell.
+    async fn serve(self, reply: pipe::Writer) -> Result<(), Failure> {
+        let Self { slot, envelope, request, pass, .. } = self;
+        let served = slot.process_message(envelope, request, reply).await;
+        drop(pass);
+        served
+    }
+}
+
+/// A place for a message inside the gate, by what is there of it; `None` for one that needs none.
 async fn admit(
-    gate: &Gate,
-    caller: Caller,
+    &Guarded { gate, caller, way, .. }: &Guarded<'_>,
     progress: &Progress,
     reading: impl Future<Output = ()>,
-) -> Result<Pass, NotServed> {
-    if gate.refuses(&caller) {
+) -> Result<Option<Pass>, NotServed> {
+    if way == Way::Name && gate.refuses(&caller) {
         return Err(NotServed::Busy);
     }
     let entering = async {
         let mut now = progress.at_least(Stage::Begun).await;
-        if now == Stage::Begun {
+        // What is there of a message of one that has lagged is never enough, unless it is whole.
+        let next = if gate.has_lagged(&caller) { Stage::Whole } else { Stage::Full };
+        if now < next {
             tokio::select! {
                 biased;
-                later = progress.at_least(Stage::Full) => now = later,
-                pass = gate.enter_free(caller) => return Ok(pass),
+                later = progress.at_least(next) => now = later,
+                pass = gate.enter_free(caller) => return Ok(Some(pass)),
             }
         }
         if now == Stage::Full {
             tokio::select! {
                 biased;
                 later = progress.at_least(Stage::Whole) => now = later,
-                pass = gate.enter_large(caller) => return pass.ok_or(NotServed::Busy),
+                pass = gate.enter_large(caller) => return pass.map(Some).ok_or(NotServed::Busy),
             }
         }
-        match now {
-            Stage::Whole => gate.enter(caller).ok_or(NotServed::Busy),
+        match (now, way) {
+            (Stage::Whole, _) if gate.has_lagged(&caller) => {
+                gate.enter_large(caller).await.map(Some).ok_or(NotServed::Busy)
+            }
+            (Stage::Whole, Way::Name) => gate.enter(caller).map(Some).ok_or(NotServed::Busy),
+            (Stage::Whole, Way::Process) => Ok(None),
             _ => Err(NotServed::Broken),
         }
     };
@@ -164,20 +231,18 @@ async fn admit(
 }
 
 async fn answer(
-    (slot, payer): (&Slot, &Account),
-    pace: &Pace<'_>,
+    message: Admitted<'_>,
+    payer: &Account,
+    pace: &Pace,
     held: usize,
-    envelope: Envelope,
-    guest_request: pipe::Reader,
     reading: impl Future<Output = ()>,
     mut to: impl AsyncWrite + Unpin,
 ) -> Result<(), Failure> {
     let (guest_reply, reply) = pipe::charged(pipe::CAPACITY, payer);
+    let too_slow = too_slow(&message, &guest_reply);
     let answering = async {
-        let (served, rest) = tokio::join!(
-            slot.process_message(envelope, guest_request, guest_reply),
-            reply::write(pace, (payer, held), reply, &mut to)
-        );
+        let (served, rest) =
+            tokio::join!(message.serve(guest_reply), reply::write(pace, (payer, held), reply, &mut to));
         // Only then is it the whole reply.
         if let (Ok(()), Some(rest)) = (&served, rest) {
             rest.end(pace, &mut to).await;
@@ -185,9 +250,22 @@ async fn answer(
         served
     };
     tokio::select! {
+        biased;
         served = answering => served,
         // Once the request is read, the reply decides; a peer that still sends is not waited for.
         () = reading => unreachable!("it pends after its end"),
+        // Last, because most are answered before there is anything to wait for.
+        too_slow = too_slow => Err(too_slow),
+    }
+}
+
+/// Gives the caller of a message up once it has made others wait for too long. The cell goes on with a failed input.
+fn too_slow<'a>(message: &Admitted<'a>, reply: &pipe::Writer) -> impl Future<Output = Failure> + use<'a> {
+    let (others, request, reply) = (message.others, message.request.gauge(), reply.gauge());
+    async move {
+        others.lose_patience(&request, &reply).await;
+        request.fail(Failure::TooSlow.to_string());
+        Failure::TooSlow
     }
 }
 

@@ -39,8 +39,9 @@ async fn world_of(mode: Mode, audience: Audience) -> World {
     let program = runtime.load(wasm.into(), Class::Standard).await.expect("a valid program");
     let (spec, stderr) = (Spec { mode, ..Spec::default() }, Stderr::Tail(tail::tail(CELL).0));
     let cell = runtime.spawn(CELL, program, spec, stderr, Stop::default()).expect("the exports");
-    let gate = Gate::new(if mode == Mode::Async { 1 } else { 2 });
-    let (calls, name) = (Calls::default(), Name::new("echo").expect("a name"));
+    let calls = Calls::default();
+    let gate = calls.gate(cell.slot(), if mode == Mode::Async { 1 } else { 2 });
+    let name = Name::new("echo").expect("a name");
     let (slot, before, patience) = (cell.slot().clone(), gate.clone(), Duration::from_millis(100));
     let callee =
         Callee { slot, gate: before, audience, patience, deadline: None, payers: Payers::new(Account::unlimited()) };
@@ -115,4 +116,45 @@ async fn one_message_too_many_is_refused_and_a_silent_sender_is_not_waited_for()
     let outcome = world.calls.ask(world.own, &world.dial(OTHER), (None, &Account::unlimited()), request, reply).await;
     assert!(is_refused(&(outcome, Err(())), "timeout"));
     assert_eq!(world.ask(OTHER, b"next").await, (Outcome::Ok, Ok(b"next".to_vec())));
+}
+
+impl World {
+    /// Opens a message to the cell, as one that holds its process.
+    fn open(&self, from: CellId) -> (pipe::Writer, pipe::Reader, Task<Outcome>) {
+        let ((request, read_request), (write_reply, reply)) = (pipe::pipe(pipe::CAPACITY), pipe::pipe(pipe::CAPACITY));
+        let (cell, envelope, payer) = (self.cell.clone(), self.cell.envelope(None), Account::unlimited());
+        let opened = Opened { from, cell, envelope, request: read_request, reply: write_reply, payer };
+        let calls = self.calls.clone();
+        let kind = task::Kind::owned("message", from);
+        (request, reply, task::spawn(&Handle::current(), kind, async move { calls.open(opened).await }))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_holds_the_process_may_be_silent_until_others_wait_however_they_come() {
+    let world = world_of(Mode::Async, Audience::All).await;
+    for others_dial in [true, false] {
+        let from = if others_dial { OTHER } else { CELL };
+        let (request, _reply, silent) = world.open(from);
+        request.write_all(b"half a message").await.expect("open");
+        // Longer than peers may be silent here.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert!(!world.gate.has_lagged(&Caller::Cell(from)));
+        if others_dial {
+            assert_eq!(world.ask(THIRD, b"hello").await, (Outcome::Ok, Ok(b"hello".to_vec())));
+        } else {
+            let (request, reply, outcome) = world.open(THIRD);
+            request.write_all(b"hello").await.expect("open");
+            request.close();
+            assert_eq!(outcome.await.expect("no panic"), Outcome::Ok);
+            assert_eq!(reply.read(9).await.as_deref(), Ok(&b"hello"[..]));
+        }
+        let outcome = silent.await.expect("no panic");
+        assert!(is_refused(&(outcome, Err(())), "timeout"));
+        assert!(world.gate.has_lagged(&Caller::Cell(from)) && !world.gate.has_lagged(&Caller::Cell(THIRD)));
+    }
+    world.cell.stop(exit::Reason::Killed);
+    world.cell.exit().wait().await;
+    let outcome = world.open(THIRD).2.await.expect("no panic");
+    assert_eq!(outcome, Outcome::Ended(exit::Reason::Killed));
 }

@@ -1,6 +1,6 @@
 //! `ww send` to a cell of a running node.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, stdin},
@@ -34,13 +34,14 @@ pub(super) async fn ask(node: Node, cell: &Target, deadline: Option<Duration>, t
     // Asked for before there is one: a node that stops waits for answers that are due, and not for the next question.
     let outcome = exchange.outcome_request().send().promise;
     let all = async {
-        let sending = async {
+        let mut printing = pin!(print(&reply));
+        tokio::select! {
+            biased;
+            // A cell may answer, or give up, without reading everything: what is left of the message is of no interest then.
+            printed = &mut printing => printed?,
             // What a cell does not read of its message is in the outcome.
-            send(&body, text).await.unwrap_or_default();
-            Ok(())
-        };
-        // A reply that cannot be printed is the end: nobody wants the rest.
-        tokio::try_join!(sending, print(&reply))?;
+            _ = send(&body, text) => printing.await?,
+        }
         told(&outcome.await.map_err(|error| call_failure(&error))?)
     };
     match deadline {

@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
-use ww_cell::{Envelope, Failure, Slot, pipe};
-use ww_core::{Account, mailbox::Refused};
+use ww_cell::{Envelope, Failure, pipe};
+use ww_core::mailbox::Refused;
 use ww_net::call::{Ending, Part, Reader, Reason, Status, Writer};
 
 use super::{
-    Guarded, NotServed, admit,
-    pace::{Pace, Spent},
-    request::{self, Progress, Source},
+    Admitted, Guarded, NotServed, admit,
+    request::{self, Source},
+    too_slow,
 };
 
 /// Serves one framed message through the gate of a cell: the request up to its end, and at the same time the reply, which
@@ -22,7 +22,7 @@ use super::{
 ///
 /// Where the message was not answered. The peer is told the same in the status.
 pub(crate) async fn framed<R, W>(
-    Guarded { slot, gate, patience, deadline, caller, payer }: Guarded<'_>,
+    guarded: Guarded<'_>,
     envelope: Envelope,
     from: Reader<R, Ending>,
     mut to: Writer<W, Status>,
@@ -31,25 +31,29 @@ where
     R: AsyncRead + Unpin + Send,
     W: AsyncWrite + Unpin,
 {
-    to.set_stall_timeout(patience);
-    let (request, guest_request) = pipe::charged(pipe::CAPACITY, payer);
-    let pace = Pace::new(patience, Some(gate)).for_deadline(deadline);
-    let progress = Progress::default();
+    to.set_stall_timeout(guarded.patience);
+    let (request, guest_request) = pipe::charged(pipe::CAPACITY, guarded.payer);
+    let (pace, progress) = (guarded.pace(), guarded.progress());
     let mut reading = std::pin::pin!(request::read(&pace, from, request, &progress));
     // A node that stops waits until the status is written; the cell serves others meanwhile.
-    let (served, last, _telling) = match admit(gate, caller, &progress, reading.as_mut()).await {
+    let (served, last, _telling) = match admit(&guarded, &progress, reading.as_mut()).await {
         Err(error) => (Err(error), Bytes::new(), None),
-        Ok(_pass) => {
+        Ok(pass) => {
             pace.begin();
-            let telling = gate.telling();
+            let telling = guarded.gate.telling();
+            let (guest_reply, reply) = pipe::charged(pipe::CAPACITY, guarded.payer);
+            let message = guarded.admitted(envelope, guest_request, pass);
+            let too_slow = too_slow(&message, &guest_reply);
             let (served, last) = tokio::select! {
-                answered = answer((slot, payer), &pace, envelope, guest_request, &mut to) => answered,
+                biased;
+                answered = answer(message, (guest_reply, reply), &mut to) => answered,
                 () = reading => unreachable!("it pends after its end"),
+                too_slow = too_slow => (Err(too_slow), Bytes::new()),
             };
             (served.map_err(NotServed::from), last, Some(telling))
         }
     };
-    gate.judge(caller, &served);
+    guarded.judge(&served);
     if let Err(error) = to.finish_with(&last, status(&served)).await {
         tracing::debug!(%error, "a caller does not learn what became of its message");
     }
@@ -58,15 +62,12 @@ where
 
 /// Serves it, and writes the reply but for its last bytes.
 async fn answer<W: AsyncWrite + Unpin>(
-    (slot, payer): (&Slot, &Account),
-    pace: &Pace<'_>,
-    envelope: Envelope,
-    guest_request: pipe::Reader,
+    message: Admitted<'_>,
+    (guest_reply, reply): (pipe::Writer, pipe::Reader),
     to: &mut Writer<W, Status>,
 ) -> (Result<(), Failure>, Bytes) {
-    let (guest_reply, reply) = pipe::charged(pipe::CAPACITY, payer);
-    let mut serving = std::pin::pin!(slot.process_message(envelope, guest_request, guest_reply));
-    let mut writing = std::pin::pin!(write_reply(pace, reply, to));
+    let mut serving = std::pin::pin!(message.serve(guest_reply));
+    let mut writing = std::pin::pin!(write_reply(reply, to));
     tokio::select! {
         biased;
         // First, because then all of the reply is there.
@@ -92,14 +93,12 @@ impl<R: AsyncRead + Unpin + Send> Source for Reader<R, Ending> {
 
 /// Ends with the reply, of which the last bytes are left to be written with the status; or when the caller does not take it any
 /// more: then the rest is discarded.
-async fn write_reply<W: AsyncWrite + Unpin>(pace: &Pace<'_>, reply: pipe::Reader, to: &mut Writer<W, Status>) -> Bytes {
-    let mut spent = Spent::default();
+async fn write_reply<W: AsyncWrite + Unpin>(reply: pipe::Reader, to: &mut Writer<W, Status>) -> Bytes {
     while let Ok(bytes) = reply.read(usize::MAX).await {
         if bytes.is_empty() || reply.is_at_end() {
             return bytes;
         }
-        let written = spent.measure(to.write(&bytes)).await;
-        if written.is_err() || pace.went_on(&mut spent, bytes.len()).is_err() {
+        if to.write(&bytes).await.is_err() {
             break;
         }
     }
@@ -118,7 +117,7 @@ fn status(served: &Result<(), NotServed>) -> Status {
             Failure::Ended(reason) | Failure::Refused(Refused::Ended(reason)) => {
                 Status::Exit { code: reason.code(), reason: reason.to_string() }
             }
-            Failure::Timeout => refused(Reason::Timeout),
+            Failure::Timeout | Failure::TooSlow => refused(Reason::Timeout),
             Failure::TooLarge { .. } => refused(Reason::TooLarge),
             _ => refused(Reason::Busy),
         },

@@ -5,12 +5,11 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use ww_cell::pipe;
 use ww_core::{Account, Charge};
 
-use super::pace::{Pace, Spent, TooSlow};
+use super::pace::{Pace, Silent};
 
 /// The rest of a reply, held back until it is known to be whole.
 pub(super) struct Rest {
     held: BytesMut,
-    spent: Spent,
     _charge: Charge,
 }
 
@@ -18,16 +17,16 @@ pub(super) struct Rest {
 /// write; `None` where the reply failed, or the peer does not take it any more. An account pays for what is held back
 /// beyond a little; where it has no room, nothing more is held.
 pub(super) async fn write(
-    pace: &Pace<'_>,
+    pace: &Pace,
     (payer, hold): (&Account, usize),
     reply: pipe::Reader,
     to: &mut (impl AsyncWrite + Unpin),
 ) -> Option<Rest> {
-    let (mut held, mut spent, mut charge) = (BytesMut::new(), Spent::default(), Charge::none());
+    let (mut held, mut charge) = (BytesMut::new(), Charge::none());
     let mut streaming = false;
     loop {
         match reply.read(usize::MAX).await {
-            Ok(bytes) if bytes.is_empty() => return Some(Rest { held, spent, _charge: charge }),
+            Ok(bytes) if bytes.is_empty() => return Some(Rest { held, _charge: charge }),
             // Most are read at once, and not copied then.
             Ok(bytes) if held.is_empty() => held = bytes.into(),
             Ok(bytes) => held.extend_from_slice(&bytes),
@@ -41,8 +40,8 @@ pub(super) async fn write(
         }
         if streaming || held.len() > hold {
             streaming = true;
-            write_all(pace, &mut spent, to, &held).await.ok()?;
-            pace.wait(&mut spent, to.flush()).await.ok()?.ok()?;
+            write_all(pace, to, &held).await.ok()?;
+            pace.wait(to.flush()).await.ok()?.ok()?;
             held.clear();
         }
     }
@@ -50,28 +49,22 @@ pub(super) async fn write(
 
 impl Rest {
     /// Writes it, and ends the reply.
-    pub(super) async fn end(mut self, pace: &Pace<'_>, to: &mut (impl AsyncWrite + Unpin)) {
-        let written = write_all(pace, &mut self.spent, to, &self.held).await;
+    pub(super) async fn end(self, pace: &Pace, to: &mut (impl AsyncWrite + Unpin)) {
+        let written = write_all(pace, to, &self.held).await;
         // Which flushes.
-        if written.is_err() || pace.wait(&mut self.spent, to.shutdown()).await.is_err() {
+        if written.is_err() || pace.wait(to.shutdown()).await.is_err() {
             tracing::debug!("a peer did not take the end of its reply in time");
         }
     }
 }
 
 /// Fails where the peer does not take all of it.
-async fn write_all(
-    pace: &Pace<'_>,
-    spent: &mut Spent,
-    to: &mut (impl AsyncWrite + Unpin),
-    mut bytes: &[u8],
-) -> Result<(), TooSlow> {
+async fn write_all(pace: &Pace, to: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) -> Result<(), Silent> {
     while !bytes.is_empty() {
-        let written = match pace.wait(spent, to.write(bytes)).await? {
+        let written = match pace.wait(to.write(bytes)).await? {
             Ok(written) if written > 0 => written,
-            Ok(_) | Err(_) => return Err(TooSlow),
+            Ok(_) | Err(_) => return Err(Silent),
         };
-        pace.went_on(spent, written)?;
         bytes = &bytes[written..];
     }
     Ok(())

@@ -4,6 +4,7 @@ use std::{
     future::poll_fn,
     sync::atomic::{AtomicU8, Ordering},
     task::Poll,
+    time::Duration,
 };
 
 use bytes::BytesMut;
@@ -15,7 +16,7 @@ use ww_cell::pipe;
 
 use super::{
     for_ever,
-    pace::{Pace, Spent, TooLong, TooSlow},
+    pace::{Pace, Silent, TooLong},
 };
 
 /// Bytes read from a peer at first, and most that are read at once: most messages are small.
@@ -40,6 +41,9 @@ pub(super) enum Stage {
     /// It broke off.
     Failed,
 }
+
+/// A request that is read, until all of it is there: its guest must not take what is there for the whole.
+struct Unfinished(pipe::Writer);
 
 /// How much of a request is there, as far as it was read. Between two futures of one task, of which that which reads is
 /// polled first.
@@ -81,6 +85,11 @@ impl<R: AsyncRead + Unpin + Send> Source for Bytes<R> {
 }
 
 impl Progress {
+    /// Of a request that its caller has announced.
+    pub(super) fn announced() -> Self {
+        Self(AtomicU8::new(Stage::Begun as u8))
+    }
+
     /// How much is there.
     fn stage(&self) -> Stage {
         const STAGES: [Stage; 5] = [Stage::Silent, Stage::Begun, Stage::Full, Stage::Whole, Stage::Failed];
@@ -88,7 +97,7 @@ impl Progress {
     }
 
     /// A request that was once whole for its reader stays so while it is read.
-    fn reach(&self, stage: Stage) {
+    pub(super) fn reach(&self, stage: Stage) {
         self.0.fetch_max(stage as u8, Ordering::Relaxed);
     }
 
@@ -102,16 +111,23 @@ impl Progress {
     }
 }
 
-/// Reads a request into a pipe. Pends after its end.
-pub(super) async fn read(pace: &Pace<'_>, source: impl Source, request: pipe::Writer, progress: &Progress) {
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        self.0.fail("the caller gave the message up, or was given up");
+    }
+}
+
+/// Reads a request into a pipe. Pends after its end. Dropped before, it fails the request.
+pub(super) async fn read(pace: &Pace, source: impl Source, request: pipe::Writer, progress: &Progress) {
     for_ever(async {
-        match copy(pace, source, &request, progress).await {
+        let request = Unfinished(request);
+        match copy(pace, source, &request.0, progress).await {
             Ok(()) => {
-                request.close();
+                request.0.close();
                 progress.reach(Stage::Whole);
             }
             Err(why) => {
-                request.fail(why);
+                request.0.fail(why);
                 progress.reach(Stage::Failed);
             }
         }
@@ -119,19 +135,13 @@ pub(super) async fn read(pace: &Pace<'_>, source: impl Source, request: pipe::Wr
     .await;
 }
 
-async fn copy(
-    pace: &Pace<'_>,
-    mut source: impl Source,
-    request: &pipe::Writer,
-    progress: &Progress,
-) -> Result<(), String> {
-    let mut spent = Spent::default();
+async fn copy(pace: &Pace, mut source: impl Source, request: &pipe::Writer, progress: &Progress) -> Result<(), String> {
+    let mut busy = Duration::ZERO;
     let patience = pace.patience();
-    let slow = |TooSlow| format!("the peer was too slow: {patience:?} is the longest silence");
+    let slow = |Silent| format!("the caller was silent: expected something within {patience:?}");
     loop {
-        let next = pace.wait(&mut spent, source.next()).await.map_err(slow)?;
+        let next = pace.wait(source.next()).await.map_err(slow)?;
         let Some(bytes) = next.map_err(|error| format!("the request broke off: {error}"))? else { return Ok(()) };
-        pace.went_on(&mut spent, bytes.len()).map_err(slow)?;
         // A closed pipe says that the guest has finished without reading the rest.
         let Ok(written) = request.try_write(bytes) else { return Ok(()) };
         progress.reach(if request.room() == Ok(0) { Stage::Full } else { Stage::Begun });
@@ -143,6 +153,6 @@ async fn copy(
             return Ok(());
         }
         let endless = |TooLong| "the request is longer than the cell has time for".to_owned();
-        pace.kept_busy(&mut spent, began).map_err(endless)?;
+        pace.kept_busy(&mut busy, began).map_err(endless)?;
     }
 }

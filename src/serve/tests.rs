@@ -1,8 +1,10 @@
 //! Messages over streams, against cells of a few instructions.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use futures::FutureExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use ww_cell::{Cell, Class, Config, Mode, Runtime, Spec, Stderr, Stop, tail};
 use ww_core::{CellId, Limits, exit::Reason};
+use ww_net::PeerId;
 
 use super::*;
 
@@ -54,6 +56,12 @@ async fn exchange(cell: &Cell, message: &[u8]) -> (Result<(), Failure>, Vec<u8>)
     let (served, (), read) = tokio::join!(serving, writing, reading.read_to_end(&mut reply));
     read.expect("a pipe does not fail");
     (served, reply)
+}
+
+/// A cell behind its gate, for a caller that came by its name.
+fn guarded<'a>(cell: &'a Cell, gate: &'a Gate, caller: Caller, payer: &'a Account) -> Guarded<'a> {
+    let (slot, patience) = (cell.slot(), PEER_TIMEOUT);
+    Guarded { slot, gate, patience, deadline: None, caller, way: Way::Name, payer }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -126,22 +134,96 @@ async fn a_silent_peer_loses_its_own_message_only() {
     let (from, to) = tokio::io::split(theirs);
     ours.write_all(b"half a message").await.expect("there is room");
     let (gate, patience, payer) = (Gate::new(1), Duration::from_millis(50), Account::unlimited());
-    let silent = admitted(
-        Guarded {
-            slot: cell.slot(),
-            gate: &gate,
-            patience,
-            deadline: None,
-            caller: Caller::Peer(ww_net::PeerId::random()),
-            payer: &payer,
-        },
-        HELD,
-        cell.envelope(None),
-        from,
-        to,
-    );
+    let guarded = Guarded { patience, ..guarded(&cell, &gate, Caller::Peer(PeerId::random()), &payer) };
+    let silent = admitted(guarded, HELD, cell.envelope(None), from, to);
     silent.await.expect("the guest takes the error for the end");
     assert_eq!(exchange(&cell, b"next").await, (Ok(()), b"next".to_vec()));
     cell.stop(Reason::Shutdown);
     assert_eq!(exchange(&cell, b"late").await.1, b"");
+}
+
+/// A caller does something with its end of a stream to a cell, and keeps that end. What became of its message, where others
+/// wait for the cell as soon as it has begun the message, if they do.
+async fn beside_others(others: bool, caller: impl AsyncFnOnce(&mut DuplexStream)) -> (Result<(), NotServed>, bool) {
+    let (cell, gate, payer) = (cell(Mode::Async).await, Gate::new(1), Account::unlimited());
+    let (one, other) = (Caller::Peer(PeerId::random()), Caller::Peer(PeerId::random()));
+    let (mut ours, theirs) = duplex(1_000);
+    let (from, to) = tokio::io::split(theirs);
+    let serving = admitted(guarded(&cell, &gate, one, &payer), HELD, cell.envelope(None), from, to);
+    let waiting = async {
+        caller(&mut ours).await;
+        if others {
+            // Until the cell has begun the first message.
+            while gate.enter_free(other).now_or_never().is_some() {
+                tokio::task::yield_now().await;
+            }
+            let (from, mut to) = (&b"other"[..], Vec::new());
+            let served = admitted(guarded(&cell, &gate, other, &payer), HELD, cell.envelope(None), from, &mut to).await;
+            assert!(served.is_ok() && to == b"other", "{served:?}");
+        }
+        ours
+    };
+    let (served, _ours) = tokio::join!(serving, waiting);
+    assert!(!gate.has_lagged(&other));
+    (served, gate.has_lagged(&one))
+}
+
+fn assert_given_up(outcome: (Result<(), NotServed>, bool)) {
+    assert!(matches!(outcome, (Err(NotServed::Failed(Failure::TooSlow)), true)), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_for_which_others_would_have_to_wait_is_given_up() {
+    let silent = async |ours: &mut DuplexStream| ours.write_all(b"half a message").await.expect("it is read");
+    let deaf = async |ours: &mut DuplexStream| {
+        // More than is held of a message and its reply on their way: the rest is not read, because nobody takes the reply.
+        let all = ours.write_all(&[b'x'; 1_000_000]);
+        tokio::time::timeout(Duration::from_millis(500), all).await.expect_err("nobody takes the reply");
+    };
+    assert_given_up(beside_others(true, silent).await);
+    assert_given_up(beside_others(true, deaf).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_for_which_nobody_waits_may_be_silent_for_longer() {
+    let silent = async |ours: &mut DuplexStream| {
+        ours.write_all(b"half a message").await.expect("it is read");
+        // The time itself is what is tested: others would not wait for so long.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        ours.shutdown().await.expect("open");
+    };
+    assert!(matches!(beside_others(false, silent).await, (Ok(()), false)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_of_a_caller_that_lagged_come_in_whole_and_one_at_a_time() {
+    let (cell, gate, payer) = (cell(Mode::Async).await, Gate::new(1), Account::unlimited());
+    let (one, other) = (Caller::Peer(PeerId::random()), Caller::Peer(PeerId::random()));
+    let enter = |caller, stage: Stage| {
+        let progress = Progress::default();
+        progress.reach(stage);
+        admit(&guarded(&cell, &gate, caller, &payer), &progress, pending()).now_or_never().map(Result::ok)
+    };
+    let served = gate.enter(other);
+    gate.judge(one, &Err(Failure::TooSlow.into()));
+    assert!(enter(one, Stage::Full).is_none(), "it waits until the cell is free");
+    let large = enter(other, Stage::Full);
+    assert!(matches!(large, Some(Some(_))), "others do not");
+    let whole = enter(one, Stage::Whole);
+    assert!(matches!(whole, Some(Some(_))));
+    assert!(enter(one, Stage::Whole).is_none(), "one at a time");
+    assert!(matches!(enter(other, Stage::Whole), Some(Some(_))));
+    drop((served, large, whole));
+    assert!(matches!(enter(one, Stage::Begun), Some(Some(_))), "the cell is free");
+}
+
+#[tokio::test]
+async fn a_request_that_is_given_up_is_not_taken_for_a_whole_one() {
+    let (request, guest_request) = pipe::pipe(pipe::CAPACITY);
+    let (pace, progress) = (Pace::new(PEER_TIMEOUT), Progress::default());
+    let (mut ours, theirs) = duplex(1_000);
+    ours.write_all(b"half").await.expect("there is room");
+    assert!(request::read(&pace, Bytes::new(theirs), request, &progress).now_or_never().is_none());
+    assert_eq!(guest_request.read(9).await.as_deref(), Ok(&b"half"[..]));
+    assert!(guest_request.read(9).await.is_err());
 }

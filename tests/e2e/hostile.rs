@@ -11,7 +11,7 @@ use tokio::{
 };
 use ww_net::{
     Protocol, Stream,
-    call::{Ending, Part, Reason, Status},
+    call::{Asked, Ending, Part, Reason, Status},
 };
 
 use crate::{
@@ -244,24 +244,35 @@ async fn connections_that_are_none_harm_nobody() {
     server.stop().expect(143, "");
 }
 
+/// Whether a cell answers a call in its time.
+async fn answered(Asked { mut body, mut reply }: Asked<Stream>) -> bool {
+    body.write(b"echo\nhello").await.expect("open");
+    body.finish(Ending::Whole).await.expect("open");
+    matches!(soon(reply.read()).await, Ok(Part::Data(_)))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn exactly_64_messages_wait_for_a_cell_and_the_next_is_told() {
     const WAITING: usize = 64;
     let platform = platform();
-    let image = Image::of("echo");
-    let server = serve_with(&image, "echo", |ww| ww.args(["--async"]));
+    let image = Image::of("actor");
+    let server = serve_with(&image, "actor", |ww| ww.args(["--async"]));
     let client = Client::new(&platform, server.places().next().expect("a place")).await;
-    let begun = client.begin_call("echo").await;
-    let mut calls: FuturesUnordered<_> = (0..WAITING + 3).map(|_| client.call("echo", b"hello")).collect();
+    let Asked { mut body, mut reply } = client.open_call("actor", None).await;
+    body.write(b"sleep 3000\n").await.expect("open");
+    body.finish(Ending::Whole).await.expect("open");
+    // Until it is that one's turn.
+    while answered(client.open_call("actor", Some(Duration::from_millis(100))).await).await {}
+    let mut calls: FuturesUnordered<_> = (0..WAITING + 3).map(|_| client.call("actor", b"echo\nhello")).collect();
     for _ in 0..3 {
         let (_, status) = calls.next().await.expect("more than wait");
         assert!(matches!(status, Ok(Status::Refused { reason: Reason::Busy, .. })), "{status:?}");
     }
     // Somebody else is not kept out.
     let other = Client::new(&platform, server.places().nth(1).expect("a place")).await;
-    let others = async { assert!(matches!(other.call("echo", b"hello").await.1, Ok(Status::Ok))) };
+    let others = async { assert!(matches!(other.call("actor", b"echo\nhello").await.1, Ok(Status::Ok))) };
     let rest = async {
-        begun.body.finish(Ending::Whole).await.expect("open");
+        assert_eq!(soon(reply.read()).await.expect("a reply"), Part::Data(b"slept"));
         while let Some((reply, status)) = calls.next().await {
             assert!(reply == b"hello" && matches!(status, Ok(Status::Ok)), "{status:?}");
         }

@@ -19,6 +19,7 @@
 //! | `load` | many messages, large ones, and replies that break off |
 //! | `bounds` | the table of all that can be held or computed leaves nothing out |
 //! | `hostile` | peers that mean no good |
+//! | `stalls` | callers that keep a cell waiting, whatever the way they come |
 //! | `compilation` | programs that are made to be compiled for long |
 //! | `hostile_clients` | clients that mean no good, at the control socket and over the network |
 //! | `foreign` | clients that are not ours |
@@ -73,6 +74,7 @@ mod serving;
 mod shell;
 mod shortage;
 mod signals;
+mod stalls;
 mod streams;
 mod top;
 mod trees;

@@ -1,12 +1,11 @@
 //! Under which name, for whom, and how many at a time: what a published cell promises.
 
 use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use ww::{Audience, Boot, Config, Node, Serving, cell::Mode};
 use ww_core::Name;
 use ww_net::{
     Identity, OpenError,
-    call::{Reason, Status},
+    call::{Asked, Ending, Part, Reason, Status},
 };
 
 use crate::{
@@ -115,23 +114,22 @@ async fn a_full_mailbox_follows_the_policy_of_the_image() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_more_instances_run_at_once_than_the_image_says() {
     let platform = platform();
-    let image = Image::of("echo").manifest("[cell]\npublish = true\n[limits]\ninstances = 2\n");
-    let server = serve_with(&image, "echo", |ww| ww);
+    let image = Image::of("exits").manifest("[cell]\npublish = true\n[limits]\ninstances = 2\n");
+    let server = serve_with(&image, "exits", |ww| ww.guest_args(&["sleep", "1000"]));
     let client = Client::new(&platform, server.places().next().expect("a place")).await;
     let mut answers = FuturesUnordered::new();
     for _ in 0..3 {
-        let mut stream = client.open_raw("echo").await.expect("published");
-        // More than is held back of a reply, so that it comes while the message goes on.
-        stream.write_all(&vec![b'x'; 100_000]).await.expect("open");
-        stream.flush().await.expect("open");
-        answers.push(async move { stream.read_exact(&mut [0]).await.map(|_| stream) });
+        let Asked { body, mut reply } = client.open_call("exits", None).await;
+        body.finish(Ending::Whole).await.expect("open");
+        // The first line comes before the instance sleeps.
+        answers.push(async move { matches!(reply.read().await, Ok(Part::Data(_))).then_some(reply) });
     }
     // Whichever two of them come first.
     let served = [soon(answers.next()).await, soon(answers.next()).await];
     let served = served.map(|answer| answer.expect("three").expect("it is served"));
     assert!(answers.next().now_or_never().is_none(), "it waits");
-    drop(served);
     soon(answers.next()).await.expect("three").expect("its turn has come");
+    drop(served);
     client.net.stop().await;
     for (manifest, part) in [
         ("[cell]\npublish = true\nmailbox = 100000\n", "`mailbox` is 100000, but at most 4096"),

@@ -242,7 +242,7 @@ fn a_number_means_the_cell_of_that_name_or_id_and_nothing_where_it_could_mean_tw
     user.ask(&["send", "name:4", "hello"]).expect(0, "hello");
     user.ask(&["kill", "id:4"]).expect(0, "");
     spawned.end().expect(137, "");
-    // It has ended, and whoever wants to end it must not end the other one.
+    // It has ended, and an operator who meant it must not end the other one.
     user.ask(&["kill", "4"]).expect(64, "");
     user.ask(&["inspect", "name:2"]).expect(69, "").expect_stderr(&["no such cell: 2"]);
     user.ask(&["inspect", "id:echo"]).expect(64, "").expect_stderr(&["expected a number of `ww ps`"]);

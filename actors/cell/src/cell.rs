@@ -392,7 +392,11 @@ impl Cell {
     }
 
     /// Whoever holds a cell means this incarnation: when it has ended, it is not the next one's turn.
-    fn living(&self) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    ///
+    /// Where it has ended: the reason.
+    pub fn living(&self) -> Result<(), Failure> {
         match self.0.stop.is_ending().then(|| self.0.exit.reason()).flatten() {
             Some(reason) => Err(Failure::Refused(Refused::Ended(reason))),
             None => Ok(()),

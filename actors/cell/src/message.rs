@@ -114,6 +114,9 @@ pub enum Failure {
         /// Bytes that are taken.
         most: usize,
     },
+    /// The caller kept the cell waiting, for its request or for the reply to be taken, while others waited for the cell.
+    #[error("the caller was given up: the cell waited for it while others waited for the cell")]
+    TooSlow,
     /// The receiver waits for the sender, so that it could never answer.
     #[error("deadlock: the cell waits for its own sender, and could never answer")]
     Deadlock,

@@ -6,11 +6,13 @@
 //! writer. A pipe with a payer holds little until the payer's account has room for all that the pipe may hold. All methods
 //! are cancel safe: a wait that is dropped has moved no byte.
 
+mod gauge;
+
 use std::{
     future::poll_fn,
     io,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU32},
     task::{Context, Poll, ready},
 };
 
@@ -19,6 +21,8 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use ww_core::{Account, account::Capacity};
 
+pub use self::gauge::Gauge;
+use self::gauge::Wait;
 use crate::wakers::Wakers;
 
 mod demand;
@@ -59,6 +63,9 @@ struct Shared {
     /// Whether the other end of it is a terminal.
     terminal: bool,
     state: Mutex<State>,
+    /// Those that wait in [`Reader::ready`], and in [`Writer::ready`].
+    readers: AtomicU32,
+    writers: AtomicU32,
 }
 
 #[derive(Debug, Default)]
@@ -72,6 +79,8 @@ struct State {
     wanted: usize,
     readers: Wakers,
     writers: Wakers,
+    /// Bytes that were read.
+    passed: u64,
 }
 
 /// Makes a pipe that holds at most `capacity` bytes.
@@ -81,7 +90,7 @@ pub fn pipe(capacity: usize) -> (Writer, Reader) {
 
 /// A [`pipe`] of which a guest is told whether it leads to a terminal, or comes from one.
 pub fn pipe_of_terminal(capacity: usize, terminal: bool) -> (Writer, Reader) {
-    let shared = Arc::new(Shared { capacity, terminal, state: Mutex::default() });
+    let shared = Arc::new(Shared::new(capacity, terminal, State::default()));
     (Writer(Arc::clone(&shared)), Reader(shared))
 }
 
@@ -106,7 +115,7 @@ impl Reader {
     /// A reader of these bytes and nothing after them.
     pub fn whole(bytes: Bytes) -> Self {
         let state = State { buffer: bytes.into(), closed: Some(Closed::End), ..State::default() };
-        Self(Arc::new(Shared { capacity: 0, terminal: false, state: Mutex::new(state) }))
+        Self(Arc::new(Shared::new(0, false, state)))
     }
 
     /// At most `max` bytes that are there already; `None` where nothing is there yet.
@@ -125,6 +134,7 @@ impl Reader {
         }
         let taken = state.buffer.len().min(max);
         let bytes = state.buffer.split_to(taken).freeze();
+        state.passed += taken as u64;
         let writers = state.writers.take();
         drop(state);
         writers.wake();
@@ -166,7 +176,13 @@ impl Reader {
 
     /// Waits until [`Reader::try_read`] has bytes or the end of the stream.
     pub async fn ready(&self) {
+        let _wait = Wait::at(&self.0.readers);
         poll_fn(|cx| self.poll_ready(cx)).await;
+    }
+
+    /// Looks at the pipe from outside.
+    pub fn gauge(&self) -> Gauge {
+        Gauge::new(&self.0)
     }
 
     /// Tells the writer that nobody reads any more, and forgets what was written.
@@ -273,7 +289,13 @@ impl Writer {
 
     /// Waits until there is room, or the pipe is closed.
     pub async fn ready(&self) {
+        let _wait = Wait::at(&self.0.writers);
         poll_fn(|cx| self.poll_ready(cx)).await;
+    }
+
+    /// Looks at the pipe from outside.
+    pub fn gauge(&self) -> Gauge {
+        Gauge::new(&self.0)
     }
 
     /// Ends the stream.
@@ -314,6 +336,11 @@ impl State {
 }
 
 impl Shared {
+    fn new(capacity: usize, terminal: bool, state: State) -> Self {
+        let (readers, writers) = Default::default();
+        Self { capacity, terminal, state: Mutex::new(state), readers, writers }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while the lock is held, so a poisoned state is whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

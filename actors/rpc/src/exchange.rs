@@ -16,7 +16,7 @@ use crate::{
     byte_stream::{self, End, Writing},
     context::{Context, MAX_DIALS},
     exit_reason,
-    network::{Dialled, Outcome},
+    network::{Dialled, Opened, Outcome},
 };
 
 /// The message lives as long as somebody holds the capability or one of its streams. Then it is given up: whoever
@@ -56,15 +56,18 @@ pub(crate) fn open(context: &Context, cell: &Cell, deadline: Option<Duration>) -
     let payer = &context.guest.account;
     let (request, read_request) = pipe::charged(pipe::CAPACITY, payer);
     let (write_reply, reply) = pipe::charged(pipe::CAPACITY, payer);
-    let envelope = context.envelope(cell, deadline);
-    let cell = cell.clone();
-    let sent = async move {
-        match envelope {
-            Ok(envelope) => outcome(cell.process_message(envelope, read_request, write_reply).await),
-            Err(failure) => outcome(Err(failure)),
+    let from = context.guest.id;
+    let outcome = match context.envelope(cell, deadline) {
+        Ok(envelope) => {
+            let (cell, payer) = (cell.clone(), payer.clone());
+            let opened = Opened { from, cell, envelope, request: read_request, reply: write_reply, payer };
+            context.network.open(opened)
+        }
+        Err(failure) => {
+            write_reply.fail(failure.to_string());
+            task::spawn_local(task::Kind::owned("message", from), async move { outcome(Err(failure)) })
         }
     };
-    let outcome = task::spawn_local(task::Kind::owned("message", context.guest.id), sent);
     Ok(client(Dialled { request, reply, outcome }, place))
 }
 
@@ -74,7 +77,7 @@ pub(crate) fn deadline(millis: u32) -> Option<Duration> {
 }
 
 /// What became of a message.
-fn outcome(answered: Result<(), Failure>) -> Outcome {
+pub(crate) fn outcome(answered: Result<(), Failure>) -> Outcome {
     match answered {
         Ok(()) => Outcome::Ok,
         Err(Failure::Guest(error)) => Outcome::Failed(error.to_string()),

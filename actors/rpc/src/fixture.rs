@@ -23,11 +23,11 @@ use ww_executor::{Executor, Guest, GuestVat, Handed, Owner, Process, Spec, Strea
 use ww_schema::peer_capnp::{byte_stream, executor, host, process};
 
 use crate::{
-    Clients, Dial, Dialled, Entitlement, Network, Outcome, Peer, Publication, Vats, Wire,
+    Clients, Dial, Dialled, Entitlement, Network, Opened, Outcome, Peer, Publication, Vats, Wire,
     client::Connection,
     client::Local,
     context::Context,
-    host as server,
+    exchange, host as server,
     load::{Bounds, Load},
 };
 
@@ -204,6 +204,14 @@ impl Network for FakeNetwork {
             });
             self.wires.tasks.lock().expect("no panic").push(wire);
             Ok(Box::new(near) as Wire)
+        })
+    }
+
+    /// Straight into the mailbox.
+    fn open(&self, opened: Opened) -> task::Task<Outcome> {
+        let Opened { from, cell, envelope, request, reply, .. } = opened;
+        task::spawn(house().platform.runtime(), task::Kind::owned("message", from), async move {
+            exchange::outcome(cell.process_message(envelope, request, reply).await)
         })
     }
 

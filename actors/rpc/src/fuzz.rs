@@ -16,12 +16,13 @@ use ww_core::{
     Grants, Limits, Platform,
     fuzz::{SOON, given_back},
     grants::AdminMethod,
+    task::{self, Task},
 };
 use ww_executor::{Executor, Guest};
 use ww_schema::{cell_capnp::observer, peer_capnp};
 
 use crate::{
-    Dial, Dialled, Entitlement, Network, Peer, Publication, Vats, Wire,
+    Dial, Dialled, Entitlement, Network, Opened, Outcome, Peer, Publication, Vats, Wire,
     context::Context,
     host,
     load::{Bounds, Load},
@@ -51,6 +52,11 @@ impl Network for Nobody {
 
     fn open_rpc(&self, _: Vec<u8>, _: Vec<Vec<u8>>) -> BoxFuture<'_, Result<Wire, String>> {
         Box::pin(async { Err("nobody is there".into()) })
+    }
+
+    fn open(&self, opened: Opened) -> Task<Outcome> {
+        let kind = task::Kind::owned("message", opened.from);
+        task::spawn(HOUSE.threads.handle(), kind, async { Outcome::Refused("nobody is there".into()) })
     }
 
     fn publish(&self, _: Publication, _: &Slot) -> Result<(), String> {

@@ -60,5 +60,5 @@ pub use clients::{Clients, MAX_CLIENTS, MAX_OF_PEER};
 pub use entitlement::Entitlement;
 pub use executor::MAX_PROGRAM;
 pub use load::{DEFAULT_PEER_MESSAGE, MAX_PEER_MESSAGE, MIN_PEER_MESSAGE};
-pub use network::{Dial, Dialled, Duplex, Network, Outcome, Peer, Publication, Wire};
+pub use network::{Dial, Dialled, Duplex, Network, Opened, Outcome, Peer, Publication, Wire};
 pub use vats::Vats;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
-use ww_cell::{Cause, Slot, pipe};
+use ww_cell::{Cause, Cell, Envelope, Slot, pipe};
 use ww_core::{Account, CellId, Name, exit::Reason, task::Task};
 
 /// A peer that the node is connected to.
@@ -44,6 +44,23 @@ pub struct Publication {
     pub at_once: u32,
     /// How long it has for one.
     pub deadline: Option<Duration>,
+}
+
+/// A message to a cell of this node, of a cell or client that holds its process.
+#[derive(Debug)]
+pub struct Opened {
+    /// Who sends it, by its place in the tree.
+    pub from: CellId,
+    /// The cell that gets it.
+    pub cell: Cell,
+    /// What is known of it.
+    pub envelope: Envelope,
+    /// Its body.
+    pub request: pipe::Reader,
+    /// Where the reply is written, which ends with an error unless it is whole.
+    pub reply: pipe::Writer,
+    /// Pays for it on its way.
+    pub payer: Account,
 }
 
 /// A message on its way.
@@ -98,6 +115,9 @@ pub trait Network: Send + Sync + 'static {
 
     /// Opens one message to a cell, whose bytes on their way are charged to `payer`. Everything comes from a guest. The error is a text for it.
     fn dial(&self, dial: Dial, payer: Account) -> BoxFuture<'_, Result<Dialled, String>>;
+
+    /// Brings a message to a cell of this node, by the rules for all who send it messages. Dropping the task gives it up.
+    fn open(&self, opened: Opened) -> Task<Outcome>;
 
     /// Lets peers send messages to a slot until it ends. Everything comes from a guest. The error is a text for it.
     fn publish(&self, publication: Publication, slot: &Slot) -> Result<(), String>;

@@ -87,7 +87,7 @@ impl From<Undelivered> for Error {
                 Failure::Refused(Refused::Dropped) => Self::Dropped,
                 Failure::Refused(Refused::NotServed) => Self::NoSuchCell,
                 Failure::Refused(_) => Self::Full,
-                Failure::Timeout => Self::Timeout,
+                Failure::Timeout | Failure::TooSlow => Self::Timeout,
                 Failure::TooLarge { most, .. } => Self::TooLarge(most as u64),
                 Failure::Deadlock => Self::Deadlock,
             },
