@@ -20,6 +20,9 @@ const MAX_NAMES: usize = 10;
 const NAME: &str = "name:";
 const ID: &str = "id:";
 
+/// How the refusal begins for a cell that there is not, here and from a node.
+const NO_SUCH_CELL: &str = "no such cell: ";
+
 /// A cell of a running node, as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
@@ -75,7 +78,7 @@ impl Node {
         };
         let named = cells.iter().find(|cell| cell.names.contains(&name)).map(|cell| cell.id);
         match (named, id) {
-            (Some(named), Some(id)) if named != id && self.knows(id).await => {
+            (Some(named), Some(id)) if named != id && self.knows(id).await? => {
                 let message = format!(
                     "{id} could mean two cells: cell {named}, whose name it is, and the cell with this id; \
                      say {NAME}{name} or {ID}{id}"
@@ -92,12 +95,22 @@ impl Node {
     }
 
     /// Whether a cell has this id, or one had that is still known: an id that was meant may have ended by now.
-    async fn knows(&self, id: u64) -> bool {
+    async fn knows(&self, id: u64) -> Result<bool, Failure> {
         let mut inspect = self.local.admin.inspect_request();
         inspect.get().set_cell(id);
         let mut process = self.local.admin.process_request();
         process.get().set_cell(id);
-        self.answer(inspect.send().promise).await.is_ok() || self.answer(process.send().promise).await.is_ok()
+        // Who may not inspect a cell may perhaps send to it.
+        Ok(is_there(self.answer(inspect.send().promise).await)? || is_there(self.answer(process.send().promise).await)?)
+    }
+}
+
+/// Whether a node that was asked about a cell has it. What is not known is no answer.
+fn is_there<T>(answer: Result<T, Failure>) -> Result<bool, Failure> {
+    match answer {
+        Ok(_) => Ok(true),
+        Err(failure) if failure.code == code::NO_PERMISSION || failure.message.starts_with(NO_SUCH_CELL) => Ok(false),
+        Err(failure) => Err(failure),
     }
 }
 
@@ -111,7 +124,7 @@ fn no_such_cell(name: &str, names: &[&str]) -> Failure {
         }
         None => format!("; names are {}", names.join(", ")),
     };
-    unavailable(format!("no such cell: {}{hint}", text::name(name)))
+    unavailable(format!("{NO_SUCH_CELL}{}{hint}", text::name(name)))
 }
 
 #[cfg(test)]
@@ -139,6 +152,15 @@ mod tests {
             let error = text.parse::<Target>().expect_err(text);
             assert!(error.contains("expected a number of `ww ps`"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_node_that_does_not_say_whether_it_has_a_cell_is_not_taken_to_have_none() {
+        assert_eq!(is_there(Ok(())).ok(), Some(true));
+        let failed = |code, message: &str| is_there::<()>(Err(Failure { code, message: message.to_owned() })).ok();
+        assert_eq!(failed(code::UNAVAILABLE, "no such cell: 7 does not run"), Some(false));
+        assert_eq!(failed(code::NO_PERMISSION, "denied: inspect is not granted to this peer"), Some(false));
+        assert_eq!(failed(code::UNAVAILABLE, "the node does not answer within 10s"), None);
     }
 
     #[test]
