@@ -32,6 +32,7 @@ impl Gates {
         // Nothing panics while the lock is held.
         let Inner { gates, most } = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((gate, _)) = gates.get(&slot.id()) {
+            debug_assert_eq!(gate.at_once(), at_once.max(1), "a slot serves as many at once whatever the way");
             return gate.clone();
         }
         if gates.len() >= *most {

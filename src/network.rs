@@ -75,7 +75,7 @@ impl Network for Swarm {
         let Publication { name, allow, at_once, deadline } = publication;
         let parse = |bytes: &Vec<u8>| peer(bytes).map_err(|error| format!("allow: {error}"));
         let audience: Audience = allow.iter().map(parse).collect::<Result<_, _>>()?;
-        let gate = self.calls.gate(slot, usize::try_from(at_once).unwrap_or(usize::MAX));
+        let gate = self.calls.gate(slot, at_once);
         let callee = Callee {
             slot: slot.clone(),
             gate,

@@ -195,7 +195,7 @@ impl Mode {
         if served { Ok(()) } else { Err(NotExported { mode: self, exports }) }
     }
 
-    /// Messages that a cell serves at the same time like this, within its limits.
+    /// Messages that a cell serves at the same time within its limits.
     pub fn at_once(self, limits: &Limits) -> usize {
         match self {
             Self::Sync => usize::try_from(limits.instances).unwrap_or(usize::MAX),
@@ -243,10 +243,7 @@ impl Cell {
 
     /// Messages that it serves at the same time.
     pub fn at_once(&self) -> usize {
-        match self.0.mode {
-            Some(mode) => mode.at_once(&self.0.limits),
-            None => 1,
-        }
+        self.0.mode.map_or(1, |mode| mode.at_once(&self.0.limits))
     }
 
     /// What it may use.

@@ -41,7 +41,7 @@ pub struct Publication {
     /// The peers that may, as libp2p serialises their ids; empty for all.
     pub allow: Vec<Vec<u8>>,
     /// Messages that it serves at once.
-    pub at_once: u32,
+    pub at_once: usize,
     /// How long it has for one.
     pub deadline: Option<Duration>,
 }

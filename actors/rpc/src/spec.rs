@@ -118,8 +118,7 @@ fn publish(
         return Err(refused(format_args!("{} peers: at most {MAX_ALLOWED} can be named", allow.len())));
     }
     let allow = allow.iter().map(|peer| peer.map(<[u8]>::to_vec)).collect::<Result<_, _>>()?;
-    let at_once = if mode == Mode::Sync { limits.instances } else { 1 };
-    let publication = Publication { name, allow, at_once, deadline: limits.deadline };
+    let publication = Publication { name, allow, at_once: mode.at_once(limits), deadline: limits.deadline };
     let network = Arc::clone(&context.network);
     Ok(Arc::new(move |slot| network.publish(publication.clone(), slot)))
 }
