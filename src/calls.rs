@@ -24,7 +24,7 @@ use crate::{
     gate::{Caller, Gate},
     gates::Gates,
     payers::Payers,
-    serve::{self, Guarded, MESSAGE_TIMEOUT, NotServed, Way},
+    serve::{self, Guarded, NotServed, Way},
 };
 
 /// What is said of a cell that is not there, and of one that may not be called.
@@ -36,12 +36,11 @@ pub(crate) struct Calls(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    callees: DashMap<Name, Callee>,
+    callees: DashMap<Name, Arc<Callee>>,
     gates: Gates,
 }
 
-/// A cell that can be called.
-#[derive(Clone)]
+/// A cell that can be called, as it was published once.
 pub(crate) struct Callee {
     pub(crate) slot: Slot,
     /// Where its messages come in, on all protocols.
@@ -60,7 +59,7 @@ impl Callee {
     /// The cell, for a message of a caller for which an account pays.
     pub(crate) fn guarded<'a>(&'a self, caller: Caller, payer: &'a Account) -> Guarded<'a> {
         let Self { slot, gate, patience, deadline, .. } = self;
-        Guarded { slot, gate, patience: *patience, deadline: *deadline, caller, way: Way::Name, payer }
+        Guarded { slot, gate, patience: Some(*patience), deadline: *deadline, caller, way: Way::Name, payer }
     }
 }
 
@@ -73,13 +72,13 @@ impl Calls {
     }
 
     /// Lets a cell be called.
-    pub(crate) fn insert(&self, name: Name, callee: Callee) {
+    pub(crate) fn insert(&self, name: Name, callee: Arc<Callee>) {
         self.0.callees.insert(name, callee);
     }
 
-    /// Takes a name back from the cell behind a gate.
-    pub(crate) fn remove(&self, name: &Name, gate: &Gate) {
-        self.0.callees.remove_if(name, |_, callee| callee.gate.is(gate));
+    /// Takes a name back, unless it was given again since, to the same cell for example.
+    pub(crate) fn remove(&self, name: &Name, callee: &Arc<Callee>) {
+        self.0.callees.remove_if(name, |_, other| Arc::ptr_eq(other, callee));
     }
 
     /// The gate of a cell that serves `at_once` messages at the same time.
@@ -163,7 +162,8 @@ impl Calls {
                 // Nothing is held back: the outcome tells a torn reply.
                 let serving =
                     serve::admitted(callee.guarded(Caller::Cell(*from), payer), 0, envelope, request, &mut reply);
-                outcome(within(deadline, serving).await)
+                let until = deadline.unwrap_or_else(|| Instant::now() + CALL_TIMEOUT);
+                outcome(within(Some(until), serving).await)
             }
         };
         dial::finish(&reply, &outcome);
@@ -174,6 +174,7 @@ impl Calls {
     pub(crate) async fn open(&self, opened: Opened) -> Outcome {
         let Opened { from, cell, envelope, request, mut reply, payer } = opened;
         let outcome = match cell.living() {
+            // Also a message that its sender never sends is refused.
             Err(failure) => outcome(Err(failure.into())),
             Ok(()) => {
                 let (slot, deadline) = (cell.slot(), envelope.deadline);
@@ -181,11 +182,11 @@ impl Calls {
                     slot,
                     gate: &self.gate(slot, cell.at_once()),
                     // The end of a program on this machine, or of its connection, is known at once, so that a silent one
-                    // is there: it may type.
-                    patience: MESSAGE_TIMEOUT,
-                    deadline: cell.limits().deadline,
+                    // is there: it may type, or read the reply page by page, which holds up its request as well.
+                    patience: None,
+                    deadline: None,
                     caller: sender(&envelope, from),
-                    way: Way::Process,
+                    way: Way::Process(&cell),
                     payer: &payer,
                 };
                 outcome(within(deadline, serve::admitted(guarded, 0, envelope, request, &mut reply)).await)
@@ -196,8 +197,8 @@ impl Calls {
     }
 
     /// A cell that a peer may call.
-    fn find(&self, peer: &PeerId, name: &Name) -> Option<Callee> {
-        self.0.callees.get(name).filter(|callee| callee.audience.admits(peer)).map(|callee| callee.clone())
+    fn find(&self, peer: &PeerId, name: &Name) -> Option<Arc<Callee>> {
+        self.0.callees.get(name).filter(|callee| callee.audience.admits(peer)).map(|callee| Arc::clone(&callee))
     }
 }
 
@@ -210,13 +211,15 @@ fn sender(envelope: &Envelope, from: CellId) -> Caller {
     }
 }
 
-/// Waits for a message to be served, at most until its deadline.
+/// Waits for a message to be served, at most until its deadline if it has one.
 async fn within(
     deadline: Option<Instant>,
     serving: impl Future<Output = Result<(), NotServed>>,
 ) -> Result<(), NotServed> {
-    let until = deadline.unwrap_or_else(|| Instant::now() + CALL_TIMEOUT);
-    timeout_at(until, serving).await.unwrap_or(Err(Failure::Timeout.into()))
+    match deadline {
+        None => serving.await,
+        Some(until) => timeout_at(until, serving).await.unwrap_or(Err(Failure::Timeout.into())),
+    }
 }
 
 async fn refuse((reason, text): (Reason, &str), peer: PeerId, reply: Writer<tokio::io::WriteHalf<Stream>, Status>) {
@@ -236,6 +239,7 @@ fn outcome(served: Result<(), NotServed>) -> Outcome {
         }
         NotServed::Failed(Failure::Timeout | Failure::TooSlow) | NotServed::Broken => refused(Reason::Timeout),
         NotServed::Failed(Failure::TooLarge { .. }) => refused(Reason::TooLarge),
+        NotServed::Failed(Failure::Refused(Refused::NotServed)) => refused(Reason::NoSuchCell),
         NotServed::Failed(_) | NotServed::Busy => refused(Reason::Busy),
     }
 }

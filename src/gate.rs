@@ -3,9 +3,12 @@
 //! A cell that is free takes a message as soon as something of it is there. One that is busy takes messages that are
 //! whole, and one of each caller that is larger than what is read ahead: so a caller that sends a byte now and then, or
 //! messages without end, waits outside while others are served. Of a caller that [made others wait](crate::laggards) it takes
-//! one message that is whole at a time, and any other one only when it is free. As many may be inside as the cell serves at once and [`WAITING`] more; the next is refused. [`RESERVED`] places
-//! besides are for callers of which nothing is inside, so that none can keep all others out. Outside, streams are bounded
-//! by the network.
+//! one message that is whole at a time, and any other one only when it is free; strangers of one address that did are
+//! remembered together, and each has its own turn. As many may be inside as the cell serves at once and [`WAITING`] more; the
+//! next is refused. [`RESERVED`] places besides are for callers of which nothing is inside, so that none can keep all others
+//! out. Outside, streams are bounded by the network.
+//!
+//! Streams of one caller have no order among them: one that is whole overtakes one that has only begun.
 
 use std::{
     collections::{HashMap, HashSet, hash_map::Entry},
@@ -81,8 +84,8 @@ struct Inner {
     free: Notify,
     /// A large message has left.
     large: Notify,
-    /// Nothing may be inside.
-    empty: Notify,
+    /// Nobody may be left to be told.
+    told: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -94,9 +97,7 @@ struct State {
     large: HashSet<Caller>,
     /// Reserved places that strangers have, by their address.
     reserved: HashMap<Origin, usize>,
-    /// Messages that wait until the cell is free.
-    outside: usize,
-    /// Messages that are done with the cell, or will be, and whose senders are still to be told.
+    /// Messages inside, and those that have left, whose senders are still to be told.
     telling: usize,
 }
 
@@ -122,24 +123,16 @@ struct Large {
     caller: Caller,
 }
 
-/// A message that waits outside.
-struct Outside<'a>(&'a Gate);
-
 impl Gate {
     /// The gate of a cell that serves `at_once` messages at the same time.
     pub(crate) fn new(at_once: usize) -> Self {
-        let (state, poison, laggards, free, large, empty) = Default::default();
-        Self(Arc::new(Inner { at_once: at_once.max(1), state, poison, laggards, free, large, empty }))
+        let (state, poison, laggards, free, large, told) = Default::default();
+        Self(Arc::new(Inner { at_once: at_once.max(1), state, poison, laggards, free, large, told }))
     }
 
     /// How many messages the cell serves at the same time.
     pub(crate) fn at_once(&self) -> usize {
         self.0.at_once
-    }
-
-    /// Whether both are the same.
-    pub(crate) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Whether a caller is kept out, because its messages ended the cell.
@@ -177,11 +170,8 @@ impl Gate {
 
     /// A place for a message of a caller that has only begun, once the cell is free. Cancel safe.
     pub(crate) async fn enter_free(&self, caller: Caller) -> Pass {
-        self.lock().outside += 1;
-        let outside = Outside(self);
         loop {
             if let Some(pass) = self.enter_below(caller, self.0.at_once, 0) {
-                drop(outside);
                 return pass;
             }
             self.0.free.notified().await;
@@ -211,26 +201,21 @@ impl Gate {
         Some(pass)
     }
 
-    /// Whether a message waits outside until the cell is free.
-    pub(crate) fn has_outside(&self) -> bool {
-        self.lock().outside > 0
-    }
-
-    /// Notes that a sender is to be told of its message, also when it has left the gate.
+    /// Notes that a sender is to be told of its message, until it was.
     pub(crate) fn telling(&self) -> Telling {
         self.lock().telling += 1;
         Telling(self.clone())
     }
 
-    /// Waits until nothing is inside, and everybody was told. Cancel safe.
+    /// Waits until everybody was told who [is to be](Self::telling). Cancel safe.
     pub(crate) async fn drained(&self) {
         loop {
-            let mut empty = std::pin::pin!(self.0.empty.notified());
-            empty.as_mut().enable();
-            if self.lock().is_empty() {
+            let mut told = std::pin::pin!(self.0.told.notified());
+            told.as_mut().enable();
+            if self.lock().telling == 0 {
                 return;
             }
-            empty.await;
+            told.await;
         }
     }
 
@@ -262,10 +247,6 @@ impl Gate {
 }
 
 impl State {
-    fn is_empty(&self) -> bool {
-        self.inside == 0 && self.telling == 0
-    }
-
     /// Takes a reserved place for a stranger from an address; `None` where strangers have as many as they may.
     fn reserve(&mut self, origin: Origin) -> Option<Origin> {
         let own = self.reserved.get(&origin).copied().unwrap_or_default();
@@ -281,10 +262,10 @@ impl Drop for Telling {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.telling -= 1;
-        let empty = state.is_empty();
+        let all = state.telling == 0;
         drop(state);
-        if empty {
-            self.0.0.empty.notify_waiters();
+        if all {
+            self.0.0.told.notify_waiters();
         }
     }
 }
@@ -306,13 +287,10 @@ impl Drop for Pass {
                 reserved.remove();
             }
         }
-        let (free, empty) = (state.inside < gate.0.at_once, state.is_empty());
+        let free = state.inside < gate.0.at_once;
         drop(state);
         if free {
             gate.0.free.notify_one();
-        }
-        if empty {
-            gate.0.empty.notify_waiters();
         }
     }
 }
@@ -321,12 +299,6 @@ impl Drop for Large {
     fn drop(&mut self) {
         self.gate.lock().large.remove(&self.caller);
         self.gate.0.large.notify_waiters();
-    }
-}
-
-impl Drop for Outside<'_> {
-    fn drop(&mut self) {
-        self.0.lock().outside -= 1;
     }
 }
 
@@ -348,13 +320,20 @@ mod tests {
             assert!(gate.enter(peer).is_none(), "one more");
             inside.pop();
             assert!(gate.enter(peer).is_some());
-            assert!(gate.drained().now_or_never().is_none());
-            let telling = gate.telling();
-            inside.clear();
-            assert!(gate.drained().now_or_never().is_none(), "somebody is to be told");
-            drop(telling);
-            assert!(gate.drained().now_or_never().is_some());
         }
+    }
+
+    #[test]
+    fn who_is_to_be_told_is_waited_for_and_nobody_else() {
+        let (gate, peer) = (Gate::new(1), random());
+        let typed = gate.enter(peer).expect("there is room");
+        assert!(gate.drained().now_or_never().is_some());
+        let telling = gate.telling();
+        drop(typed);
+        let mut drained = Box::pin(gate.drained());
+        assert!(drained.as_mut().now_or_never().is_none(), "somebody is to be told");
+        drop(telling);
+        assert!(drained.as_mut().now_or_never().is_some());
     }
 
     #[test]
@@ -416,7 +395,6 @@ mod tests {
         };
         assert!(entered(0).is_empty());
         let whole = gate.enter(peer).expect("it overtakes them");
-        assert!(gate.has_outside());
         drop(one);
         assert!(entered(0).is_empty(), "the whole one has the place");
         drop((other, whole));
@@ -424,7 +402,5 @@ mod tests {
         assert_eq!(inside.len(), 2);
         drop(inside);
         assert_eq!(entered(2).len(), 1);
-        drop(begun);
-        assert!(!gate.has_outside());
     }
 }

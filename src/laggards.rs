@@ -1,8 +1,9 @@
 //! Callers that were given up because others had to wait for them: they have no credit for a while.
 //!
 //! Such a caller is one like any other as long as it keeps nobody waiting. Its messages get in when they are whole, one at a
-//! time, and others only once the cell is free; and a message of it that makes others wait is given up at once. Strangers
-//! are remembered by their address, because a key costs nothing; what an innocent one there notices is only that.
+//! time, and others only once the cell is free; and a message of it that makes others wait is given up sooner. It is
+//! remembered from the first time on, and not for longer when it does it again. Strangers are remembered by their address,
+//! because a key costs nothing; what an innocent one there notices is only that. A client that connects again is another one.
 //! Bounded by [`MAX_LAGGARDS`]: of more, the one that lagged longest ago is forgotten.
 
 use std::{
@@ -15,8 +16,7 @@ use tokio::time::Instant;
 
 use crate::gate::{Caller, Principal};
 
-/// How long a caller is remembered that made others wait: so that a caller that does it again and again takes less than
-/// one percent of their time.
+/// How long a caller is remembered that made others wait: with the time in which it does so once, that is one percent.
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(30);
 
 /// Callers that are remembered: more do not connect in that time.
@@ -44,7 +44,7 @@ impl Laggards {
         {
             laggards.remove(&oldest);
         }
-        laggards.insert(one, now + REMEMBERED);
+        laggards.entry(one).or_insert(now + REMEMBERED);
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Principal, Instant>> {
@@ -71,7 +71,9 @@ mod tests {
         assert_eq!(lag(now), [true, false, true, false]);
         assert_eq!(lag(now + REMEMBERED), [false; 4]);
         laggards.note(peer, now + REMEMBERED / 2);
-        assert_eq!(lag(now + REMEMBERED), [true, false, false, false], "it did it again");
+        assert_eq!(lag(now + REMEMBERED), [false; 4], "doing it again makes it no longer");
+        laggards.note(peer, now + REMEMBERED);
+        assert_eq!(lag(now + REMEMBERED), [true, false, false, false], "but it counts afterwards");
     }
 
     #[test]

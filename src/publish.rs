@@ -3,10 +3,10 @@
 //! A stream goes through the [gate](crate::gate) of its cell. When the cell ends for good, its name is taken back; dropping
 //! [`Published`] takes it back as well.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use tokio::runtime::Handle;
-use ww_cell::{Slot, message::Sender};
+use ww_cell::message::Sender;
 use ww_core::{
     Name,
     task::{self, Task},
@@ -15,7 +15,7 @@ use ww_net::{AcceptError, Incoming, IncomingStream, Net, Protocol};
 
 use crate::{
     calls::{Callee, Calls},
-    gate::{Caller, Gate},
+    gate::Caller,
     serve::{self, HELD, NotServed},
 };
 
@@ -23,9 +23,8 @@ use crate::{
 pub struct Published {
     name: Name,
     calls: Calls,
-    accepting: Task<()>,
-    gate: Gate,
-    slot: Slot,
+    callee: Arc<Callee>,
+    _accepting: Task<()>,
 }
 
 impl Published {
@@ -38,10 +37,10 @@ impl Published {
         on: &Handle,
     ) -> Result<Self, AcceptError> {
         let incoming = net.accept_from(callee.audience.clone(), Protocol::from(name.clone()))?;
-        let (gate, slot) = (callee.gate.clone(), callee.slot.clone());
-        calls.insert(name.clone(), callee.clone());
+        let callee = Arc::new(callee);
+        calls.insert(name.clone(), Arc::clone(&callee));
         let accepting = {
-            let (calls, name, runtime) = (calls.clone(), name.clone(), on.clone());
+            let (calls, name, callee, runtime) = (calls.clone(), name.clone(), Arc::clone(&callee), on.clone());
             async move {
                 tokio::select! {
                     () = accept(incoming, &name, &callee, &runtime) => {}
@@ -49,16 +48,16 @@ impl Published {
                         tracing::debug!(%name, %reason, "a published cell has ended: its name is free");
                     }
                 }
-                calls.remove(&name, &callee.gate);
+                calls.remove(&name, &callee);
             }
         };
         let accepting = task::spawn(on, task::Kind::owned("publish", name.clone()), accepting);
-        Ok(Self { name, calls: calls.clone(), accepting, gate, slot })
+        Ok(Self { name, calls: calls.clone(), callee, _accepting: accepting })
     }
 
     /// Leaves the name to the slot, with whose end it is free again.
     pub(crate) fn until_the_end(self, on: &Handle) {
-        let (slot, kind) = (self.slot.clone(), task::Kind::detached("published", self.name.clone()));
+        let (slot, kind) = (self.callee.slot.clone(), task::Kind::detached("published", self.name.clone()));
         // Ends with the slot.
         drop(task::spawn(on, kind, async move {
             slot.exit().wait().await;
@@ -66,17 +65,19 @@ impl Published {
         }));
     }
 
-    /// Takes the name back, and waits until what is served now has been answered. Dropping the future breaks it off.
+    /// Takes the name back, and waits until what is served now for those who came by a name has been answered, and they have
+    /// the answer. Dropping the future breaks it off.
     pub async fn drain(self) {
-        self.accepting.abort();
-        self.calls.remove(&self.name, &self.gate);
-        self.gate.drained().await;
+        let gate = self.callee.gate.clone();
+        // The name can be given again from now on.
+        drop(self);
+        gate.drained().await;
     }
 }
 
 impl Drop for Published {
     fn drop(&mut self) {
-        self.calls.remove(&self.name, &self.gate);
+        self.calls.remove(&self.name, &self.callee);
     }
 }
 
@@ -86,16 +87,16 @@ impl fmt::Debug for Published {
     }
 }
 
-async fn accept(mut incoming: Incoming, name: &Name, callee: &Callee, runtime: &Handle) {
+async fn accept(mut incoming: Incoming, name: &Name, callee: &Arc<Callee>, runtime: &Handle) {
     // As many tasks as there are streams, which the network bounds. Each ends with its message, which the cell's own
     // deadline and the patience with peers bound.
     while let Some(incoming) = incoming.next().await {
         let kind = task::Kind::detached("message", name.clone());
-        drop(task::spawn(runtime, kind, serve_raw(callee.clone(), incoming)));
+        drop(task::spawn(runtime, kind, serve_raw(Arc::clone(callee), incoming)));
     }
 }
 
-async fn serve_raw(callee: Callee, IncomingStream { peer, stranger, stream }: IncomingStream) {
+async fn serve_raw(callee: Arc<Callee>, IncomingStream { peer, stranger, stream }: IncomingStream) {
     let slot = &callee.slot;
     let mut envelope = slot.envelope(None);
     envelope.sender = Sender::Peer(peer.to_bytes());

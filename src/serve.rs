@@ -18,7 +18,7 @@ use std::{future::pending, time::Duration};
 
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
-use ww_cell::{Envelope, Failure, Slot, pipe};
+use ww_cell::{Cell, Envelope, Failure, Slot, pipe};
 use ww_core::Account;
 use ww_net::call::CALL_TIMEOUT;
 
@@ -56,13 +56,14 @@ pub(crate) enum NotServed {
 }
 
 /// By what right a message comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
+#[derive(Clone, Copy)]
+pub(crate) enum Way<'a> {
     /// By the published name of the cell, for which it is enough to know it: those who wait are counted, and those whose
     /// messages ended the cell are kept out.
     Name,
-    /// From a cell or client that holds the process: it pays for what it sends, and the mailbox bounds what waits.
-    Process,
+    /// From a cell or client that holds the process, which is one incarnation: it pays for what it sends, and the mailbox
+    /// bounds what waits.
+    Process(&'a Cell),
 }
 
 /// A cell, what is in front of it, and who wants to get there.
@@ -70,12 +71,12 @@ pub(crate) enum Way {
 pub(crate) struct Guarded<'a> {
     pub(crate) slot: &'a Slot,
     pub(crate) gate: &'a Gate,
-    /// How long the caller may be silent.
-    pub(crate) patience: Duration,
-    /// How long the cell has for one message.
+    /// How long the caller may be silent; `None` for as long as it likes.
+    pub(crate) patience: Option<Duration>,
+    /// How long the cell has for one message, if a request without end is to break off before that.
     pub(crate) deadline: Option<Duration>,
     pub(crate) caller: Caller,
-    pub(crate) way: Way,
+    pub(crate) way: Way<'a>,
     /// Pays for what is read ahead, and held of the reply.
     pub(crate) payer: &'a Account,
 }
@@ -84,8 +85,8 @@ pub(crate) struct Guarded<'a> {
 ///
 /// What the peer does harms only its own message. A peer that vanishes, falls silent in the middle of its request, or
 /// takes no byte of the reply for [`PEER_TIMEOUT`] leaves the guest with a failed input and an output that is
-/// discarded; the guest finishes. So does one that keeps the cell waiting for 200 ms in all while other messages wait for
-/// the cell. Not cancel safe: the cell finishes what it has begun, and the peer sees a torn reply.
+/// discarded; the guest finishes. So does one that keeps the cell [waiting](behind) while other messages wait for the
+/// cell. Not cancel safe: the cell finishes what it has begun, and the peer sees a torn reply.
 ///
 /// # Errors
 ///
@@ -98,11 +99,12 @@ pub async fn raw(
     to: impl AsyncWrite + Unpin,
 ) -> Result<(), Failure> {
     let (request, guest_request) = pipe::pipe(pipe::CAPACITY);
-    let pace = Pace::new(PEER_TIMEOUT);
+    let pace = Pace::new(Some(PEER_TIMEOUT));
     let nobody = Account::unlimited();
     let progress = Progress::default();
     let reading = request::read(&pace, Bytes::new(from), request, &progress);
-    let message = Admitted { slot, envelope, request: guest_request, others: Others::new(slot, None), pass: None };
+    let others = Others::of_anybody(slot);
+    let message = Admitted { slot, cell: None, envelope, request: guest_request, others, pass: None };
     answer(message, &nobody, &pace, HELD, reading, to).await
 }
 
@@ -133,6 +135,8 @@ pub(crate) async fn admitted(
     let (pace, progress) = (guarded.pace(), guarded.progress());
     let mut reading = std::pin::pin!(request::read(&pace, Bytes::new(from), request, &progress));
     let pass = admit(&guarded, &progress, reading.as_mut()).await?;
+    // A node that stops waits until the reply is written; the cell serves others meanwhile.
+    let _telling = matches!(guarded.way, Way::Name).then(|| guarded.gate.telling());
     pace.begin();
     let message = guarded.admitted(envelope, guest_request, pass);
     let served = answer(message, guarded.payer, &pace, held, reading, to).await.map_err(NotServed::from);
@@ -143,10 +147,12 @@ pub(crate) async fn admitted(
 /// A message that its cell can be told of.
 struct Admitted<'a> {
     slot: &'a Slot,
+    /// The incarnation that is meant, if it is one.
+    cell: Option<&'a Cell>,
     envelope: Envelope,
     request: pipe::Reader,
     others: Others<'a>,
-    /// Its place inside the gate, until the cell has answered.
+    /// Its place inside the gate until the cell has answered, if it needs one.
     pass: Option<Pass>,
 }
 
@@ -159,30 +165,51 @@ impl<'a> Guarded<'a> {
         match self.way {
             Way::Name => Progress::default(),
             // A cell may have something to say first, to who has it at hand.
-            Way::Process => Progress::announced(),
+            Way::Process(_) => Progress::announced(),
         }
     }
 
     fn admitted(&self, envelope: Envelope, request: pipe::Reader, pass: Option<Pass>) -> Admitted<'a> {
-        let others = Others::new(self.slot, Some((self.gate, self.caller)));
-        Admitted { slot: self.slot, envelope, request, others, pass }
+        let others = Others::than(envelope.clone(), self.slot, (self.gate, self.caller));
+        let cell = match self.way {
+            Way::Name => None,
+            Way::Process(cell) => Some(cell),
+        };
+        Admitted { slot: self.slot, cell, envelope, request, others, pass }
     }
 
     /// What became of the message is held against its caller.
     fn judge(&self, served: &Result<(), NotServed>) {
-        if self.way == Way::Name || matches!(served, Err(NotServed::Failed(Failure::TooSlow))) {
+        if matches!(self.way, Way::Name) || matches!(served, Err(NotServed::Failed(Failure::TooSlow))) {
             self.gate.judge(self.caller, served);
         }
     }
 }
 
-impl Admitted<'_> {
-    /// Has it served, and gives its place back: what the caller still has to take is no matter of the cell.
-    async fn serve(self, reply: pipe::Writer) -> Result<(), Failure> {
-        let Self { slot, envelope, request, pass, .. } = self;
-        let served = slot.process_message(envelope, request, reply).await;
-        drop(pass);
-        served
+impl<'a> Admitted<'a> {
+    /// Two futures: the first has it served, and the second ends when its caller has made others wait for too long. Then the
+    /// cell goes on with a failed input.
+    fn begin(
+        self,
+        reply: pipe::Writer,
+    ) -> (impl Future<Output = Result<(), Failure>> + use<'a>, impl Future<Output = Failure> + use<'a>) {
+        let Self { slot, cell, envelope, request, others, pass } = self;
+        let (requested, replied) = (request.gauge(), reply.gauge());
+        let serving = async move {
+            let served = match cell {
+                Some(cell) => cell.process_message(envelope, request, reply).await,
+                None => slot.process_message(envelope, request, reply).await,
+            };
+            // What the caller still has to take is no matter of the cell.
+            drop(pass);
+            served
+        };
+        let too_slow = async move {
+            others.lose_patience(&requested, &replied).await;
+            requested.fail(Failure::TooSlow.to_string());
+            Failure::TooSlow
+        };
+        (serving, too_slow)
     }
 }
 
@@ -192,7 +219,7 @@ async fn admit(
     progress: &Progress,
     reading: impl Future<Output = ()>,
 ) -> Result<Option<Pass>, NotServed> {
-    if way == Way::Name && gate.refuses(&caller) {
+    if matches!(way, Way::Name) && gate.refuses(&caller) {
         return Err(NotServed::Busy);
     }
     let entering = async {
@@ -218,7 +245,7 @@ async fn admit(
                 gate.enter_large(caller).await.map(Some).ok_or(NotServed::Busy)
             }
             (Stage::Whole, Way::Name) => gate.enter(caller).map(Some).ok_or(NotServed::Busy),
-            (Stage::Whole, Way::Process) => Ok(None),
+            (Stage::Whole, Way::Process(_)) => Ok(None),
             _ => Err(NotServed::Broken),
         }
     };
@@ -239,10 +266,9 @@ async fn answer(
     mut to: impl AsyncWrite + Unpin,
 ) -> Result<(), Failure> {
     let (guest_reply, reply) = pipe::charged(pipe::CAPACITY, payer);
-    let too_slow = too_slow(&message, &guest_reply);
+    let (serving, too_slow) = message.begin(guest_reply);
     let answering = async {
-        let (served, rest) =
-            tokio::join!(message.serve(guest_reply), reply::write(pace, (payer, held), reply, &mut to));
+        let (served, rest) = tokio::join!(serving, reply::write(pace, (payer, held), reply, &mut to));
         // Only then is it the whole reply.
         if let (Ok(()), Some(rest)) = (&served, rest) {
             rest.end(pace, &mut to).await;
@@ -256,16 +282,6 @@ async fn answer(
         () = reading => unreachable!("it pends after its end"),
         // Last, because most are answered before there is anything to wait for.
         too_slow = too_slow => Err(too_slow),
-    }
-}
-
-/// Gives the caller of a message up once it has made others wait for too long. The cell goes on with a failed input.
-fn too_slow<'a>(message: &Admitted<'a>, reply: &pipe::Writer) -> impl Future<Output = Failure> + use<'a> {
-    let (others, request, reply) = (message.others, message.request.gauge(), reply.gauge());
-    async move {
-        others.lose_patience(&request, &reply).await;
-        request.fail(Failure::TooSlow.to_string());
-        Failure::TooSlow
     }
 }
 

@@ -1,7 +1,7 @@
 //! Messages of the node's own cells.
 
-use ww_cell::{Cell, Class, Config, Mode, Runtime, Spec, Stderr, Stop, tail};
-use ww_core::{CellId, exit};
+use ww_cell::{Cell, Class, Config, Envelope, Mode, Runtime, Spec, Stderr, Stop, tail};
+use ww_core::{CellId, Limits, exit};
 
 use super::*;
 
@@ -34,18 +34,22 @@ struct World {
 }
 
 async fn world_of(mode: Mode, audience: Audience) -> World {
+    world_with(mode, audience, Limits::default()).await
+}
+
+async fn world_with(mode: Mode, audience: Audience, limits: Limits) -> World {
     let runtime = Runtime::start(Config::default(), Handle::current()).expect("a runtime starts");
     let wasm = wat::parse_str(ECHO).expect("valid text");
     let program = runtime.load(wasm.into(), Class::Standard).await.expect("a valid program");
-    let (spec, stderr) = (Spec { mode, ..Spec::default() }, Stderr::Tail(tail::tail(CELL).0));
+    let (spec, stderr) = (Spec { mode, limits, ..Spec::default() }, Stderr::Tail(tail::tail(CELL).0));
     let cell = runtime.spawn(CELL, program, spec, stderr, Stop::default()).expect("the exports");
     let calls = Calls::default();
-    let gate = calls.gate(cell.slot(), if mode == Mode::Async { 1 } else { 2 });
+    let gate = calls.gate(cell.slot(), cell.at_once());
     let name = Name::new("echo").expect("a name");
     let (slot, before, patience) = (cell.slot().clone(), gate.clone(), Duration::from_millis(100));
     let callee =
         Callee { slot, gate: before, audience, patience, deadline: None, payers: Payers::new(Account::unlimited()) };
-    calls.insert(name.clone(), callee);
+    calls.insert(name.clone(), Arc::new(callee));
     World { calls, cell, gate, own: PeerId::random(), name }
 }
 
@@ -122,7 +126,8 @@ impl World {
     /// Opens a message to the cell, as one that holds its process.
     fn open(&self, from: CellId) -> (pipe::Writer, pipe::Reader, Task<Outcome>) {
         let ((request, read_request), (write_reply, reply)) = (pipe::pipe(pipe::CAPACITY), pipe::pipe(pipe::CAPACITY));
-        let (cell, envelope, payer) = (self.cell.clone(), self.cell.envelope(None), Account::unlimited());
+        let envelope = Envelope { client: Some(from), ..self.cell.envelope(None) };
+        let (cell, payer) = (self.cell.clone(), Account::unlimited());
         let opened = Opened { from, cell, envelope, request: read_request, reply: write_reply, payer };
         let calls = self.calls.clone();
         let kind = task::Kind::owned("message", from);
@@ -157,4 +162,67 @@ async fn who_holds_the_process_may_be_silent_until_others_wait_however_they_come
     world.cell.exit().wait().await;
     let outcome = world.open(THIRD).2.await.expect("no panic");
     assert_eq!(outcome, Outcome::Ended(exit::Reason::Killed));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_holds_the_process_may_read_the_reply_slowly_while_it_sends() {
+    const DEADLINE: Duration = Duration::from_millis(400);
+    let limits = Limits { deadline: Some(DEADLINE), ..Limits::default() };
+    let world = world_with(Mode::Async, Audience::All, limits).await;
+    let (request, reply, outcome) = world.open(OTHER);
+    let message = vec![b'x'; 1_000_000];
+    let sending = async {
+        request.write_all(&message).await.expect("the guest reads all");
+        request.close();
+    };
+    let reading = async {
+        // The time itself is what is tested: the guest waits for longer than it may work.
+        tokio::time::sleep(2 * DEADLINE).await;
+        let mut read = 0;
+        while let Ok(bytes) = reply.read(usize::MAX).await
+            && !bytes.is_empty()
+        {
+            read += bytes.len();
+        }
+        read
+    };
+    let ((), read) = tokio::join!(sending, reading);
+    assert_eq!((read, outcome.await.expect("no panic")), (message.len(), Outcome::Ok));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_is_taken_back_from_one_publication_and_not_from_the_next_one_of_the_same_cell() {
+    let world = world_of(Mode::Async, Audience::All).await;
+    let first = world.calls.find(&world.own, &world.name).expect("it is published");
+    let again = Callee {
+        slot: first.slot.clone(),
+        gate: first.gate.clone(),
+        audience: Audience::All,
+        payers: first.payers.clone(),
+        ..*first
+    };
+    world.calls.insert(world.name.clone(), Arc::new(again));
+    world.calls.remove(&world.name, &first);
+    assert_eq!(world.ask(OTHER, b"hello").await, (Outcome::Ok, Ok(b"hello".to_vec())));
+    let second = world.calls.find(&world.own, &world.name).expect("it is published");
+    world.calls.remove(&world.name, &second);
+    assert!(is_refused(&world.ask(OTHER, b"hello").await, "no-such-cell"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_holds_the_process_and_waits_outside_means_the_cell_that_it_held() {
+    let world = world_of(Mode::Async, Audience::All).await;
+    let served = world.gate.enter(Caller::Cell(OTHER));
+    let (request, _reply, outcome) = world.open(THIRD);
+    request.write_all(b"half a message").await.expect("open");
+    world.cell.stop(exit::Reason::Killed);
+    world.cell.exit().wait().await;
+    drop(served);
+    assert_eq!(outcome.await.expect("no panic"), Outcome::Ended(exit::Reason::Killed));
+}
+
+#[test]
+fn a_cell_that_takes_no_messages_is_none_for_who_sends_one() {
+    let refused = outcome(Err(NotServed::Failed(Refused::NotServed.into())));
+    assert!(is_refused(&(refused.clone(), Err(())), "no-such-cell"), "{refused:?}");
 }

@@ -7,9 +7,8 @@ use ww_core::mailbox::Refused;
 use ww_net::call::{Ending, Part, Reader, Reason, Status, Writer};
 
 use super::{
-    Admitted, Guarded, NotServed, admit,
+    Guarded, NotServed, admit,
     request::{self, Source},
-    too_slow,
 };
 
 /// Serves one framed message through the gate of a cell: the request up to its end, and at the same time the reply, which
@@ -31,7 +30,9 @@ where
     R: AsyncRead + Unpin + Send,
     W: AsyncWrite + Unpin,
 {
-    to.set_stall_timeout(guarded.patience);
+    if let Some(patience) = guarded.patience {
+        to.set_stall_timeout(patience);
+    }
     let (request, guest_request) = pipe::charged(pipe::CAPACITY, guarded.payer);
     let (pace, progress) = (guarded.pace(), guarded.progress());
     let mut reading = std::pin::pin!(request::read(&pace, from, request, &progress));
@@ -42,11 +43,10 @@ where
             pace.begin();
             let telling = guarded.gate.telling();
             let (guest_reply, reply) = pipe::charged(pipe::CAPACITY, guarded.payer);
-            let message = guarded.admitted(envelope, guest_request, pass);
-            let too_slow = too_slow(&message, &guest_reply);
+            let (serving, too_slow) = guarded.admitted(envelope, guest_request, pass).begin(guest_reply);
             let (served, last) = tokio::select! {
                 biased;
-                answered = answer(message, (guest_reply, reply), &mut to) => answered,
+                answered = answer(serving, reply, &mut to) => answered,
                 () = reading => unreachable!("it pends after its end"),
                 too_slow = too_slow => (Err(too_slow), Bytes::new()),
             };
@@ -62,11 +62,11 @@ where
 
 /// Serves it, and writes the reply but for its last bytes.
 async fn answer<W: AsyncWrite + Unpin>(
-    message: Admitted<'_>,
-    (guest_reply, reply): (pipe::Writer, pipe::Reader),
+    serving: impl Future<Output = Result<(), Failure>>,
+    reply: pipe::Reader,
     to: &mut Writer<W, Status>,
 ) -> (Result<(), Failure>, Bytes) {
-    let mut serving = std::pin::pin!(message.serve(guest_reply));
+    let mut serving = std::pin::pin!(serving);
     let mut writing = std::pin::pin!(write_reply(reply, to));
     tokio::select! {
         biased;
@@ -119,6 +119,7 @@ fn status(served: &Result<(), NotServed>) -> Status {
             }
             Failure::Timeout | Failure::TooSlow => refused(Reason::Timeout),
             Failure::TooLarge { .. } => refused(Reason::TooLarge),
+            Failure::Refused(Refused::NotServed) => refused(Reason::NoSuchCell),
             _ => refused(Reason::Busy),
         },
     }

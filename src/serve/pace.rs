@@ -1,7 +1,8 @@
 //! How slow a caller may be in any case, whether others wait or not.
 //!
 //! It must not be silent for longer than the patience that there is with it, and a message must not take longer than
-//! [`MESSAGE_TIMEOUT`]. While others wait for the cell, [much less](super::behind) is allowed.
+//! [`MESSAGE_TIMEOUT`]; there is no end to the patience with one on this machine. While others wait for the cell,
+//! [much less](super::behind) is allowed.
 //!
 //! A request that keeps its guest busy for most of the cell's deadline breaks off, so that a message without end fails
 //! that message and does not end the cell.
@@ -16,8 +17,8 @@ use super::MESSAGE_TIMEOUT;
 /// The bounds on one caller.
 #[derive(Debug)]
 pub(super) struct Pace {
-    patience: Duration,
-    until: Instant,
+    /// How long the caller may be silent, and until when the message may take at all.
+    patience: Option<(Duration, Instant)>,
     /// How long a request may keep the guest busy.
     turn: Option<Duration>,
     /// When the cell was told of the message.
@@ -28,14 +29,15 @@ pub(super) struct Pace {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooLong;
 
-/// A caller was silent for too long.
+/// A caller was silent for too long: longer than this, as a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Silent;
+pub(super) struct Silent(pub(super) Duration);
 
 impl Pace {
-    /// From now on.
-    pub(super) fn new(patience: Duration) -> Self {
-        Self { patience, until: Instant::now() + MESSAGE_TIMEOUT, turn: None, begun: OnceLock::new() }
+    /// From now on; `None` for as long as the caller likes.
+    pub(super) fn new(patience: Option<Duration>) -> Self {
+        let patience = patience.map(|patience| (patience, Instant::now() + MESSAGE_TIMEOUT));
+        Self { patience, turn: None, begun: OnceLock::new() }
     }
 
     /// For a cell that has this long for one message.
@@ -48,11 +50,6 @@ impl Pace {
         self.begun.get_or_init(Instant::now);
     }
 
-    /// How long a caller may be silent.
-    pub(super) fn patience(&self) -> Duration {
-        self.patience
-    }
-
     /// Waits for a caller to send or take something.
     pub(super) async fn wait<T>(&self, step: impl Future<Output = T>) -> Result<T, Silent> {
         let mut step = pin!(step);
@@ -60,7 +57,8 @@ impl Pace {
         if let Poll::Ready(done) = poll!(step.as_mut()) {
             return Ok(done);
         }
-        timeout_at(self.until.min(Instant::now() + self.patience), step).await.map_err(|_| Silent)
+        let Some((patience, until)) = self.patience else { return Ok(step.await) };
+        timeout_at(until.min(Instant::now() + patience), step).await.map_err(|_| Silent(patience))
     }
 
     /// The guest took what it was given, which was ready at a moment. Before it was told, it had nothing to do with it.
@@ -81,23 +79,24 @@ mod tests {
 
     #[tokio::test]
     async fn a_silent_peer_and_one_that_never_ends_are_given_up_in_any_case() {
-        let pace = Pace::new(Duration::from_millis(10));
-        assert_eq!(pace.wait(pending::<()>()).await, Err(Silent));
+        let short = Duration::from_millis(10);
+        let pace = Pace::new(Some(short));
+        assert_eq!(pace.wait(pending::<()>()).await, Err(Silent(short)));
         assert_eq!(pace.wait(ready(7)).await, Ok(7));
-        let over = Pace { until: Instant::now(), ..Pace::new(PATIENCE) };
-        assert_eq!(over.wait(pending::<()>()).await, Err(Silent));
+        let over = Pace { patience: Some((PATIENCE, Instant::now())), ..Pace::new(None) };
+        assert_eq!(over.wait(pending::<()>()).await, Err(Silent(PATIENCE)));
     }
 
     #[tokio::test]
     async fn a_request_without_end_breaks_off_before_the_deadline_of_the_cell() {
-        let pace = Pace::new(PATIENCE).for_deadline(Some(Duration::from_secs(40)));
+        let pace = Pace::new(Some(PATIENCE)).for_deadline(Some(Duration::from_secs(40)));
         let mut busy = Duration::ZERO;
         let earlier = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).expect("the machine runs");
         assert_eq!(pace.kept_busy(&mut busy, earlier(31)), Ok(()), "the cell was not told");
         pace.begun.set(earlier(16)).expect("it has not begun");
         assert_eq!(pace.kept_busy(&mut busy, earlier(31)), Ok(()), "most of it was before");
         assert_eq!(pace.kept_busy(&mut busy, earlier(15)), Err(TooLong));
-        let free = Pace::new(PATIENCE);
+        let free = Pace::new(Some(PATIENCE));
         free.begin();
         assert_eq!(free.kept_busy(&mut busy, earlier(31)), Ok(()), "there is no deadline");
     }

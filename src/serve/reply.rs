@@ -5,7 +5,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use ww_cell::pipe;
 use ww_core::{Account, Charge};
 
-use super::pace::{Pace, Silent};
+use super::pace::Pace;
 
 /// The rest of a reply, held back until it is known to be whole.
 pub(super) struct Rest {
@@ -40,7 +40,7 @@ pub(super) async fn write(
         }
         if streaming || held.len() > hold {
             streaming = true;
-            write_all(pace, to, &held).await.ok()?;
+            write_all(pace, to, &held).await?;
             pace.wait(to.flush()).await.ok()?.ok()?;
             held.clear();
         }
@@ -52,20 +52,17 @@ impl Rest {
     pub(super) async fn end(self, pace: &Pace, to: &mut (impl AsyncWrite + Unpin)) {
         let written = write_all(pace, to, &self.held).await;
         // Which flushes.
-        if written.is_err() || pace.wait(to.shutdown()).await.is_err() {
+        if written.is_none() || pace.wait(to.shutdown()).await.is_err() {
             tracing::debug!("a peer did not take the end of its reply in time");
         }
     }
 }
 
-/// Fails where the peer does not take all of it.
-async fn write_all(pace: &Pace, to: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) -> Result<(), Silent> {
+/// `None` where the peer does not take all of it.
+async fn write_all(pace: &Pace, to: &mut (impl AsyncWrite + Unpin), mut bytes: &[u8]) -> Option<()> {
     while !bytes.is_empty() {
-        let written = match pace.wait(to.write(bytes)).await? {
-            Ok(written) if written > 0 => written,
-            Ok(_) | Err(_) => return Err(Silent),
-        };
+        let written = pace.wait(to.write(bytes)).await.ok()?.ok().filter(|written| *written > 0)?;
         bytes = &bytes[written..];
     }
-    Ok(())
+    Some(())
 }

@@ -137,8 +137,7 @@ pub(super) async fn read(pace: &Pace, source: impl Source, request: pipe::Writer
 
 async fn copy(pace: &Pace, mut source: impl Source, request: &pipe::Writer, progress: &Progress) -> Result<(), String> {
     let mut busy = Duration::ZERO;
-    let patience = pace.patience();
-    let slow = |Silent| format!("the caller was silent: expected something within {patience:?}");
+    let slow = |Silent(patience)| format!("the caller was silent: expected something within {patience:?}");
     loop {
         let next = pace.wait(source.next()).await.map_err(slow)?;
         let Some(bytes) = next.map_err(|error| format!("the request broke off: {error}"))? else { return Ok(()) };

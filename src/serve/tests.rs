@@ -2,7 +2,7 @@
 
 use futures::FutureExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-use ww_cell::{Cell, Class, Config, Mode, Runtime, Spec, Stderr, Stop, tail};
+use ww_cell::{Cell, Class, Config, Mode, Runtime, Spec, Stderr, Stop, message::Sender, tail};
 use ww_core::{CellId, Limits, exit::Reason};
 use ww_net::PeerId;
 
@@ -60,8 +60,21 @@ async fn exchange(cell: &Cell, message: &[u8]) -> (Result<(), Failure>, Vec<u8>)
 
 /// A cell behind its gate, for a caller that came by its name.
 fn guarded<'a>(cell: &'a Cell, gate: &'a Gate, caller: Caller, payer: &'a Account) -> Guarded<'a> {
-    let (slot, patience) = (cell.slot(), PEER_TIMEOUT);
+    let (slot, patience) = (cell.slot(), Some(PEER_TIMEOUT));
     Guarded { slot, gate, patience, deadline: None, caller, way: Way::Name, payer }
+}
+
+/// The envelope of a message of a peer.
+fn of_peer(cell: &Cell, peer: PeerId) -> Envelope {
+    Envelope { sender: Sender::Peer(peer.to_bytes()), ..cell.envelope(None) }
+}
+
+/// Waits until a cell has begun as many messages as it serves at once, or is free again, as its gate sees it.
+async fn until(gate: &Gate, is_free: bool) {
+    let other = Caller::Peer(PeerId::random());
+    while gate.enter_free(other).now_or_never().is_some() != is_free {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -134,7 +147,7 @@ async fn a_silent_peer_loses_its_own_message_only() {
     let (from, to) = tokio::io::split(theirs);
     ours.write_all(b"half a message").await.expect("there is room");
     let (gate, patience, payer) = (Gate::new(1), Duration::from_millis(50), Account::unlimited());
-    let guarded = Guarded { patience, ..guarded(&cell, &gate, Caller::Peer(PeerId::random()), &payer) };
+    let guarded = Guarded { patience: Some(patience), ..guarded(&cell, &gate, Caller::Peer(PeerId::random()), &payer) };
     let silent = admitted(guarded, HELD, cell.envelope(None), from, to);
     silent.await.expect("the guest takes the error for the end");
     assert_eq!(exchange(&cell, b"next").await, (Ok(()), b"next".to_vec()));
@@ -146,19 +159,17 @@ async fn a_silent_peer_loses_its_own_message_only() {
 /// wait for the cell as soon as it has begun the message, if they do.
 async fn beside_others(others: bool, caller: impl AsyncFnOnce(&mut DuplexStream)) -> (Result<(), NotServed>, bool) {
     let (cell, gate, payer) = (cell(Mode::Async).await, Gate::new(1), Account::unlimited());
-    let (one, other) = (Caller::Peer(PeerId::random()), Caller::Peer(PeerId::random()));
+    let (peer, other_peer) = (PeerId::random(), PeerId::random());
+    let (one, other) = (Caller::Peer(peer), Caller::Peer(other_peer));
     let (mut ours, theirs) = duplex(1_000);
     let (from, to) = tokio::io::split(theirs);
-    let serving = admitted(guarded(&cell, &gate, one, &payer), HELD, cell.envelope(None), from, to);
+    let serving = admitted(guarded(&cell, &gate, one, &payer), HELD, of_peer(&cell, peer), from, to);
     let waiting = async {
         caller(&mut ours).await;
         if others {
-            // Until the cell has begun the first message.
-            while gate.enter_free(other).now_or_never().is_some() {
-                tokio::task::yield_now().await;
-            }
-            let (from, mut to) = (&b"other"[..], Vec::new());
-            let served = admitted(guarded(&cell, &gate, other, &payer), HELD, cell.envelope(None), from, &mut to).await;
+            until(&gate, false).await;
+            let (from, mut to, envelope) = (&b"other"[..], Vec::new(), of_peer(&cell, other_peer));
+            let served = admitted(guarded(&cell, &gate, other, &payer), HELD, envelope, from, &mut to).await;
             assert!(served.is_ok() && to == b"other", "{served:?}");
         }
         ours
@@ -196,6 +207,54 @@ async fn a_caller_for_which_nobody_waits_may_be_silent_for_longer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_that_is_slow_for_messages_of_its_own_is_not_given_up() {
+    let (cell, gate, payer) = (cell(Mode::Async).await, Gate::new(1), Account::unlimited());
+    let peer = PeerId::random();
+    let caller = Caller::Peer(peer);
+    let (mut ours, theirs) = duplex(1_000);
+    let (from, to) = tokio::io::split(theirs);
+    let first = admitted(guarded(&cell, &gate, caller, &payer), HELD, of_peer(&cell, peer), from, to);
+    let mut reply = Vec::new();
+    let second = async {
+        until(&gate, false).await;
+        let (from, envelope) = (&b"second"[..], of_peer(&cell, peer));
+        admitted(guarded(&cell, &gate, caller, &payer), HELD, envelope, from, &mut reply).await
+    };
+    let slow = async {
+        ours.write_all(b"first").await.expect("it is read");
+        // The time itself is what is tested: others would not wait for so long.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(cell.mailbox().0 > 0, "its second message waits");
+        ours.shutdown().await.expect("open");
+    };
+    let (first, second, ()) = tokio::join!(first, second, slow);
+    assert!(first.is_ok() && second.is_ok() && !gate.has_lagged(&caller), "{first:?} {second:?}");
+    assert_eq!(reply, b"second");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_whose_reply_is_being_written_is_waited_for_when_the_node_stops() {
+    let (cell, gate, payer) = (cell(Mode::Async).await, Gate::new(1), Account::unlimited());
+    let peer = PeerId::random();
+    let (mut ours, theirs) = duplex(1_000);
+    let (from, to) = tokio::io::split(theirs);
+    let serving = admitted(guarded(&cell, &gate, Caller::Peer(peer), &payer), HELD, of_peer(&cell, peer), from, to);
+    let reading = async {
+        let message = [b'x'; 10_000];
+        ours.write_all(&message).await.expect("it is read");
+        until(&gate, false).await;
+        ours.shutdown().await.expect("open");
+        until(&gate, true).await;
+        assert!(gate.drained().now_or_never().is_none(), "its guest is done, and it has not got the reply");
+        let mut reply = Vec::new();
+        ours.read_to_end(&mut reply).await.expect("a pipe does not fail");
+        assert_eq!(reply, message);
+    };
+    let (served, ()) = tokio::join!(serving, reading);
+    assert!(served.is_ok() && gate.drained().now_or_never().is_some(), "{served:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_of_a_caller_that_lagged_come_in_whole_and_one_at_a_time() {
     let (cell, gate, payer) = (cell(Mode::Async).await, Gate::new(1), Account::unlimited());
     let (one, other) = (Caller::Peer(PeerId::random()), Caller::Peer(PeerId::random()));
@@ -220,7 +279,7 @@ async fn messages_of_a_caller_that_lagged_come_in_whole_and_one_at_a_time() {
 #[tokio::test]
 async fn a_request_that_is_given_up_is_not_taken_for_a_whole_one() {
     let (request, guest_request) = pipe::pipe(pipe::CAPACITY);
-    let (pace, progress) = (Pace::new(PEER_TIMEOUT), Progress::default());
+    let (pace, progress) = (Pace::new(Some(PEER_TIMEOUT)), Progress::default());
     let (mut ours, theirs) = duplex(1_000);
     ours.write_all(b"half").await.expect("there is room");
     assert!(request::read(&pace, Bytes::new(theirs), request, &progress).now_or_never().is_none());

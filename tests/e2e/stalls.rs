@@ -132,9 +132,10 @@ async fn a_client_that_stalls_holds_nobody_and_one_that_nobody_waits_for_may_typ
         alone.close_stdin();
         alone.end().expect(0, "one\ntwo\n");
     });
-    let silent = tokio::task::block_in_place(typing);
-    others_are_served(&user, &other).await;
     tokio::task::block_in_place(|| {
+        let silent = typing();
+        // Another client of the same user is another caller.
+        assert_eq!(user.prints(&["send", "echo", "hello"]), "hello");
         silent.end().expect(69, "one\n").expect_stderr(&["timeout: ", "while others waited"]);
         let mut deaf = user.verb(&["send", "echo"]).stdin(vec![b'x'; LARGE]).unread_stdout().start();
         assert_eq!(deaf.read(1), b"x", "it has begun");

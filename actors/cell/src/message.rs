@@ -45,6 +45,8 @@ pub struct Envelope {
     pub trace: u128,
     /// Who sent it.
     pub sender: Sender,
+    /// The client of the node on whose behalf the node sent it, by its place in the tree.
+    pub client: Option<CellId>,
     /// When an answer is no longer wanted.
     pub deadline: Option<Instant>,
     /// The cells that wait for the answer.
@@ -126,7 +128,12 @@ impl Envelope {
     /// A message of the node itself, to be answered within `timeout`.
     pub fn host(id: u64, timeout: Option<Duration>) -> Self {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
-        Self { id, trace: rand::random(), sender: Sender::Host, deadline, chain: Chain::default() }
+        Self { id, trace: rand::random(), sender: Sender::Host, client: None, deadline, chain: Chain::default() }
+    }
+
+    /// Whether both come from one party. Two clients of the node are two, and both are the node to a guest.
+    pub fn is_of_same_party(&self, other: &Self) -> bool {
+        self.sender == other.sender && self.client == other.client
     }
 
     /// Whether nobody waits for the answer any more.

@@ -166,7 +166,7 @@ impl Own {
 
     fn envelope(&self, to: &Slot, current: Option<&Current>, deadline: Option<Instant>, chain: Chain) -> Envelope {
         let trace = current.map_or_else(rand::random, |current| current.envelope.trace);
-        Envelope { id: to.next_message(), trace, sender: Sender::Cell(self.id()), deadline, chain }
+        Envelope { id: to.next_message(), trace, sender: Sender::Cell(self.id()), client: None, deadline, chain }
     }
 
     /// The slot of another cell, if this one may send to it.

@@ -94,6 +94,13 @@ impl Slot {
         (self.0.mailbox.depth(), self.0.mailbox.dropped())
     }
 
+    /// Whether a message of another party waits here, to which an answer is still wanted.
+    pub fn others_wait(&self, envelope: &Envelope) -> bool {
+        let is_other = |other: &Envelope| !other.is_of_same_party(envelope) && !other.has_expired();
+        // As a rule nothing waits.
+        self.0.mailbox.depth() > 0 && self.0.mailbox.any(|message| is_other(&message.envelope))
+    }
+
     /// Incarnations that have lived here, with the one that does.
     pub fn incarnations(&self) -> u32 {
         self.0.incarnations.load(Ordering::Relaxed)

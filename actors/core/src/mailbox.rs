@@ -1,6 +1,7 @@
 //! The bounded queue in front of a cell.
 //!
-//! Messages of one sender arrive in the order in which they were sent. A full mailbox follows its
+//! Messages of one sender arrive in the order in which they came here: one that comes as a stream has waited at the
+//! gate of its cell before, and later ones may have overtaken it there. A full mailbox follows its
 //! [`Overflow`] policy, and the sender always learns what became of its message: a message that is not
 //! taken comes back, with the reason. Closing a mailbox gives back what still waits in it.
 //!
@@ -223,6 +224,12 @@ impl<T> Mailbox<T> {
     /// Messages that may wait.
     pub fn capacity(&self) -> usize {
         self.0.capacity
+    }
+
+    /// Whether any message is like this, of those that wait here and those that wait for room.
+    pub fn any(&self, is: impl FnMut(&T) -> bool) -> bool {
+        let queue = self.lock();
+        queue.messages.iter().chain(queue.parked.iter().map(|parked| &parked.message)).any(is)
     }
 
     /// Readers that wait for a message.

@@ -149,6 +149,7 @@ impl Context {
     pub(crate) fn envelope(&self, to: &ww_cell::Cell, timeout: Option<Duration>) -> Result<Envelope, Failure> {
         let mut envelope = to.envelope(timeout);
         envelope.sender = self.sender();
+        envelope.client = self.is_local_client().then_some(self.guest.id);
         let Some(cause) = self.cause() else { return Ok(envelope) };
         if to.at_once() == 1 && cause.chain.blocks(to.slot().id()) {
             return Err(Failure::Deadlock);

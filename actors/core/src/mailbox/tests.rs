@@ -263,6 +263,18 @@ async fn the_oldest_go_until_there_is_room_and_none_goes_for_what_cannot_be_paid
 }
 
 #[tokio::test]
+async fn all_that_waits_is_looked_at_also_what_waits_for_room() {
+    let mailbox = Mailbox::new(1, Overflow::Wait);
+    assert!(!mailbox.any(|_| true));
+    mailbox.send(1_u32).await.expect("there is room");
+    let mut parked = Box::pin(mailbox.send(2));
+    assert!(parked.as_mut().now_or_never().is_none());
+    assert_eq!([1, 2, 3].map(|one| mailbox.any(|other| *other == one)), [true, true, false]);
+    drop(parked);
+    assert!(!mailbox.any(|other| *other == 2));
+}
+
+#[tokio::test]
 async fn a_sender_that_waits_learns_that_nobody_pays() {
     let (mailbox, account) = mailbox_of(1_000, Overflow::Wait);
     mailbox.send(heavy(1, 600)).await.expect("an empty mailbox takes it");
