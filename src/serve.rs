@@ -85,8 +85,9 @@ pub(crate) struct Guarded<'a> {
 ///
 /// What the peer does harms only its own message. A peer that vanishes, falls silent in the middle of its request, or
 /// takes no byte of the reply for [`PEER_TIMEOUT`] leaves the guest with a failed input and an output that is
-/// discarded; the guest finishes. So does one that keeps the cell [waiting](behind) while other messages wait for the
-/// cell. Not cancel safe: the cell finishes what it has begun, and the peer sees a torn reply.
+/// discarded; the guest finishes. So does one that keeps the cell waiting for 200 ms, or for some more after many bytes,
+/// while other messages wait for the cell. Not cancel safe: the cell finishes what it has begun, and the peer sees a torn
+/// reply.
 ///
 /// # Errors
 ///
@@ -137,7 +138,6 @@ pub(crate) async fn admitted(
     let pass = admit(&guarded, &progress, reading.as_mut()).await?;
     // A node that stops waits until the reply is written; the cell serves others meanwhile.
     let _telling = matches!(guarded.way, Way::Name).then(|| guarded.gate.telling());
-    pace.begin();
     let message = guarded.admitted(envelope, guest_request, pass);
     let served = answer(message, guarded.payer, &pace, held, reading, to).await.map_err(NotServed::from);
     guarded.judge(&served);
@@ -266,6 +266,7 @@ async fn answer(
     mut to: impl AsyncWrite + Unpin,
 ) -> Result<(), Failure> {
     let (guest_reply, reply) = pipe::charged(pipe::CAPACITY, payer);
+    pace.begin(guest_reply.gauge());
     let (serving, too_slow) = message.begin(guest_reply);
     let answering = async {
         let (served, rest) = tokio::join!(serving, reply::write(pace, (payer, held), reply, &mut to));

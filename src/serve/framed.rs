@@ -40,9 +40,9 @@ where
     let (served, last, _telling) = match admit(&guarded, &progress, reading.as_mut()).await {
         Err(error) => (Err(error), Bytes::new(), None),
         Ok(pass) => {
-            pace.begin();
             let telling = guarded.gate.telling();
             let (guest_reply, reply) = pipe::charged(pipe::CAPACITY, guarded.payer);
+            pace.begin(guest_reply.gauge());
             let (serving, too_slow) = guarded.admitted(envelope, guest_request, pass).begin(guest_reply);
             let (served, last) = tokio::select! {
                 biased;

@@ -1,7 +1,7 @@
 //! How slow a caller may be in any case, whether others wait or not.
 //!
 //! It must not be silent for longer than the patience that there is with it, and a message must not take longer than
-//! [`MESSAGE_TIMEOUT`]; there is no end to the patience with one on this machine. While others wait for the cell,
+//! [`MESSAGE_TIMEOUT`]; there is no end to the patience with one that holds the process. While others wait for the cell,
 //! [much less](super::behind) is allowed.
 //!
 //! A request that keeps its guest busy for most of the cell's deadline breaks off, so that a message without end fails
@@ -11,6 +11,7 @@ use std::{pin::pin, sync::OnceLock, task::Poll, time::Duration};
 
 use futures::poll;
 use tokio::time::{Instant, timeout_at};
+use ww_cell::pipe::Gauge;
 
 use super::MESSAGE_TIMEOUT;
 
@@ -21,8 +22,15 @@ pub(super) struct Pace {
     patience: Option<(Duration, Instant)>,
     /// How long a request may keep the guest busy.
     turn: Option<Duration>,
-    /// When the cell was told of the message.
-    begun: OnceLock<Instant>,
+    /// When the cell was told of the message, and where it writes the reply.
+    begun: OnceLock<(Instant, Gauge)>,
+}
+
+/// The guest was given more than it took at once.
+pub(super) struct Given {
+    at: Instant,
+    /// For how long it had waited for its reply to be taken by then.
+    waited: Duration,
 }
 
 /// A request has no end.
@@ -45,9 +53,9 @@ impl Pace {
         Self { turn: deadline.map(|deadline| deadline * 3 / 4), ..self }
     }
 
-    /// The cell is told of the message.
-    pub(super) fn begin(&self) {
-        self.begun.get_or_init(Instant::now);
+    /// The cell is told of the message, and writes its reply there.
+    pub(super) fn begin(&self, reply: Gauge) {
+        self.begun.get_or_init(|| (Instant::now(), reply));
     }
 
     /// Waits for a caller to send or take something.
@@ -61,10 +69,18 @@ impl Pace {
         timeout_at(until.min(Instant::now() + patience), step).await.map_err(|_| Silent(patience))
     }
 
-    /// The guest took what it was given, which was ready at a moment. Before it was told, it had nothing to do with it.
-    pub(super) fn kept_busy(&self, busy: &mut Duration, since: Instant) -> Result<(), TooLong> {
-        let (Some(turn), Some(begun)) = (self.turn, self.begun.get()) else { return Ok(()) };
-        *busy += since.max(*begun).elapsed();
+    /// The guest is given more than it takes at once.
+    pub(super) fn give(&self) -> Given {
+        let waited = self.begun.get().map(|(_, reply)| reply.writer_waited()).unwrap_or_default();
+        Given { at: Instant::now(), waited }
+    }
+
+    /// The guest took what it was given. Before it was told, it had nothing to do with it; and while its reply is not
+    /// taken, it can do nothing.
+    pub(super) fn kept_busy(&self, busy: &mut Duration, Given { at, waited }: Given) -> Result<(), TooLong> {
+        let (Some(turn), Some((begun, reply))) = (self.turn, self.begun.get()) else { return Ok(()) };
+        let waited = reply.writer_waited().saturating_sub(waited);
+        *busy += at.max(*begun).elapsed().saturating_sub(waited);
         if *busy > turn { Err(TooLong) } else { Ok(()) }
     }
 }
@@ -72,6 +88,8 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use std::future::{pending, ready};
+
+    use ww_cell::pipe;
 
     use super::*;
 
@@ -92,12 +110,14 @@ mod tests {
         let pace = Pace::new(Some(PATIENCE)).for_deadline(Some(Duration::from_secs(40)));
         let mut busy = Duration::ZERO;
         let earlier = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).expect("the machine runs");
-        assert_eq!(pace.kept_busy(&mut busy, earlier(31)), Ok(()), "the cell was not told");
-        pace.begun.set(earlier(16)).expect("it has not begun");
-        assert_eq!(pace.kept_busy(&mut busy, earlier(31)), Ok(()), "most of it was before");
-        assert_eq!(pace.kept_busy(&mut busy, earlier(15)), Err(TooLong));
+        let given = |seconds| Given { at: earlier(seconds), waited: Duration::ZERO };
+        let (reply, _) = pipe::pipe(1);
+        assert_eq!(pace.kept_busy(&mut busy, given(31)), Ok(()), "the cell was not told");
+        pace.begun.set((earlier(16), reply.gauge())).expect("it has not begun");
+        assert_eq!(pace.kept_busy(&mut busy, given(31)), Ok(()), "most of it was before");
+        assert_eq!(pace.kept_busy(&mut busy, given(15)), Err(TooLong));
         let free = Pace::new(Some(PATIENCE));
-        free.begin();
-        assert_eq!(free.kept_busy(&mut busy, earlier(31)), Ok(()), "there is no deadline");
+        free.begin(reply.gauge());
+        assert_eq!(free.kept_busy(&mut busy, given(31)), Ok(()), "there is no deadline");
     }
 }

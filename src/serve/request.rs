@@ -8,10 +8,7 @@ use std::{
 };
 
 use bytes::BytesMut;
-use tokio::{
-    io::{AsyncRead, AsyncReadExt},
-    time::Instant,
-};
+use tokio::io::{AsyncRead, AsyncReadExt};
 use ww_cell::pipe;
 
 use super::{
@@ -147,11 +144,11 @@ async fn copy(pace: &Pace, mut source: impl Source, request: &pipe::Writer, prog
         if written == bytes.len() {
             continue;
         }
-        let began = Instant::now();
+        let given = pace.give();
         if request.write_all(&bytes[written..]).await.is_err() {
             return Ok(());
         }
         let endless = |TooLong| "the request is longer than the cell has time for".to_owned();
-        pace.kept_busy(&mut busy, began).map_err(endless)?;
+        pace.kept_busy(&mut busy, given).map_err(endless)?;
     }
 }

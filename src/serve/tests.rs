@@ -255,6 +255,31 @@ async fn a_peer_whose_reply_is_being_written_is_waited_for_when_the_node_stops()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_takes_its_reply_slowly_does_not_keep_the_guest_busy() {
+    const DEADLINE: Duration = Duration::from_millis(400);
+    let limits = Limits { deadline: Some(DEADLINE), ..Limits::default() };
+    let (cell, gate, payer) = (limited_cell(Mode::Async, limits).await, Gate::new(1), Account::unlimited());
+    let (ours, theirs) = duplex(1_000);
+    let (from, to) = tokio::io::split(theirs);
+    let (mut reading, mut writing) = tokio::io::split(ours);
+    let peer = PeerId::random();
+    let guarded = Guarded { deadline: Some(DEADLINE), ..guarded(&cell, &gate, Caller::Peer(peer), &payer) };
+    let serving = admitted(guarded, HELD, of_peer(&cell, peer), from, to);
+    let (message, mut reply) = (vec![b'x'; 1_000_000], Vec::new());
+    let sending = async {
+        writing.write_all(&message).await.expect("the guest reads all");
+        writing.shutdown().await.expect("open");
+    };
+    let slow = async {
+        // The time itself is what is tested: the guest waits for longer than it may work.
+        tokio::time::sleep(2 * DEADLINE).await;
+        reading.read_to_end(&mut reply).await.expect("a pipe does not fail");
+    };
+    let (served, (), ()) = tokio::join!(serving, sending, slow);
+    assert!(served.is_ok() && reply == message, "{served:?} {}", reply.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_of_a_caller_that_lagged_come_in_whole_and_one_at_a_time() {
     let (cell, gate, payer) = (cell(Mode::Async).await, Gate::new(1), Account::unlimited());
     let (one, other) = (Caller::Peer(PeerId::random()), Caller::Peer(PeerId::random()));

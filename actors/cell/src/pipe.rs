@@ -12,7 +12,7 @@ use std::{
     future::poll_fn,
     io,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU32},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
 };
 
@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use ww_core::{Account, account::Capacity};
 
 pub use self::gauge::Gauge;
-use self::gauge::Wait;
+use self::gauge::{Wait, Waits};
 use crate::wakers::Wakers;
 
 mod demand;
@@ -64,8 +64,8 @@ struct Shared {
     terminal: bool,
     state: Mutex<State>,
     /// Those that wait in [`Reader::ready`], and in [`Writer::ready`].
-    readers: AtomicU32,
-    writers: AtomicU32,
+    readers: Waits,
+    writers: Waits,
 }
 
 #[derive(Debug, Default)]

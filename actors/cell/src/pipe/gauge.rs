@@ -1,9 +1,14 @@
 //! A pipe as it looks from outside: whether somebody waits at one of its ends, and how much has passed.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
+
+use tokio::time::Instant;
 
 use super::{Closed, Shared};
 
@@ -11,8 +16,19 @@ use super::{Closed, Shared};
 #[derive(Clone, Debug)]
 pub struct Gauge(Arc<Shared>);
 
-/// A wait at one end of a pipe, until it is dropped.
-pub(super) struct Wait<'a>(&'a AtomicU32);
+/// The waits at one end of a pipe.
+#[derive(Debug, Default)]
+pub(super) struct Waits {
+    now: AtomicU32,
+    /// Nanoseconds of those that are over.
+    over: AtomicU64,
+}
+
+/// One of them, until it is dropped.
+pub(super) struct Wait<'a> {
+    end: &'a Waits,
+    since: Instant,
+}
 
 impl Gauge {
     pub(super) fn new(shared: &Arc<Shared>) -> Self {
@@ -21,12 +37,17 @@ impl Gauge {
 
     /// Whether the reader waits for bytes, or for the end.
     pub fn reader_waits(&self) -> bool {
-        self.0.readers.load(Ordering::Relaxed) > 0
+        self.0.readers.now.load(Ordering::Relaxed) > 0
     }
 
     /// Whether the writer waits for room.
     pub fn writer_waits(&self) -> bool {
-        self.0.writers.load(Ordering::Relaxed) > 0
+        self.0.writers.now.load(Ordering::Relaxed) > 0
+    }
+
+    /// For how long the writer has waited for room, in waits that are over.
+    pub fn writer_waited(&self) -> Duration {
+        Duration::from_nanos(self.0.writers.over.load(Ordering::Relaxed))
     }
 
     /// Bytes that were read so far.
@@ -42,20 +63,24 @@ impl Gauge {
 }
 
 impl<'a> Wait<'a> {
-    pub(super) fn at(end: &'a AtomicU32) -> Self {
-        end.fetch_add(1, Ordering::Relaxed);
-        Self(end)
+    pub(super) fn at(end: &'a Waits) -> Self {
+        end.now.fetch_add(1, Ordering::Relaxed);
+        Self { end, since: Instant::now() }
     }
 }
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let nanos = u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.end.over.fetch_add(nanos, Ordering::Relaxed);
+        self.end.now.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures::FutureExt;
 
     use super::super::*;
@@ -82,6 +107,20 @@ mod tests {
         assert_eq!(tx.try_write(b"5"), Err(Closed::Failed("no more".into())));
         assert_eq!(rx.try_read(9), Ok(Some(Bytes::from_static(b"4"))));
         assert_eq!(rx.try_read(9), Err(Closed::Failed("no more".into())));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_knows_for_how_long_the_writer_has_waited() {
+        let (tx, rx) = pipe(1);
+        let (gauge, took) = (rx.gauge(), Duration::from_secs(3));
+        assert_eq!(tx.try_write(b"1"), Ok(1));
+        let mut writing = Box::pin(tx.ready());
+        assert!(writing.as_mut().now_or_never().is_none());
+        tokio::time::advance(took).await;
+        assert_eq!(gauge.writer_waited(), Duration::ZERO, "it still does");
+        assert!(rx.try_read(1).is_ok());
+        writing.await;
+        assert_eq!(gauge.writer_waited(), took);
     }
 
     #[test]
