@@ -4,7 +4,8 @@
 //! configuration says what that peer gets. To all others it is as if the protocol did not exist.
 //!
 //! It owns the task that accepts; the vats live on the arbiter of RPC. Supervised by the node: it stops with its handle.
-//! Bounded by [`MAX_OF_PEER`] connections of each peer that the configuration names.
+//! Bounded by [`MAX_OF_PEER`](ww_rpc::MAX_OF_PEER) connections of each peer that the configuration names, for which the node
+//! holds together what it may for the peer.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -12,7 +13,7 @@ use futures::future::join_all;
 use tokio::runtime::Handle;
 use ww_core::task::{self, Task};
 use ww_net::{AcceptError, Incoming, IncomingStream, Net, PeerId, Protocol};
-use ww_rpc::{Clients, Entitlement, MAX_OF_PEER};
+use ww_rpc::{Clients, Entitlement};
 
 use crate::{config::peers::PeerGrants, control::Service};
 
@@ -56,8 +57,9 @@ impl Peers {
 impl Peer {
     fn new(granted: &PeerGrants) -> Self {
         let PeerGrants { id, grants, admin, limits, max_message } = granted.clone();
+        let clients = Clients::of_peer(&id.to_string(), limits.held);
         let entitlement = Entitlement::of_peer(id.to_bytes(), grants, admin, limits).with_messages_of(max_message);
-        Self { entitlement, clients: Clients::new(MAX_OF_PEER) }
+        Self { entitlement, clients }
     }
 }
 

@@ -52,7 +52,8 @@ pub struct PeerGrants {
     pub grants: Grants,
     /// Its part of `Admin`.
     pub admin: BTreeSet<AdminMethod>,
-    /// What each cell that it starts gets at most, and all of them together, for each of its connections.
+    /// What each cell that it starts gets at most, and all of them together, for each of its connections; `held` is for all of
+    /// them.
     pub limits: Limits,
     /// Bytes of one message of it.
     pub max_message: usize,

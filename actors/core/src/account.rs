@@ -37,7 +37,7 @@ pub const DEFAULT_CELL: u64 = 128 * MIB;
 /// Bytes that a node holds for one client of this user and all that it started.
 pub const DEFAULT_CLIENT: u64 = 256 * MIB;
 
-/// Bytes that a node holds for one peer that its configuration names, and all that the peer started.
+/// Bytes that a node holds for all connections of one peer that its configuration names, and all that the peer started.
 pub const DEFAULT_PEER: u64 = 128 * MIB;
 
 /// Bytes that a node holds for the messages of all peers of one address that it does not know.
@@ -60,8 +60,10 @@ pub enum Holder {
     Node,
     /// A cell, with all that it started.
     Cell(CellId),
-    /// A client of this user, or a peer that the configuration names, with all that it started.
+    /// A client of this user, or one connection of a peer that the configuration names, with all that it started.
     Client(CellId),
+    /// A peer that the configuration names, with all its connections, by its id.
+    Peer(Arc<str>),
     /// All peers together that the node does not know, for their messages to published cells.
     Strangers,
     /// What comes from one address, by its text.
@@ -165,6 +167,29 @@ impl Account {
     pub fn charge(&self, bytes: u64) -> Result<Charge, Overdrawn> {
         self.add(bytes)?;
         Ok(Charge { account: Some(self.clone()), bytes })
+    }
+
+    /// Whether this many bytes can be charged so that of this account, and of each one above that they are taken of, one
+    /// part in `parts` is left for what its holder does itself.
+    ///
+    /// # Errors
+    ///
+    /// Where less would be left.
+    pub fn leaves_one_in(&self, parts: u64, mut bytes: u64) -> Result<(), Overdrawn> {
+        let mut account = self;
+        while bytes > 0 && !cfg!(feature = "uncharged") {
+            let Inner { holder, most, held, above } = &*account.0;
+            let before = held.load(Ordering::Relaxed);
+            let (open, now) = (before & OPEN, before & !OPEN);
+            let after = now.saturating_add(bytes);
+            if after > most - most / parts {
+                return Err(Overdrawn { holder: holder.clone(), wanted: bytes, held: now, most: *most });
+            }
+            let Some(above) = above else { break };
+            bytes = settled(after | open) - settled(before);
+            account = above;
+        }
+        Ok(())
     }
 
     /// Whose account it is.
@@ -344,6 +369,7 @@ impl fmt::Display for Holder {
             Self::Node => f.write_str("the node"),
             Self::Cell(id) => write!(f, "cell {id}"),
             Self::Client(id) => write!(f, "client {id}"),
+            Self::Peer(id) => write!(f, "the peer {id}"),
             Self::Strangers => f.write_str("peers that the node does not know"),
             Self::Address(address) => write!(f, "the address {address}"),
             Self::Part(what) => f.write_str(what),

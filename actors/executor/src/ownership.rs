@@ -33,8 +33,10 @@ pub enum Kind {
     Cell,
     /// A supervisor.
     Supervisor,
-    /// A client.
+    /// A client, or a part of what one started.
     Session,
+    /// A peer that the configuration names, above all its connections.
+    Peer,
 }
 
 /// Whom a cell belongs to.
@@ -44,7 +46,7 @@ pub struct Owned {
     pub id: CellId,
     /// Its owner.
     pub owner: Owner,
-    /// Which of the three it is.
+    /// Which of them it is.
     pub kind: Kind,
 }
 
@@ -150,12 +152,13 @@ impl Ownership {
         owner: Owner,
         id: CellId,
         limits: Limits,
+        holder: Holder,
         stop: &Stop,
     ) -> Result<Account, SpawnError> {
         self.locked(|state| {
             let limits = state.limits(Some(limits), owner)?;
             // As a supervisor.
-            let account = state.tree.reserve(owner, id, limits, 0, Holder::Client(id))?;
+            let account = state.tree.reserve(owner, id, limits, 0, holder)?;
             state.sessions.insert(id);
             state.running.insert(id, Running::Cell(stop.clone()));
             Ok(account)
@@ -257,13 +260,21 @@ impl Ownership {
     pub(crate) fn owners(&self) -> Vec<Owned> {
         self.locked(|state| {
             let kind = |id| match state.running.get(&id) {
-                _ if state.sessions.contains(&id) => Kind::Session,
+                _ if state.sessions.contains(&id) => match state.tree.account(id).map(Account::holder) {
+                    Some(Holder::Peer(_)) => Kind::Peer,
+                    _ => Kind::Session,
+                },
                 Some(Running::Supervisor(_)) => Kind::Supervisor,
                 Some(Running::Cell(_)) | None => Kind::Cell,
             };
             let owners = state.tree.owners().into_iter();
             owners.map(|(id, owner)| Owned { id, owner, kind: kind(id) }).collect()
         })
+    }
+
+    /// What is held for an owner.
+    pub(crate) fn account(&self, owner: Owner) -> Result<Account, SpawnError> {
+        self.locked(|state| Ok(state.tree.account_of(owner).ok_or(Full::OwnerEnded)?.clone()))
     }
 
     /// On whose behalf an owner's programs are compiled.

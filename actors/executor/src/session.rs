@@ -2,8 +2,10 @@
 //!
 //! It has a place in the tree as a cell has, with an id and limits, but no program: nothing runs in it.
 
+use std::sync::Arc;
+
 use ww_cell::Stop;
-use ww_core::{Account, CellId, Limits, exit::Reason};
+use ww_core::{Account, CellId, Limits, account::Holder, exit::Reason};
 
 use crate::{
     executor::{Executor, SpawnError},
@@ -37,10 +39,26 @@ impl Executor {
     ///
     /// Where the node is stopping, the owner has ended or has no room.
     pub async fn open_session_below(&self, owner: Owner, limits: Limits) -> Result<Session, SpawnError> {
-        let (id, stop) = (self.directory().next_id(), Stop::default());
+        let id = self.directory().next_id();
+        self.open(owner, id, limits, Holder::Client(id)).await
+    }
+
+    /// A place for a peer by its name, above the sessions of all its connections: they hold at most `held` bytes together,
+    /// and compile in its turns. All else is bounded for each of them. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// Where the node is stopping, or has no room.
+    pub async fn open_peer(&self, name: Arc<str>, held: u64) -> Result<Session, SpawnError> {
+        let limits = Limits { held, children: u32::MAX, subtree_cells: u32::MAX, ..Limits::default() };
+        self.open(Owner::Node, self.directory().next_id(), limits, Holder::Peer(name)).await
+    }
+
+    async fn open(&self, owner: Owner, id: CellId, limits: Limits, holder: Holder) -> Result<Session, SpawnError> {
+        let stop = Stop::default();
         // Ends what comes of it if nobody waits any more.
         let mut session = Session { id, account: Account::unlimited(), stop: stop.clone() };
-        session.account = self.send(OpenSession { owner, id, limits, stop }).await??;
+        session.account = self.send(OpenSession { owner, id, limits, holder, stop }).await??;
         Ok(session)
     }
 }
@@ -170,6 +188,33 @@ mod tests {
         drop(session);
         assert_eq!(soon(second.exit().wait()).await, Reason::Shutdown);
         assert_eq!(soon(own.exit().wait()).await, Reason::Shutdown);
+        soon(executor.quiet()).await;
+    }
+
+    #[tokio::test]
+    async fn all_connections_of_a_peer_hold_together_what_it_may_and_end_one_by_one() {
+        let executor = executor();
+        let peer = executor.open_peer("12D3KooW".into(), 1 << 20).await.expect("a place");
+        let limits = Limits { held: 1 << 20, children: 1, ..Limits::default() };
+        let mut sessions = Vec::new();
+        for _ in 0..2 {
+            let session = executor.open_session_below(Owner::Cell(peer.id()), limits.clone()).await.expect("a place");
+            let (process, streams) = executor.run(Owner::Cell(session.id()), spec(SPIN)).await.expect("started");
+            sessions.push((session, process, streams));
+        }
+        let charge = sessions[0].0.account().charge(700 << 10).expect("room");
+        let refused = sessions[1].0.account().charge(700 << 10).expect_err("the other one has taken it");
+        assert!(refused.to_string().contains("for the peer 12D3KooW"), "{refused}");
+        let kind = |id| executor.owners().iter().find(|owned| owned.id == id).map(|owned| owned.kind);
+        assert_eq!((kind(peer.id()), kind(sessions[0].0.id())), (Some(Kind::Peer), Some(Kind::Session)));
+        let (first, process, _streams) = sessions.remove(0);
+        first.lose();
+        assert_eq!(soon(process.exit().wait()).await, Reason::NoConnection);
+        drop(charge);
+        assert!(sessions[0].1.exit().reason().is_none(), "what another connection started goes on");
+        assert!(sessions[0].0.account().charge(700 << 10).is_ok(), "there is room again");
+        drop(sessions);
+        drop(peer);
         soon(executor.quiet()).await;
     }
 

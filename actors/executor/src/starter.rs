@@ -12,6 +12,7 @@ use actix::{Actor, ActorFutureExt, Context, Handler, Message, ResponseActFuture,
 use ww_cell::{Class, Stop};
 use ww_core::{
     Account, CellId, Limits,
+    account::Holder,
     task::{self, Kind},
 };
 
@@ -44,6 +45,7 @@ pub(crate) struct OpenSession {
     pub(crate) owner: Owner,
     pub(crate) id: CellId,
     pub(crate) limits: Limits,
+    pub(crate) holder: Holder,
     pub(crate) stop: Stop,
 }
 
@@ -111,8 +113,8 @@ impl Handler<OpenSession> for Starter {
     type Result = Result<Account, SpawnError>;
 
     fn handle(&mut self, open: OpenSession, _: &mut Self::Context) -> Self::Result {
-        let OpenSession { owner, id, limits, stop } = open;
-        let account = self.ownership.open_session(owner, id, limits, &stop)?;
+        let OpenSession { owner, id, limits, holder, stop } = open;
+        let account = self.ownership.open_session(owner, id, limits, holder, &stop)?;
         let ownership = Arc::clone(&self.ownership);
         // A task of its own: the actor would look at all its futures for each message.
         drop(task::spawn_local(Kind::detached("session", id), async move {

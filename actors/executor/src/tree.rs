@@ -170,11 +170,7 @@ impl Tree {
                 return Err(Full::Memory { above, wanted: memory, most });
             }
         }
-        let above_it = match owner {
-            Owner::Node => &self.account,
-            Owner::Cell(cell) => &self.nodes.get(&cell).ok_or(Full::OwnerEnded)?.account,
-        };
-        let account = above_it.below(holder, limits.held)?;
+        let account = self.account_of(owner).ok_or(Full::OwnerEnded)?.below(holder, limits.held)?;
         for above in self.above(owner) {
             if let Some(node) = self.nodes.get_mut(&above) {
                 node.cells_below += 1;
@@ -260,6 +256,19 @@ impl Tree {
     /// What a cell may use.
     pub(crate) fn limits(&self, id: CellId) -> Option<&Limits> {
         self.nodes.get(&id).map(|node| &node.limits)
+    }
+
+    /// What is held for a cell, and for all below it.
+    pub(crate) fn account(&self, id: CellId) -> Option<&Account> {
+        self.nodes.get(&id).map(|node| &node.account)
+    }
+
+    /// What is held for an owner, and for all below it.
+    pub(crate) fn account_of(&self, owner: Owner) -> Option<&Account> {
+        match owner {
+            Owner::Node => Some(&self.account),
+            Owner::Cell(cell) => self.account(cell),
+        }
     }
 
     /// Who owns a cell that runs or is about to.

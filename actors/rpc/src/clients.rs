@@ -15,9 +15,11 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, watch},
+    sync::{Notify, OnceCell, watch},
     time::{sleep, timeout},
 };
+use ww_core::Limits;
+use ww_executor::{Executor, Owner, Session, SpawnError};
 
 use crate::load::Load;
 
@@ -43,9 +45,20 @@ pub struct Clients(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     most: usize,
+    /// The peer whose connections they are; `None` where each is somebody else's.
+    peer: Option<Peer>,
     table: Mutex<Table>,
     closing: watch::Sender<bool>,
     left: Notify,
+}
+
+#[derive(Debug)]
+struct Peer {
+    name: Arc<str>,
+    /// Bytes that are held for all its connections.
+    held: u64,
+    /// From its first connection on, as what it started may end later than the last one.
+    session: OnceCell<Session>,
 }
 
 #[derive(Debug, Default)]
@@ -79,7 +92,25 @@ impl Default for Clients {
 impl Clients {
     /// With this many places.
     pub fn new(most: usize) -> Self {
-        Self(Arc::new(Inner { most, table: Mutex::default(), closing: watch::Sender::new(false), left: Notify::new() }))
+        Self::with(most, None)
+    }
+
+    /// The connections of one peer, by its name. There are at most [`MAX_OF_PEER`] of them, and the node holds `held` bytes for
+    /// all together.
+    pub fn of_peer(name: &str, held: u64) -> Self {
+        Self::with(MAX_OF_PEER, Some(Peer { name: name.into(), held, session: OnceCell::new() }))
+    }
+
+    fn with(most: usize, peer: Option<Peer>) -> Self {
+        let (closing, left) = (watch::Sender::new(false), Notify::new());
+        Self(Arc::new(Inner { most, peer, table: Mutex::default(), closing, left }))
+    }
+
+    /// A place in the tree for one of them.
+    pub(crate) async fn open_session(&self, executor: &Executor, limits: Limits) -> Result<Session, SpawnError> {
+        let Some(Peer { name, held, session }) = &self.0.peer else { return executor.open_session(limits).await };
+        let peer = session.get_or_try_init(|| executor.open_peer(Arc::clone(name), *held)).await?;
+        executor.open_session_below(Owner::Cell(peer.id()), limits).await
     }
 
     /// A place for a client that sets `heard` with its first message; `None` where all are taken by clients that have
@@ -168,8 +199,10 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
+    use ww_executor::Kind;
 
     use super::*;
+    use crate::fixture::{executor_alone, local};
 
     fn heard(heard: bool) -> Arc<AtomicBool> {
         Arc::new(AtomicBool::new(heard))
@@ -199,6 +232,26 @@ mod tests {
         drop(places);
         let silent = clients.admit(heard(false)).expect("room again");
         assert!(silent.lost(&Load::default()).await.contains("too long"));
+    }
+
+    #[test]
+    fn connections_of_a_peer_that_open_at_once_have_one_place_above_them_and_a_failure_is_tried_again() {
+        local(async {
+            let (executor, clients) = (executor_alone(), Clients::of_peer("12D3KooW", 1 << 20));
+            let node = executor.account();
+            let all = node.charge(node.most() - node.held()).expect("nobody else is there");
+            let open = || clients.open_session(&executor, Limits::default());
+            open().await.map(drop).expect_err("the node has no room");
+            drop(all);
+            let (one, other) = tokio::join!(open(), open());
+            let sessions = [one, other].map(|session| session.expect("a place").id());
+            let owners = executor.owners();
+            let peers: Vec<_> = owners.iter().filter(|owned| owned.kind == Kind::Peer).collect();
+            assert_eq!(peers.len(), 1, "{owners:?}");
+            for owned in owners.iter().filter(|owned| sessions.contains(&owned.id)) {
+                assert_eq!(owned.owner, Owner::Cell(peers[0].id));
+            }
+        });
     }
 
     #[tokio::test(start_paused = true)]

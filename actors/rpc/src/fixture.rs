@@ -262,7 +262,7 @@ struct House {
     platform: Platform,
     executor: Executor,
     vats: actix::ArbiterHandle,
-    _threads: tokio::runtime::Runtime,
+    threads: tokio::runtime::Runtime,
 }
 
 fn house() -> &'static House {
@@ -276,7 +276,7 @@ fn house() -> &'static House {
         let vats = platform.arbiter().expect("a thread starts");
         let vat = Arc::new(Vats::new(vats.clone(), Arc::new(network)));
         let executor = Executor::start(&platform.arbiter().expect("a thread starts"), runtime, vat);
-        House { platform, executor, vats, _threads: threads }
+        House { platform, executor, vats, threads }
     });
     assert!(HOUSE.platform.runtime().metrics().num_workers() > 0);
     &HOUSE
@@ -285,6 +285,18 @@ fn house() -> &'static House {
 /// The executor of all tests.
 pub(crate) fn shared_executor() -> &'static Executor {
     &house().executor
+}
+
+/// The executor of a node of its own, for a test that uses up what a node has.
+pub(crate) fn executor_alone() -> Executor {
+    let House { platform, vats, threads, .. } = house();
+    let runtime = Runtime::start(ww_cell::Config::default(), threads.handle().clone()).expect("a runtime starts");
+    let (network, ..) = network();
+    Executor::start(
+        &platform.arbiter().expect("a thread starts"),
+        runtime,
+        Arc::new(Vats::new(vats.clone(), Arc::new(network))),
+    )
 }
 
 /// A client of the control socket.
@@ -306,11 +318,16 @@ pub(crate) fn peer_with(grants: Grants) -> (Connection, Local) {
 
 /// A client that gets this.
 pub(crate) fn visitor(entitlement: Entitlement, stop: crate::StopNode) -> (Connection, Local) {
+    visitor_of(&house().executor, entitlement, stop)
+}
+
+/// The same at another node.
+pub(crate) fn visitor_of(executor: &Executor, entitlement: Entitlement, stop: crate::StopNode) -> (Connection, Local) {
     let (ours, theirs) = tokio::io::duplex(1 << 16);
     let (network, ..) = network();
     let vats = Vats::new(house().vats.clone(), Arc::new(network));
     let theirs = || Ok(tokio::io::split(theirs));
-    vats.serve_client(&house().executor, &Clients::default(), entitlement, stop, theirs);
+    vats.serve_client(executor, &Clients::default(), entitlement, stop, theirs);
     let (reader, writer) = tokio::io::split(ours);
     crate::client::connect(reader, writer)
 }

@@ -78,7 +78,10 @@ impl Vats {
                     Ok(ends) => ends,
                     Err(error) => return tracing::warn!(%error, "a client was sent away"),
                 };
-                let Ok(session) = executor.open_session(entitlement.limits.clone()).await else { return };
+                let session = match clients.open_session(&executor, entitlement.limits.clone()).await {
+                    Ok(session) => session,
+                    Err(error) => return tracing::warn!(%error, "a client was sent away"),
+                };
                 let guest = Guest {
                     id: session.id(),
                     grants: entitlement.grants.clone(),

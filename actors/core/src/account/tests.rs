@@ -39,6 +39,23 @@ fn each_account_above_may_refuse_and_then_nothing_has_changed() {
 }
 
 #[test]
+fn some_of_each_account_above_can_be_left() {
+    let node = Account::root(Holder::Node, 16 * STEP);
+    let [one, other] = [1, 2].map(|number| node.below(cell(number), 8 * STEP).expect("room"));
+    assert_eq!(one.leaves_one_in(8, 7 * STEP), Ok(()));
+    let refused = one.leaves_one_in(8, 7 * STEP + 1).expect_err("its own");
+    assert_eq!(refused.holder, cell(1));
+    let held = [&one, &other].map(|account| account.charge(7 * STEP - 1).expect("room"));
+    assert_eq!(node.held(), 14 * STEP);
+    let third = node.below(cell(3), 8 * STEP).expect("room");
+    assert_eq!(third.leaves_one_in(8, STEP), Ok(()), "nothing is taken above");
+    let refused = third.leaves_one_in(8, STEP + 1).expect_err("the node's");
+    assert_eq!(refused, Overdrawn { holder: Holder::Node, wanted: STEP, held: 15 * STEP, most: 16 * STEP });
+    drop(held);
+    assert_eq!(third.leaves_one_in(8, 7 * STEP), Ok(()));
+}
+
+#[test]
 fn accounts_are_bounded_by_their_step() {
     let node = Account::root(Holder::Node, 3 * STEP);
     let accounts: Vec<_> = (0..4).map(|number| node.below(cell(number), STEP)).collect();

@@ -20,14 +20,14 @@ pub(crate) fn set(mut root: tree_node::Builder<'_>, directory: &Directory, owner
         below.entry(owned.owner).or_default().push(owned);
     }
     root.set_label("node");
-    set_children(root, directory, &below, Owner::Node, MAX_DEPTH);
+    set_children(root, directory, &below, (Owner::Node, None), MAX_DEPTH);
 }
 
 fn set_children(
     mut parent: tree_node::Builder<'_>,
     directory: &Directory,
     below: &HashMap<Owner, Vec<&Owned>>,
-    owner: Owner,
+    (owner, kind): (Owner, Option<Kind>),
     depth: usize,
 ) {
     let Some(children) = below.get(&owner) else { return };
@@ -41,19 +41,20 @@ fn set_children(
         let mut node = list.reborrow().get(index);
         node.set_cell(child.id.get());
         node.set_supervisor(child.kind == Kind::Supervisor);
-        set_cell(node.reborrow(), directory, child);
-        set_children(node, directory, below, Owner::Cell(child.id), depth - 1);
+        set_cell(node.reborrow(), directory, child, kind);
+        set_children(node, directory, below, (Owner::Cell(child.id), Some(child.kind)), depth - 1);
     }
 }
 
-fn set_cell(mut node: tree_node::Builder<'_>, directory: &Directory, owned: &Owned) {
+fn set_cell(mut node: tree_node::Builder<'_>, directory: &Directory, owned: &Owned, above: Option<Kind>) {
     match directory.cell_or_ended(owned.id) {
         Some(cell) => {
             node.set_label(text::name(cell.name()));
             status::set(node.init_status(), directory, &cell);
         }
         None => node.set_label(match owned.kind {
-            Kind::Session if owned.owner == Owner::Node => "client",
+            Kind::Peer => "peer",
+            Kind::Session if matches!(above, None | Some(Kind::Peer)) => "client",
             Kind::Session => "narrowed",
             Kind::Supervisor => "supervisor",
             Kind::Cell => "starting",
