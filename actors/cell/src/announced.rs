@@ -75,7 +75,7 @@ impl Runtime {
     pub fn announce(&self, id: CellId, spec: Spec, work: Work, stop: Stop) -> Result<Announced, Refusal> {
         let directory = self.directory();
         let slot = match &work {
-            Work::Main(_) => directory.new_slot_not_served(),
+            Work::Main(_) => directory.new_slot_not_served(&spec.account),
             Work::Serve(_) => directory.new_slot(spec.mailbox, spec.overflow, spec.limits.message_size, &spec.account),
         };
         for name in &spec.names {

@@ -131,16 +131,17 @@ impl Directory {
     /// Makes a slot whose mailbox holds `mailbox` messages of at most `message_size` bytes each, which are charged to
     /// `account`. It is there until [`Directory::remove_slot`].
     pub fn new_slot(&self, mailbox: usize, overflow: Overflow, message_size: u32, account: &Account) -> Slot {
-        self.open_slot(Slot::new(self.0.ids.next(), mailbox, overflow, message_size, account))
+        self.open_slot(Slot::new(self.0.ids.next(), mailbox, overflow, message_size, account), account)
     }
 
-    /// A slot for what takes no messages: a program that runs once, or a supervisor.
-    pub fn new_slot_not_served(&self) -> Slot {
-        self.open_slot(Slot::not_served(self.0.ids.next()))
+    /// A slot for what takes no messages: a program that runs once, or a supervisor. Its names are those of the part of the
+    /// node that `account` is in.
+    pub fn new_slot_not_served(&self, account: &Account) -> Slot {
+        self.open_slot(Slot::not_served(self.0.ids.next()), account)
     }
 
-    fn open_slot(&self, slot: Slot) -> Slot {
-        self.0.names.open(Owner::Slot(slot.id()));
+    fn open_slot(&self, slot: Slot, account: &Account) -> Slot {
+        self.0.names.open(Owner::Slot(slot.id()), account.part());
         self.0.slots.insert(slot.id(), slot.clone());
         slot
     }
@@ -166,7 +167,7 @@ impl Directory {
 
     /// The start of a cell was asked for: from now on it is found by its id and its names.
     pub(crate) fn announced(&self, cell: &Cell) {
-        self.0.names.open(Owner::Cell(cell.id()));
+        self.0.names.open(Owner::Cell(cell.id()), cell.account().part());
         self.0.cells.insert(cell.id(), cell.clone());
         self.links().started(cell.id());
         self.occupied(cell.slot(), cell.id());

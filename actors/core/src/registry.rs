@@ -6,11 +6,13 @@
 //! Whoever owns names is announced first, with [`Registry::open`], and leaves with [`Registry::close`], after which
 //! it can have no names: a cell that registers a name while it ends leaves none behind.
 //!
-//! Bounded: [`MAX_NAMES`] on a node, [`MAX_NAMES_EACH`] per owner. Safe to use from any thread; nothing waits.
+//! Bounded: [`MAX_NAMES`] on a node, [`MAX_NAMES_EACH`] per owner. A [part](crate::Account::part) of the node has at most as
+//! many names as are left for all others. So no part takes all of them, with any number of owners. Safe to use from any
+//! thread; nothing waits.
 
 use std::{
-    collections::BTreeSet,
-    sync::atomic::{AtomicUsize, Ordering},
+    collections::{BTreeSet, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use dashmap::{DashMap, Entry};
@@ -49,6 +51,9 @@ pub enum Error {
     /// The owner has as many names as it may have.
     #[error("{MAX_NAMES_EACH} names, as many as one owner may have")]
     TooMany,
+    /// The part of the node that the owner is in has as many names as are left for all others.
+    #[error("{0} names here, as many as are left for all others on the node: unregister some")]
+    PartFull(usize),
     /// The node has as many names as it may have.
     #[error("the node has {0} names, as many as it may have")]
     Full(usize),
@@ -63,12 +68,22 @@ pub struct Registry {
     names: DashMap<Name, Owner>,
     /// Locked before `names`, always.
     owners: DashMap<Owner, Held>,
-    count: AtomicUsize,
+    counts: Mutex<Counts>,
     most: usize,
 }
 
+/// How many names there are. Locked for moments, and last.
 #[derive(Debug, Default)]
+struct Counts {
+    all: usize,
+    /// By parts of the node that have some.
+    parts: HashMap<usize, usize>,
+}
+
+#[derive(Debug)]
 struct Held {
+    /// The part of the node that it is in.
+    part: usize,
     names: BTreeSet<Name>,
     /// Who lives in it, if it is a slot.
     cell: Option<CellId>,
@@ -83,12 +98,12 @@ impl Default for Registry {
 impl Registry {
     /// A registry for at most `most` names.
     pub fn new(most: usize) -> Self {
-        Self { names: DashMap::new(), owners: DashMap::new(), count: AtomicUsize::new(0), most }
+        Self { names: DashMap::new(), owners: DashMap::new(), counts: Mutex::default(), most }
     }
 
-    /// Announces an owner.
-    pub fn open(&self, owner: Owner) {
-        self.owners.entry(owner).or_default();
+    /// Announces an owner in a [part](crate::Account::part) of the node.
+    pub fn open(&self, owner: Owner, part: usize) {
+        self.owners.entry(owner).or_insert_with(|| Held { part, names: BTreeSet::new(), cell: None });
     }
 
     /// Releases all names of an owner, who has ended. Which they were, in alphabetical order.
@@ -97,7 +112,7 @@ impl Registry {
         for name in &held.names {
             self.names.remove(name);
         }
-        self.count.fetch_sub(held.names.len(), Ordering::Relaxed);
+        self.counts().give_back(held.part, held.names.len());
         held.names.into_iter().collect()
     }
 
@@ -121,10 +136,7 @@ impl Registry {
         if held.names.len() >= MAX_NAMES_EACH {
             return Err(Error::TooMany);
         }
-        if self.count.fetch_add(1, Ordering::Relaxed) >= self.most {
-            self.count.fetch_sub(1, Ordering::Relaxed);
-            return Err(Error::Full(self.most));
-        }
+        self.counts().take(held.part, self.most)?;
         match self.names.entry(name.clone()) {
             Entry::Vacant(entry) => {
                 entry.insert(owner);
@@ -132,7 +144,7 @@ impl Registry {
                 Ok(())
             }
             Entry::Occupied(entry) => {
-                self.count.fetch_sub(1, Ordering::Relaxed);
+                self.counts().give_back(held.part, 1);
                 Err(Error::Taken(name, *entry.get()))
             }
         }
@@ -149,7 +161,7 @@ impl Registry {
             let had = held.names.remove(name);
             if had {
                 self.names.remove(name);
-                self.count.fetch_sub(1, Ordering::Relaxed);
+                self.counts().give_back(held.part, 1);
             }
             had
         }) {
@@ -181,6 +193,11 @@ impl Registry {
         }
     }
 
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        // Nothing panics while the lock is held.
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// All names, in no order.
     pub fn all(&self) -> Vec<Name> {
         self.names.iter().map(|entry| entry.key().clone()).collect()
@@ -202,6 +219,32 @@ impl Registry {
     /// names that they were not given.
     pub fn nearest(&self, wanted: &str) -> Option<Name> {
         nearest(self.names.iter().map(|entry| entry.key().clone()), wanted)
+    }
+}
+
+impl Counts {
+    /// One more name in a part of the node.
+    fn take(&mut self, part: usize, most: usize) -> Result<(), Error> {
+        if self.all >= most {
+            return Err(Error::Full(most));
+        }
+        let here = self.parts.get(&part).copied().unwrap_or_default();
+        if here > 0 && here >= most - self.all {
+            return Err(Error::PartFull(here));
+        }
+        self.parts.insert(part, here + 1);
+        self.all += 1;
+        Ok(())
+    }
+
+    fn give_back(&mut self, part: usize, names: usize) {
+        self.all -= names;
+        if let Some(here) = self.parts.get_mut(&part) {
+            *here -= names;
+            if *here == 0 {
+                self.parts.remove(&part);
+            }
+        }
     }
 }
 

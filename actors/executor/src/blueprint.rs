@@ -84,7 +84,7 @@ impl Work {
     pub fn new_slot(&self, directory: &Directory, limits: &Limits, account: &Account) -> Slot {
         match self {
             Self::Serve(serving) => directory.new_slot(serving.mailbox, serving.overflow, limits.message_size, account),
-            Self::Main(_) => directory.new_slot_not_served(),
+            Self::Main(_) => directory.new_slot_not_served(account),
         }
     }
 }

@@ -40,7 +40,8 @@ impl Directory {
         }
         let (native, lane) = Native::new(id, self.clone(), slot);
         let notices = lane.notices();
-        self.names().open(Owner::Cell(id));
+        // The node's own.
+        self.names().open(Owner::Cell(id), 0);
         self.0.natives.insert(id, lane);
         self.links().started(id);
         (native, notices)

@@ -8,10 +8,18 @@ fn name(name: &str) -> Name {
     Name::new(name).unwrap()
 }
 
+/// Each is in a part of its own.
+fn owner_part(owner: Owner) -> usize {
+    match owner {
+        Owner::Cell(cell) => cell.get() as usize,
+        Owner::Slot(slot) => slot.get() as usize + 1_000,
+    }
+}
+
 fn registry() -> Registry {
     let registry = Registry::new(100);
     for owner in [CELL, OTHER, Owner::Slot(SLOT)] {
-        registry.open(owner);
+        registry.open(owner, owner_part(owner));
     }
     registry
 }
@@ -65,19 +73,46 @@ fn who_has_ended_leaves_no_name_behind() {
 
 #[test]
 fn names_are_bounded_per_owner_and_per_node() {
-    let registry = registry();
+    let registry = Registry::new(200);
+    for (part, owner) in [CELL, OTHER, Owner::Slot(SLOT)].into_iter().enumerate() {
+        registry.open(owner, part);
+    }
     for number in 0..MAX_NAMES_EACH {
         registry.register(name(&format!("n{number}")), CELL).unwrap();
     }
     assert_eq!(registry.register(name("more"), CELL), Err(Error::TooMany));
-    for number in 0..100 - MAX_NAMES_EACH {
+    for number in 0..MAX_NAMES_EACH {
         registry.register(name(&format!("m{number}")), OTHER).unwrap();
     }
-    assert_eq!(registry.register(name("more"), OTHER), Err(Error::Full(100)));
-    registry.unregister(&name("n0"), CELL).unwrap();
+    assert_eq!(registry.register(name("more"), OTHER), Err(Error::TooMany));
+    registry.unregister(&name("m0"), OTHER).unwrap();
     assert_eq!(registry.register(name("more"), OTHER), Ok(()));
     registry.close(CELL);
-    assert_eq!(registry.len(), 100 - MAX_NAMES_EACH + 1);
+    assert_eq!(registry.len(), MAX_NAMES_EACH);
+}
+
+#[test]
+fn a_part_of_the_node_leaves_names_to_all_others_however_many_owners_it_makes() {
+    let registry = Registry::new(1_000);
+    let take = |part: u64| {
+        for cell in 1..=100 {
+            let owner = Owner::Cell(CellId::new(part * 1_000 + cell));
+            registry.open(owner, part as usize);
+            let names = (0..MAX_NAMES_EACH).map(|number| name(&format!("p{part}-{cell}-{number}")));
+            names.take_while(|name| registry.register(name.clone(), owner).is_ok()).for_each(drop);
+        }
+        registry.len()
+    };
+    assert_eq!(take(1), 500);
+    assert_eq!(take(2), 750, "half of what was left");
+    let refused = registry.register(name("more"), Owner::Cell(CellId::new(1_100)));
+    assert_eq!(refused, Err(Error::PartFull(500)));
+    registry.open(CELL, 3);
+    assert_eq!(registry.register(name("mine"), CELL), Ok(()));
+    for cell in 1..=100 {
+        registry.close(Owner::Cell(CellId::new(1_000 + cell)));
+    }
+    assert_eq!((registry.len(), registry.counts().parts.len()), (251, 2));
 }
 
 #[test]
@@ -88,7 +123,7 @@ fn one_of_many_threads_gets_the_name() {
             .map(|id| {
                 let (registry, owner) = (&registry, Owner::Cell(CellId::new(id)));
                 scope.spawn(move || {
-                    registry.open(owner);
+                    registry.open(owner, 0);
                     (0..200).filter(|n| registry.register(name(&format!("n{n}")), owner).is_ok()).count()
                 })
             })
@@ -99,7 +134,9 @@ fn one_of_many_threads_gets_the_name() {
     for id in 0..4 {
         registry.close(Owner::Cell(CellId::new(id)));
     }
-    assert_eq!((registry.len(), registry.count.load(Ordering::Relaxed)), (0, 0));
+    assert!(registry.is_empty());
+    let counts = registry.counts();
+    assert_eq!((counts.all, counts.parts.len()), (0, 0));
 }
 
 #[test]

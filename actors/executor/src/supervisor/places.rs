@@ -43,7 +43,7 @@ impl Driver {
         let shared = self.executor.upgrade().ok_or(SpawnError::Stopped)?;
         let slot = match from {
             Blueprint::Cell(cell) => self.slot_of_cell(&shared, cell)?,
-            Blueprint::Supervisor(supervision) => start::new_slot(&shared, supervision.name.as_ref())?,
+            Blueprint::Supervisor(supervision) => start::new_slot(&shared, supervision.name.as_ref(), &self.account)?,
         };
         self.places.insert(child, Place { slot: slot.clone(), vacated: None });
         Ok(slot)

@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::oneshot;
 use ww_cell::{Notices, Slot};
 use ww_core::{
-    Limits, Name,
+    Account, Limits, Name,
     exit::{self, Reason},
     lend,
     supervisor::Strategy,
@@ -35,7 +35,7 @@ pub(crate) async fn start(
     owner: Owner,
     supervision: &Supervision,
 ) -> Result<SupervisorHandle, SpawnError> {
-    let slot = new_slot(shared, supervision.name.as_ref())?;
+    let slot = new_slot(shared, supervision.name.as_ref(), &shared.ownership.account(owner)?)?;
     let begun = create(shared, supervision, slot.clone(), None).and_then(|(handle, unborn)| {
         let ready = join(shared, owner, supervision.limits.clone(), &handle, unborn)?;
         Ok((handle, ready))
@@ -53,9 +53,9 @@ pub(crate) async fn start(
 }
 
 /// Where a supervisor lives: what has its name, and stands for it in events. Nobody serves it.
-pub(super) fn new_slot(shared: &Shared, name: Option<&Name>) -> Result<Slot, SpawnError> {
+pub(super) fn new_slot(shared: &Shared, name: Option<&Name>, account: &Account) -> Result<Slot, SpawnError> {
     let directory = shared.runtime.directory();
-    let slot = directory.new_slot_not_served();
+    let slot = directory.new_slot_not_served(account);
     if let Some(name) = name
         && let Err(error) = directory.name_slot(&slot, name.clone())
     {

@@ -1,8 +1,15 @@
-use ww_core::{Grants, grants::Reach};
+use ww_core::{
+    CellId, Grants, Limits,
+    grants::Reach,
+    registry::{MAX_NAMES, MAX_NAMES_EACH, Owner},
+};
 use ww_schema::{cell_capnp, peer_capnp::executor};
 
 use super::*;
-use crate::fixture::{Session, calls, controller, local, peer_with, session, soon, wait};
+use crate::{
+    Entitlement,
+    fixture::{Session, calls, controller, executor_alone, local, peer_with, session, soon, visitor_of, wait},
+};
 
 async fn spawn(executor: &executor::Client, name: &str) -> process::Client {
     calls::spawn(executor, |mut spec| spec.set_name(name)).await.expect("it starts")
@@ -173,5 +180,40 @@ fn through_a_narrowed_host_only_what_was_started_through_it_is_below() {
         assert_eq!(of("reg4-", &names(&registry).await), ["through"]);
         register(&registry, "reg4-x", &through).await.expect("it was started through it");
         assert_eq!(of("reg4-", &names(&registry_of(&me)).await), ["own", "through", "x"]);
+    });
+}
+
+#[test]
+fn a_client_leaves_as_many_names_to_others_as_it_has() {
+    local(async {
+        let node = executor_alone();
+        let taken = node.directory().names();
+        // Others have all but four: each as many as it leaves.
+        let mut cells = (1_u64 << 40..).map(|number| Owner::Cell(CellId::new(number)));
+        for part in 0..14 {
+            while let Some(owner) = cells.next() {
+                taken.open(owner, part);
+                let fits = |number| {
+                    let name = Name::new(format!("{part}-{}-{number}", taken.len())).expect("a name");
+                    taken.register(name, owner).is_ok()
+                };
+                if !(0..MAX_NAMES_EACH).all(fits) {
+                    break;
+                }
+            }
+        }
+        assert_eq!(taken.len(), MAX_NAMES - 4);
+        let entitlement = Entitlement::everything(Limits::default());
+        let (_connection, client) = visitor_of(&node, entitlement, std::sync::Arc::new(|| {}));
+        let executor = client.host.executor_request().send().pipeline.get_executor();
+        let process = calls::spawn(&executor, |_| {}).await.expect("it starts");
+        let registry = client.host.registry_request().send().pipeline.get_registry();
+        register(&registry, "one", &process).await.expect("four are left");
+        register(&registry, "two", &process).await.expect("three are left");
+        contains(register(&registry, "three", &process).await, "2 names here, as many as are left for all others");
+        unregister(&registry, "one").await.expect("it has that");
+        register(&registry, "three", &process).await.expect("it has one again");
+        soon(process.kill_request().send().promise).await.expect("it may end what it started");
+        wait(&process).await.expect("it has ended");
     });
 }
