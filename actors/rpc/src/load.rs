@@ -8,7 +8,9 @@
 //! Everything that is held for a connection is charged to the account of its client besides, until it is gone: a message from
 //! the moment at which its length is known until nobody needs it, a call until it is finished, an answer until it is
 //! written and its call is finished, all else that is to be written until it is, capabilities until they are released.
-//! A connection for which the account has no room ends, with the account's word as the reason.
+//! A connection for which the account has no room ends, with the account's word as the reason. That is for what the client
+//! itself says. What others send to it, answers and calls, leaves one part in [`LEFT`] of the account and of each above it. An
+//! answer or call for which there is less room fails, and nobody but the client ends its connection.
 
 use std::{
     cell::{Cell, RefCell},
@@ -94,6 +96,15 @@ const IMPORT_BYTES: u64 = 512;
 /// Bytes that are charged for a question to the client until it answers, and for a promise of the client's until it has
 /// sent back the calls that went there.
 const QUESTION_BYTES: u64 = 512;
+
+/// Of each account, one part in so many is left by what others send for what its holder says itself.
+const LEFT: u64 = 8;
+
+/// Of the account, one part in so many is the most that one answer may take, or all calls together that wait to be read.
+const PART: u64 = 4;
+
+/// Bytes of a short error, for which the charge for its call is enough.
+pub(crate) const SHORT_ERROR: usize = CALL_BYTES as usize / ERROR_COPIES as usize;
 
 /// Copies that the library keeps of the text of an error until its call is finished.
 const ERROR_COPIES: u64 = 4;
@@ -406,22 +417,80 @@ impl Load {
         }
     }
 
-    /// A call of this many words is about to be sent to the client under this number.
+    /// Bytes that one answer may take of the account, and calls together that wait to be read. One call alone may be more.
+    fn part(&self) -> u64 {
+        self.account.most() / PART
+    }
+
+    /// Charges what others send to the client: some of the account is left for what it says itself.
+    fn charge_others(&self, bytes: u64) -> Result<Charge, Error> {
+        self.account.leaves_one_in(LEFT, bytes).map_err(overloaded)?;
+        self.account.charge(bytes).map_err(overloaded)
+    }
+
+    /// A call of this many words is about to be sent to the client under this number. Returns the charge for it.
     ///
     /// # Errors
     ///
     /// `overloaded` where too many wait that it does not read: nobody but its caller is harmed.
-    pub(crate) fn asks(&self, question: u32, words: usize) -> Result<(), Error> {
+    pub(crate) fn asks(&self, question: u32, words: usize) -> Result<Charge, Error> {
         let mut state = self.state.borrow_mut();
-        let (most, waiting) = (self.bounds.call_bytes, state.unsent_calls);
-        if waiting > 0 && waiting.saturating_add(words.saturating_mul(WORD)) > most {
-            let why = format!("{waiting} bytes of calls wait to be read by the other side: at most {most} may");
+        let (bytes, waiting) = (words.saturating_mul(WORD), state.unsent_calls);
+        let most = usize::try_from(self.part()).unwrap_or(usize::MAX).min(self.bounds.call_bytes);
+        if waiting > 0 && waiting.saturating_add(bytes) > most {
+            let why = format!(
+                "{waiting} bytes of calls wait to be read by the other side, and {bytes} more are too many: at most {most} may"
+            );
             return Err(Error::overloaded(why));
         }
-        drop(self.account.charge(words.saturating_mul(WORD) as u64).map_err(overloaded)?);
+        let charge = self.charge_others(bytes as u64)?;
         state.tables.grow(QUESTION_BYTES).map_err(overloaded)?;
         state.questions.insert(question);
-        Ok(())
+        Ok(charge)
+    }
+
+    /// Charges what is about to be sent to the client, besides calls: so many words.
+    ///
+    /// # Errors
+    ///
+    /// `overloaded` where there is no room. An answer then fails, as a short error that costs nothing more where the call
+    /// was served; with anything else the connection cannot go on.
+    pub(crate) fn pays(&self, words: usize, outgoing: Outgoing) -> Result<Charge, Error> {
+        let bytes = words.saturating_mul(WORD);
+        match outgoing {
+            Outgoing::Answer { is_error: false, .. } if bytes as u64 > self.part() => {
+                let most = self.part();
+                Err(Error::overloaded(format!("an answer of {bytes} bytes: at most {most} are held for its caller")))
+            }
+            Outgoing::Answer { is_error: false, .. } => self.charge_others(bytes as u64),
+            Outgoing::Answer { question, is_error: true, .. } => {
+                let charge = self.charge_others((bytes as u64).saturating_mul(ERROR_COPIES));
+                charge.or_else(|why| match bytes <= SHORT_ERROR {
+                    true if self.is_used(question) => Ok(Charge::none()),
+                    // Nothing was charged for a call that was refused when it came.
+                    true => self.account.charge(bytes as u64).map_err(overloaded),
+                    false => Err(why),
+                })
+            }
+            Outgoing::Call | Outgoing::Other => self.account.charge(bytes as u64).map_err(overloaded),
+        }
+    }
+
+    /// What others send to the client is about to give it capabilities under numbers up to this one, fewer than `most`. They
+    /// are paid for from here on.
+    ///
+    /// # Errors
+    ///
+    /// `overloaded` where there are too many, or nobody pays.
+    pub(crate) fn gives(&self, highest: u32, most: u32) -> Result<(), Error> {
+        if highest >= most {
+            return Err(self.too_many_held());
+        }
+        let mut state = self.state.borrow_mut();
+        let more = u64::from(highest.saturating_add(1).saturating_sub(state.exports));
+        // A promise may become another capability, which nobody can refuse then.
+        self.account.leaves_one_in(LEFT, 2 * more * EXPORT_BYTES).map_err(overloaded)?;
+        state.reach(highest).map_err(overloaded)
     }
 
     /// A question of another kind was sent to the client under this number.
@@ -434,12 +503,8 @@ impl Load {
     pub(crate) fn exported(&self, number: u32) {
         let most = self.bounds.exports;
         let mut state = self.state.borrow_mut();
-        if number >= state.exports {
-            let more = u64::from(number - state.exports) + 1;
-            match state.tables.grow(more * EXPORT_BYTES) {
-                Ok(()) => state.exports = number + 1,
-                Err(overdrawn) => self.fail(overloaded(overdrawn)),
-            }
+        if let Err(overdrawn) = state.reach(number) {
+            self.fail(overloaded(overdrawn));
         }
         if number >= most {
             state.full = true;
@@ -478,10 +543,11 @@ impl Load {
         self.state.borrow().full
     }
 
-    /// Why they are.
+    /// Why they are, and those of others to it.
     pub(crate) fn too_many_held(&self) -> Error {
         let most = self.bounds.exports;
-        Error::overloaded(format!("{most} capabilities are held, as many as are given to one client: release some"))
+        let why = format!("{most} capabilities are held, as many as are given to one client: it has to release some");
+        Error::overloaded(why)
     }
 
     /// Returns when the connection cannot go on, with the reason.
@@ -494,15 +560,9 @@ impl Load {
         }
     }
 
-    /// A message waits to be written: so many words as they are written, with their segment table.
-    pub(crate) fn queued(&self, words: usize, outgoing: Outgoing) {
+    /// A message waits to be written, which is paid for: so many words as they are written, with their segment table.
+    pub(crate) fn queued(&self, words: usize, outgoing: Outgoing, charge: Charge) {
         let bytes = words.saturating_mul(WORD);
-        let copies = if matches!(outgoing, Outgoing::Answer { is_error: true, .. }) { ERROR_COPIES } else { 1 };
-        // What was built already is written, and is the last.
-        let charge = self.account.charge((bytes as u64).saturating_mul(copies)).unwrap_or_else(|overdrawn| {
-            self.fail(overloaded(overdrawn));
-            Charge::none()
-        });
         let charge = Rc::new(charge);
         let mut state = self.state.borrow_mut();
         if let Outgoing::Answer { question, is_final, .. } = outgoing {
@@ -557,6 +617,14 @@ impl State {
         self.call_bytes -= bytes;
         self.open -= 1;
         true
+    }
+
+    /// The client may hold capabilities under numbers up to this one, which are paid for.
+    fn reach(&mut self, number: u32) -> Result<(), Overdrawn> {
+        let exports = number.saturating_add(1).max(self.exports);
+        self.tables.grow(u64::from(exports - self.exports) * EXPORT_BYTES)?;
+        self.exports = exports;
+        Ok(())
     }
 
     /// Bytes that wait to be written: of calls, or of all else, which holds up the reading.

@@ -82,6 +82,23 @@ impl Own {
         Self(message)
     }
 
+    /// What of this node the other side releases with it, and how often.
+    pub(crate) fn released(&self) -> capnp::Result<Option<(u32, u32)>> {
+        Ok(match self.0.get_root_as_reader::<said::Reader<'_>>()?.which() {
+            Ok(Which::Release(release)) => Some(release?).map(|it| (it.get_id(), it.get_reference_count())),
+            _ => None,
+        })
+    }
+
+    /// The other side has done with a question, and keeps the capabilities of its answer.
+    pub(crate) fn finish(question: u32) -> Self {
+        let mut message = message::Builder::new_default();
+        let mut finish = message.init_root::<said::Builder<'_>>().init_finish();
+        finish.set_question_id(question);
+        finish.set_release_result_caps(false);
+        Self(message)
+    }
+
     /// A promise of the other side has failed.
     fn broken(promise: u32, why: &Error) -> Self {
         let mut message = message::Builder::new_default();

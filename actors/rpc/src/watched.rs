@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 use ww_core::account::Charge;
 
 use crate::{
-    load::{Load, Outgoing},
+    load::{Load, Outgoing, SHORT_ERROR, WORD},
     sift::{Own, Verdict, judge, write_error},
     traced::tell,
 };
@@ -57,6 +57,18 @@ struct Shared {
     own_came: Notify,
     /// Calls that were refused here, of which the other side never heard.
     unsent: RefCell<HashSet<u32>>,
+    /// Calls whose answers were refused here: the other side never held the capabilities in them.
+    refused: RefCell<HashSet<u32>>,
+}
+
+/// What becomes of a message of this node.
+enum Sending {
+    /// It is sent, as what it is, and paid for.
+    As(Outgoing, Charge),
+    /// It is not sent.
+    Not,
+    /// It is an answer for which the other side has no room: that is sent in its place.
+    Refused { question: u32, is_final: bool, why: Error },
 }
 
 type Received = Option<Box<dyn IncomingMessage>>;
@@ -90,6 +102,7 @@ impl Watch {
             own: RefCell::default(),
             own_came: Notify::new(),
             unsent: RefCell::default(),
+            refused: RefCell::default(),
         })))
     }
 }
@@ -107,7 +120,12 @@ impl Shared {
     /// The next message for the library.
     async fn next(self: &Rc<Self>) -> Result<Received, Error> {
         loop {
-            if let Some(own) = self.own.borrow_mut().pop_front() {
+            let own = self.own.borrow_mut().pop_front();
+            if let Some(own) = own {
+                // Until the library reads this, what is released is there.
+                if let Some((number, times)) = own.released()? {
+                    self.load().promises.released(number, times);
+                }
                 return Ok(Some(Box::new(own)));
             }
             let received = tokio::select! {
@@ -141,8 +159,15 @@ impl Shared {
     fn judged(self: &Rc<Self>, message: Box<dyn IncomingMessage>) -> Result<Received, Error> {
         tell(self.watch.cell, "in", || message.get_body());
         let (bytes, mut charge) = self.load().take_received();
+        let kept = match message.get_body()?.get_as::<said::Reader<'_>>()?.which() {
+            Ok(Which::Finish(finish)) => {
+                Some(finish?.get_question_id()).filter(|it| self.refused.borrow_mut().remove(it))
+            }
+            _ => None,
+        };
         let verdict = judge(message.get_body()?.get_as::<said::Reader<'_>>()?, bytes, &mut charge, self.load())?;
         match verdict {
+            Verdict::Pass if let Some(question) = kept => return Ok(Some(Box::new(Own::finish(question)))),
             Verdict::Pass => return Ok(Some(Box::new(ChargedMessage { inner: message, _charge: charge.into() }))),
             Verdict::Serve(question) => {
                 let charge = Rc::new(charge);
@@ -150,18 +175,24 @@ impl Shared {
                 return Ok(Some(Box::new(ChargedMessage { inner: message, _charge: charge })));
             }
             Verdict::Instead(own) => return Ok(Some(Box::new(own))),
-            Verdict::Refuse(question, why) => self.refuse(question, &why)?,
+            Verdict::Refuse(question, why) => self.refuse(question, &why, (true, false))?,
             Verdict::Unfollowed { promise, became } => self.unfollowed(promise, became)?,
         }
         Ok(None)
     }
 
     /// Answers a call of which nobody else here knows. The library takes a later word about it for a late one.
-    fn refuse(self: &Rc<Self>, question: u32, why: &Error) -> Result<(), Error> {
+    fn refuse(
+        self: &Rc<Self>,
+        question: u32,
+        why: &Error,
+        (releases_params, is_final): (bool, bool),
+    ) -> Result<(), Error> {
         let mut message = self.new_message(REFUSAL_WORDS);
         let mut answer = message.get_body()?.init_as::<said::Builder<'_>>().init_return();
         answer.set_answer_id(question);
-        answer.set_release_param_caps(true);
+        answer.set_release_param_caps(releases_params);
+        answer.set_no_finish_needed(is_final);
         write_error(answer.init_exception(), why);
         // It is written as all others are, without being waited for.
         drop(message.send());
@@ -185,44 +216,92 @@ impl Shared {
         Ok(())
     }
 
-    /// Whether a message of this node is to be sent, and as what.
-    fn sends(&self, message: &dyn OutgoingMessage) -> Option<Outgoing> {
+    /// What becomes of a message of this node.
+    fn sends(&self, message: &dyn OutgoingMessage) -> Sending {
+        let words = message.size_in_words();
         // What we wrote ourselves can be read.
-        let account = |body| self.account(body, message.size_in_words());
-        message.get_body_as_reader().and_then(account).unwrap_or(Some(Outgoing::Other))
+        let account = |body| self.account(body, words);
+        message.get_body_as_reader().and_then(account).unwrap_or_else(|_| self.pays(words, Outgoing::Other))
     }
 
-    fn account(&self, body: any_pointer::Reader<'_>, words: usize) -> capnp::Result<Option<Outgoing>> {
+    /// Sends it if there is room for it, and else ends the connection: it is the last.
+    fn pays(&self, words: usize, outgoing: Outgoing) -> Sending {
+        let charge = self.load().pays(words, outgoing).unwrap_or_else(|why| {
+            self.load().fail(why);
+            Charge::none()
+        });
+        Sending::As(outgoing, charge)
+    }
+
+    fn account(&self, body: any_pointer::Reader<'_>, words: usize) -> capnp::Result<Sending> {
         let load = self.load();
         match body.get_as::<said::Reader<'_>>()?.which()? {
             Which::Return(answer) => {
                 let answer = answer?;
                 let (question, is_final) = (answer.get_answer_id(), answer.get_no_finish_needed());
-                let mut is_error = true;
-                if let return_::Results(results) = answer.which()? {
-                    is_error = false;
-                    self.exports(results?.get_cap_table()?, Some(question))?;
+                let results = match answer.which()? {
+                    return_::Results(results) => Some(results?.get_cap_table()?),
+                    _ => None,
+                };
+                let outgoing = Outgoing::Answer { question, is_error: results.is_none(), is_final };
+                let most = load.bounds.exports.saturating_mul(2);
+                let paid = load.pays(words, outgoing).and_then(|charge| {
+                    results.map_or(Ok(()), |table| self.gives(table, most))?;
+                    Ok(charge)
+                });
+                let charge = match paid {
+                    Ok(charge) => charge,
+                    // It says already why a call was refused, and has no room for that either.
+                    Err(_) if results.is_none() && words.saturating_mul(WORD) <= SHORT_ERROR => {
+                        return Ok(self.pays(words, Outgoing::Other));
+                    }
+                    Err(why) => {
+                        if let Some(table) = results {
+                            // Not as a part of the answer: what is in that is released with the call.
+                            self.promise(table, None)?;
+                            self.release(table)?;
+                            if !is_final {
+                                self.refused.borrow_mut().insert(question);
+                            }
+                        }
+                        return Ok(Sending::Refused { question, is_final, why });
+                    }
+                };
+                if let Some(table) = results {
+                    self.exports(table, Some(question))?;
                 }
                 load.promises.answered(question, is_final);
-                return Ok(Some(Outgoing::Answer { question, is_error, is_final }));
+                return Ok(Sending::As(outgoing, charge));
             }
             Which::Call(call) => {
                 let call = call?;
                 let table = call.get_params()?.get_cap_table()?;
-                self.exports(table, None)?;
                 let question = call.get_question_id();
-                if let Err(why) = load.asks(question, words) {
-                    self.unsent(question, table, &why)?;
-                    return Ok(None);
+                let paid = load.asks(question, words).and_then(|charge| {
+                    // Where that fails, nothing is asked after all.
+                    self.gives(table, load.bounds.exports).inspect_err(|_| {
+                        load.has_answered(question);
+                    })?;
+                    Ok(charge)
+                });
+                match paid {
+                    Ok(charge) => {
+                        self.exports(table, None)?;
+                        return Ok(Sending::As(Outgoing::Call, charge));
+                    }
+                    Err(why) => {
+                        self.promise(table, None)?;
+                        self.unsent(question, table, &why)?;
+                        return Ok(Sending::Not);
+                    }
                 }
-                return Ok(Some(Outgoing::Call));
             }
             Which::Bootstrap(bootstrap) => load.asked(bootstrap?.get_question_id()),
             Which::Finish(finish) => {
                 let finish = finish?;
                 let question = finish.get_question_id();
                 if self.unsent.borrow_mut().remove(&question) {
-                    return Ok(None);
+                    return Ok(Sending::Not);
                 }
                 if finish.get_release_result_caps() {
                     load.promises.gave_up(question);
@@ -237,7 +316,7 @@ impl Shared {
             }
             _ => {}
         }
-        Ok(Some(Outgoing::Other))
+        Ok(self.pays(words, Outgoing::Other))
     }
 
     fn resolves(&self, resolved: resolve::Reader<'_>) -> capnp::Result<()> {
@@ -269,17 +348,30 @@ impl Shared {
         table: capnp::struct_list::Reader<'_, cap_descriptor::Owned>,
         why: &Error,
     ) -> capnp::Result<()> {
-        let mut own = self.own.borrow_mut();
         self.unsent.borrow_mut().insert(question);
-        own.push_back(Own::failure(question, why));
+        self.own.borrow_mut().push_back(Own::failure(question, why));
+        self.release(table)
+    }
+
+    /// Says on behalf of the other side that it has done with capabilities which it never got.
+    fn release(&self, table: capnp::struct_list::Reader<'_, cap_descriptor::Owned>) -> capnp::Result<()> {
+        let mut own = self.own.borrow_mut();
         for cap in table {
             if let cap_descriptor::SenderHosted(number) | cap_descriptor::SenderPromise(number) = cap.which()? {
-                self.load().promises.released(number, 1);
                 own.push_back(Own::release(number));
             }
         }
         self.own_came.notify_one();
         Ok(())
+    }
+
+    /// Whether the other side has room for the capabilities of a message: all of them have numbers below `most`.
+    fn gives(&self, table: capnp::struct_list::Reader<'_, cap_descriptor::Owned>, most: u32) -> Result<(), Error> {
+        let numbers = table.iter().filter_map(|cap| match cap.which() {
+            Ok(cap_descriptor::SenderHosted(number) | cap_descriptor::SenderPromise(number)) => Some(number),
+            _ => None,
+        });
+        numbers.max().map_or(Ok(()), |highest| self.load().gives(highest, most))
     }
 
     fn exports(
@@ -288,6 +380,22 @@ impl Shared {
         answer: Option<u32>,
     ) -> capnp::Result<()> {
         table.iter().try_for_each(|cap| self.export(cap, answer))
+    }
+
+    /// Notes which promises are in a message that is not sent.
+    fn promise(
+        &self,
+        table: capnp::struct_list::Reader<'_, cap_descriptor::Owned>,
+        answer: Option<u32>,
+    ) -> capnp::Result<()> {
+        for cap in table {
+            match cap.which()? {
+                cap_descriptor::SenderHosted(number) => self.load().promises.exported(number, false, answer),
+                cap_descriptor::SenderPromise(number) => self.load().promises.exported(number, true, answer),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     fn export(&self, cap: cap_descriptor::Reader<'_>, answer: Option<u32>) -> capnp::Result<()> {
@@ -300,6 +408,13 @@ impl Shared {
         self.load().promises.exported(number, is_promise, answer);
         Ok(())
     }
+}
+
+/// Results without anything in them: what the library keeps of an answer that was refused.
+fn no_results() -> message::Builder<message::HeapAllocator> {
+    let mut message = message::Builder::new(message::HeapAllocator::new().first_segment_words(8));
+    message.init_root::<said::Builder<'_>>().init_return().init_results();
+    message
 }
 
 impl<N: VatNetwork<Side>> VatNetwork<Side> for Network<N> {
@@ -359,12 +474,20 @@ impl OutgoingMessage for WatchedMessage {
     fn send(self: Box<Self>) -> (Promise<(), Error>, Rc<message::Builder<message::HeapAllocator>>) {
         let Self { inner, connection } = *self;
         let Some(connection) = connection.upgrade() else { return inner.send() };
-        let Some(outgoing) = connection.sends(&*inner) else {
-            return (Promise::ok(()), Rc::new(inner.take()));
+        let (outgoing, charge) = match connection.sends(&*inner) {
+            Sending::As(outgoing, charge) => (outgoing, charge),
+            Sending::Not => return (Promise::ok(()), Rc::new(inner.take())),
+            Sending::Refused { question, is_final, why } => {
+                // It is held no longer than this. The library has the capabilities in it until the call is finished.
+                drop(inner);
+                let refused = connection.refuse(question, &why, (false, is_final));
+                refused.unwrap_or_else(|why| connection.load().fail(why));
+                return (Promise::ok(()), Rc::new(no_results()));
+            }
         };
         tell(connection.watch.cell, "out", || inner.get_body_as_reader());
         let (sent, message) = inner.send();
-        connection.load().queued(serialize::compute_serialized_size_in_words(&message), outgoing);
+        connection.load().queued(serialize::compute_serialized_size_in_words(&message), outgoing, charge);
         (sent, message)
     }
 
@@ -382,3 +505,6 @@ impl IncomingMessage for ChargedMessage {
         self.inner.get_body()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,7 +61,7 @@ fn unread_answers_hold_the_reading_up_until_they_are_written() {
     let half = load.bounds.unread_bytes / 2;
     let answer = Outgoing::Answer { question: 0, is_error: false, is_final: true };
     for outgoing in [Outgoing::Call, Outgoing::Call, answer, Outgoing::Call, Outgoing::Other, answer] {
-        load.queued(half / WORD, outgoing);
+        queue(&load, half / WORD, outgoing);
     }
     let mut waiting = Box::pin(load.has_room());
     for (bytes, has_room) in [(2 * half, false), (half - 1, false), (1, true)] {
@@ -74,6 +74,18 @@ fn unread_answers_hold_the_reading_up_until_they_are_written() {
     assert!(load.idle().now_or_never().is_none(), "it may not have left");
     load.flushed(&Poll::Ready(Ok(())));
     assert!(load.idle().now_or_never().is_some());
+}
+
+/// What is sent, as a connection does it; an answer for which there is no room is a short error.
+fn queue(load: &Load, words: usize, outgoing: Outgoing) {
+    match (load.pays(words, outgoing), outgoing) {
+        (Ok(charge), _) => load.queued(words, outgoing, charge),
+        (Err(_), Outgoing::Answer { question, is_final, .. }) => {
+            let error = Outgoing::Answer { question, is_error: true, is_final };
+            load.queued(8, error, load.pays(8, error).expect("paid for with the call"));
+        }
+        (Err(why), _) => load.fail(why),
+    }
 }
 
 /// What an account of this many bytes pays for, and the account.
@@ -91,7 +103,7 @@ fn an_answer_is_paid_for_until_it_is_written_and_its_call_is_finished() {
     let (load, account) = paid(1 << 20);
     for (first, second) in [("written", "finished"), ("finished", "written")] {
         load.begin(1, 8).expect("room");
-        load.queued(1 << 10, answer(1));
+        queue(&load, 1 << 10, answer(1));
         let held = account.held();
         assert!(held >= 8 << 10, "{held}");
         for step in [first, second] {
@@ -110,20 +122,20 @@ fn a_connection_ends_where_its_answers_are_not_finished_or_not_read() {
     let (load, account) = paid(256 << 10);
     let mut question = 0;
     let why = loop {
-        load.begin(question, 8).expect("room for calls");
-        load.queued(1 << 10, answer(question));
-        // All of them are read.
-        load.wrote(&Poll::Ready(Ok(8 << 10)));
-        if let Some(why) = load.overrun().now_or_never() {
+        if let Err(why) = load.begin(question, 8) {
             break why;
         }
+        queue(&load, 1 << 10, answer(question));
+        // All of them are read.
+        load.wrote(&Poll::Ready(Ok(8 << 10)));
+        assert!(load.overrun().now_or_never().is_none(), "answers end nothing");
         question += 1;
-        assert!(question < 64, "{account:?}");
+        assert!(question < 128, "{account:?}");
     };
     assert!(why.kind == capnp::ErrorKind::Overloaded && why.extra.contains("cannot be held for the node"), "{why}");
 
     let (load, _account) = paid(256 << 10);
-    (0..33).for_each(|_| load.queued(1 << 10, Outgoing::Other));
+    (0..33).for_each(|_| queue(&load, 1 << 10, Outgoing::Other));
     assert!(load.overrun().now_or_never().is_some(), "nothing of it is read");
 }
 
@@ -131,17 +143,92 @@ fn a_connection_ends_where_its_answers_are_not_finished_or_not_read() {
 fn calls_that_the_other_side_does_not_read_are_refused_and_end_nothing() {
     let (load, account) = paid(256 << 10);
     let mut sent = 0;
-    while load.asks(sent, 1 << 10).is_ok() {
-        load.queued(1 << 10, Outgoing::Call);
+    while let Ok(charge) = load.asks(sent, 1 << 10) {
+        load.queued(1 << 10, Outgoing::Call, charge);
         sent += 1;
     }
-    assert!(sent > 16 && load.overrun().now_or_never().is_none(), "{sent}");
+    assert!(account.held() < 128 << 10 && load.announced(64 << 10).is_ok(), "there is room for what it says itself");
+    assert!(sent > 4 && load.overrun().now_or_never().is_none(), "{sent}");
     load.wrote(&Poll::Ready(Ok(usize::try_from(sent).expect("few") * (8 << 10))));
-    load.asks(sent, 1 << 10).expect("they were read");
+    drop(load.take_received());
+    drop(load.asks(sent, 1 << 10).expect("they were read"));
     for question in 0..=sent {
         assert!(load.has_answered(question) && !load.has_answered(question));
     }
     assert_eq!(account.held(), 0);
+}
+
+#[test]
+fn what_others_send_leaves_room_for_what_the_client_says_itself() {
+    let (load, account) = paid(1 << 20);
+    let answers = |words: usize| {
+        let mut taken = 0;
+        for question in 0..100 {
+            load.begin(question, 8).expect("room for calls");
+            match load.pays(words, answer(question)) {
+                Ok(charge) => load.queued(words, answer(question), charge),
+                Err(why) => {
+                    assert!(why.kind == capnp::ErrorKind::Overloaded, "{why}");
+                    break;
+                }
+            }
+            taken += 1;
+        }
+        for question in 0..100 {
+            load.finished(question);
+        }
+        taken
+    };
+    assert_eq!(answers((256 << 10) / WORD + 1), 0, "more than one may be");
+    assert_eq!(answers((200 << 10) / WORD), 4);
+    load.announced(100 << 10).expect("some of the account is left");
+    assert!(load.gives(1_000, u32::MAX).is_err(), "capabilities are paid for as well");
+    assert!(load.gives(10, 10).is_err());
+    load.begin(200, 8).expect("room for calls");
+    let error = |question| Outgoing::Answer { question, is_error: true, is_final: false };
+    assert!(load.pays(4 << 10, error(200)).is_err());
+    let short = load.pays(64, error(200)).expect("it is paid for with its call");
+    assert_eq!(short.bytes(), 0);
+    let refused = load.pays(64, error(201)).expect("some of the account is left");
+    assert_eq!(refused.bytes(), 512, "nobody paid for a call that was refused when it came");
+    assert!(load.overrun().now_or_never().is_none(), "{account:?}");
+}
+
+#[test]
+fn one_call_may_be_larger_than_all_that_wait_together() {
+    let (load, _account) = paid(1 << 20);
+    let large = (400 << 10) / WORD;
+    let charge = load.asks(0, large).expect("nothing waits");
+    load.queued(large, Outgoing::Call, charge);
+    let why = load.asks(1, 1).map(drop).expect_err("the other side reads that first");
+    assert!(why.extra.contains("at most 262144 may"), "{why}");
+    load.wrote(&Poll::Ready(Ok(400 << 10)));
+    assert!(load.asks(1, (900 << 10) / WORD).is_err(), "some of the account is left");
+    drop(load.asks(1, 1).expect("it was read"));
+}
+
+#[test]
+fn what_others_send_leaves_room_in_each_account_above() {
+    let owner = Account::root(Holder::Node, 4 << 20);
+    let cells = [(); 2].map(|()| owner.below(Holder::Part("a cell"), 4 << 20).expect("room"));
+    let loads = cells.map(|account| Load::new(Bounds::OWN, account));
+    let mut answers = 0;
+    for load in &loads {
+        loop {
+            load.begin(answers, 8).expect("room for calls");
+            let Ok(charge) = load.pays((100 << 10) / WORD, answer(answers)) else { break };
+            load.queued((100 << 10) / WORD, answer(answers), charge);
+            answers += 1;
+        }
+    }
+    assert!((30..36).contains(&answers), "{answers}");
+    for load in &loads {
+        load.announced(100 << 10).expect("room for what it says itself");
+        load.exported(99);
+        assert!(load.overrun().now_or_never().is_none(), "what others send ends nothing");
+    }
+    drop(loads);
+    assert_eq!(owner.held(), 0);
 }
 
 #[test]
@@ -155,8 +242,9 @@ fn what_the_library_keeps_of_calls_that_were_given_up_is_paid_for() {
     }
     assert!((8..64).contains(&given_up), "{given_up}");
     // Those that others were waiting for are answered after all.
-    (0..given_up).for_each(|question| load.queued(1, answer(question)));
-    load.wrote(&Poll::Ready(Ok(usize::try_from(given_up).expect("few") * WORD)));
+    (0..given_up).for_each(|question| queue(&load, 1, answer(question)));
+    // Some of them are short errors instead.
+    load.wrote(&Poll::Ready(Ok(usize::try_from(given_up).expect("few") * 8 * WORD)));
     assert_eq!(account.held(), 0);
 }
 
@@ -197,6 +285,6 @@ fn a_call_is_paid_for_until_it_is_answered_also_when_its_message_is_gone() {
     load.keep(1, &message);
     drop(message);
     assert!(account.held() >= 64 << 10);
-    load.queued(1, answer(1));
+    queue(&load, 1, answer(1));
     assert!(account.held() < 64 << 10, "what is left is the call until it is finished");
 }

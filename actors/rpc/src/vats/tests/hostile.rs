@@ -22,6 +22,7 @@ const ID: u16 = 0;
 const EXECUTOR: u16 = 4;
 const NARROW: u16 = 9;
 const RUN_BYTES: u16 = 0;
+const ECHO: u16 = 1;
 const WAIT: u16 = 3;
 
 fn say(fill: impl FnOnce(said::Builder<'_>)) -> Vec<u8> {
@@ -322,5 +323,38 @@ fn messages_that_never_end_are_paid_for_by_their_owner() {
         assert!(owner.held() <= owner.most());
         ends.truncate(0);
         others_live().await;
+    });
+}
+
+#[test]
+fn an_answer_that_its_caller_cannot_hold_fails_and_ends_nothing() {
+    local(async {
+        let account = Account::root(Holder::Node, 1 << 20);
+        let (duplex, bootstrap_of_cell, ends) = parts(None).await;
+        let load = Rc::new(Load::new(Bounds::OWN, account.clone()));
+        let _vat = task::spawn_local(task::Kind::owned("vat", "a test"), serve(duplex, bootstrap_of_cell, 1, load));
+        let Connected { to_vat, from_vat, cell: _cell, .. } = ends;
+        let mut heard = Heard { from_vat, bytes: Vec::new() };
+        let get_executor = call(1, BOOTSTRAP, (host::Client::TYPE_ID, EXECUTOR), |_| {});
+        let echo = |question, bytes| {
+            call(question, 1, (executor::Client::TYPE_ID, ECHO), |call| {
+                let params = call.init_params().get_content().init_as::<executor::echo_params::Builder<'_>>();
+                params.init_message(bytes).push_str(&"x".repeat(bytes as usize));
+            })
+        };
+        let finish = |question| say(|said| said.init_finish().set_question_id(question));
+        to_vat.write_all(&[bootstrap(), get_executor].concat()).await.expect("open");
+        for round in 0..20 {
+            let (large, small) = (2 * round + 2, 2 * round + 3);
+            to_vat
+                .write_all(&[echo(large, 300 << 10), finish(large), echo(small, 1 << 10)].concat())
+                .await
+                .expect("open");
+            let why = heard.answer(large).await.expect("it fails");
+            assert!(why.contains("an answer of ") || why.contains("canceled"), "{why}");
+            assert_eq!(heard.answer(small).await, None, "the connection goes on");
+            to_vat.write_all(&finish(small)).await.expect("open");
+        }
+        assert!(account.held() < 512 << 10, "{account:?}");
     });
 }
