@@ -10,7 +10,7 @@ use tokio::{
     time::sleep,
 };
 use ww_net::{
-    Protocol, Stream,
+    Identity, Protocol, Stream,
     call::{Asked, Ending, Part, Reason, Status},
 };
 
@@ -256,8 +256,11 @@ async fn exactly_64_messages_wait_for_a_cell_and_the_next_is_told() {
     const WAITING: usize = 64;
     let platform = platform();
     let image = Image::of("actor");
-    let server = serve_with(&image, "actor", |ww| ww.args(["--async"]));
-    let client = Client::new(&platform, server.places().next().expect("a place")).await;
+    // A stranger may not have as many streams.
+    let identity = Identity::ephemeral();
+    let config = format!("[[rpc.peers]]\nid = \"{}\"\n", identity.peer_id());
+    let server = serve_with(&image, "actor", |ww| ww.args(["--async"]).config(&config));
+    let client = Client::with(&platform, server.places().next().expect("a place"), identity).await;
     let Asked { mut body, mut reply } = client.open_call("actor", None).await;
     body.write(b"sleep 3000\n").await.expect("open");
     body.finish(Ending::Whole).await.expect("open");

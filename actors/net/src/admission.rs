@@ -4,7 +4,8 @@
 //! of all connections is for the peers that the configuration names. A connection that finds no place takes that of the
 //! one that has been idle longest among those that share the bound: one whose peer has no stream on which something was
 //! said, and none of this node's. A connection at work makes no room, with one exception: where all places of strangers
-//! are taken by connections at work, an address with more than [`SHARE`] of them gives one to an address with less.
+//! are taken by connections at work, an address with more than [`SHARE`] of them, or [`QUIC_SHARE`] of QUIC, gives one to an
+//! address with less.
 //!
 //! Bounded are connections ([`Limits`]), dials, and those that are closed and not gone yet ([`MAX_LEAVING`]).
 
@@ -37,9 +38,12 @@ use crate::{
 /// up within [`CLOSE_TIMEOUT`](crate::config::CLOSE_TIMEOUT); meanwhile it costs what an open one does.
 const MAX_LEAVING: usize = 128;
 
-/// Connections at work that an address of strangers keeps even where others find no place: those of a few programs on
-/// one machine.
-const SHARE: usize = 8;
+/// Connections at work that an address of strangers keeps even where others find no place: those of a program that is
+/// reached over both transports. So as many addresses as half of all places find one.
+const SHARE: usize = 2;
+
+/// The same of connections over QUIC, of which there are few: as many addresses as places find one.
+const QUIC_SHARE: usize = 1;
 
 /// Dials to peers that the configuration names, beside those to others that are under way at the same time: those of a
 /// few supervisors.
@@ -150,7 +154,8 @@ impl Admission {
         }
         let own = origins.get(&origin).copied().unwrap_or_default();
         let most = origins.into_iter().max_by_key(|(_, count)| *count);
-        let Some((most, _)) = most.filter(|(_, count)| *count > SHARE.max(own + 1)) else { return Err(full) };
+        let share = if quic { QUIC_SHARE } else { SHARE };
+        let Some((most, _)) = most.filter(|(_, count)| *count > share.max(own + 1)) else { return Err(full) };
         let meant = self.staying().filter(|(_, open)| is_meant(open) && open.origin == most);
         let first = meant.min_by_key(|(_, open)| open.number).map(|(id, _)| *id);
         self.refusals.count(|counts| &mut counts.over_share);

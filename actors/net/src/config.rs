@@ -15,24 +15,24 @@ use libp2p::{
 /// 40 KiB; half of them are left for everything else.
 pub const DEFAULT_CONNECTIONS: u32 = 512;
 
-/// Open connections that strangers opened, all together: fewer than are left for peers that the node knows, which are
-/// named in its configuration or were dialled by it. An idle one makes room for the next.
-pub const DEFAULT_STRANGERS: u32 = 224;
+/// Open connections that strangers opened, all together: an idle one makes room for the next, so these are those at work at one
+/// moment. Each may hold 1 MiB on TCP that nobody has read: three first streams, and [`STRANGERS_GROWTH`].
+pub const DEFAULT_STRANGERS: u32 = 64;
 
-/// Open connections to peers that the node dialled, and from these: as many as strangers have. What is left of all, 64,
-/// is for the peers that the configuration names: all connections of sixteen.
+/// Open connections to peers that the node dialled, and from these. What is left of all, 224, is for the peers that the
+/// configuration names: all connections of 56.
 pub const DEFAULT_DIALLED: u32 = 224;
 
-/// Open connections of strangers from one address, or one network of IPv6 with 64 bits: all programs of a house or an
-/// office, yet too few for one owner of an address to have most places of strangers.
-pub const DEFAULT_PER_ADDRESS: u32 = 64;
+/// Open connections of strangers from one address, or one network of IPv6 with 64 bits: the programs of a house or an office
+/// that are at work at the same moment, and a quarter of what strangers have.
+pub const DEFAULT_PER_ADDRESS: u32 = 16;
 
 /// Open connections of strangers over QUIC, of those that strangers have: each may hold [`QUIC_WINDOW`] bytes that nobody
-/// has read, so together 384 MiB.
-pub const DEFAULT_QUIC_STRANGERS: u32 = 48;
+/// has read, so together 128 MiB.
+pub const DEFAULT_QUIC_STRANGERS: u32 = 16;
 
-/// The same from one address: 128 MiB, as much as its streams on TCP may hold.
-pub const DEFAULT_QUIC_PER_ADDRESS: u32 = 16;
+/// The same from one address: 32 MiB, as much as its connections and streams on TCP may hold.
+pub const DEFAULT_QUIC_PER_ADDRESS: u32 = 4;
 
 /// Open connections to one peer: two transports, each opened from both ends at the same moment.
 pub const DEFAULT_PER_PEER: u32 = 4;
@@ -98,12 +98,12 @@ pub const DEFAULT_OUTBOUND_PER_PEER: usize = 256;
 /// Streams of a node. Each holds some KiB, and up to 256 KiB that its reader has not taken yet.
 pub const DEFAULT_STREAMS: usize = 4_096;
 
-/// Streams that strangers have open to this node, all together, beside the first ones of each: so that they hold at most
-/// 192 MiB on TCP, and most streams are left for others.
-pub const DEFAULT_STRANGERS_STREAMS: usize = 768;
+/// Streams that strangers have open to this node, all together, beside the first ones of each: with these and their
+/// connections they hold at most 128 MiB on TCP, and most streams are left for others.
+pub const DEFAULT_STRANGERS_STREAMS: usize = 256;
 
-/// The same from one address, or one network of IPv6 with 64 bits: as many as one peer may have, and 128 MiB on TCP.
-pub const DEFAULT_STREAMS_PER_ADDRESS: usize = DEFAULT_INBOUND_PER_PEER;
+/// The same from one address, or one network of IPv6 with 64 bits: 32 MiB on TCP, with its connections.
+pub const DEFAULT_STREAMS_PER_ADDRESS: usize = 64;
 
 /// Streams that the peers which the node dialled have open to it, all together, beside the first ones of each.
 pub const DEFAULT_DIALLED_STREAMS: usize = 1_024;
@@ -126,8 +126,8 @@ pub const STREAM_WINDOW: usize = 256 * 1024;
 /// 160 MiB a second over 50 ms. A stream that is read fast first and then not at all holds as many more.
 pub(crate) const GROWTH: usize = 8 * 1024 * 1024;
 
-/// The same of a stranger's connection: 20 MiB a second over 50 ms.
-pub(crate) const STRANGERS_GROWTH: usize = 1024 * 1024;
+/// The same of a stranger's connection: the window of one stream doubles, which is 10 MiB a second over 50 ms.
+pub(crate) const STRANGERS_GROWTH: usize = STREAM_WINDOW;
 
 /// Bytes that all streams of one connection of QUIC may bring before any of them is read: 64 messages of 128 KiB.
 pub const QUIC_WINDOW: u32 = 8 * 1024 * 1024;
@@ -282,6 +282,20 @@ fn on_both_transports(host: &Multiaddr, port: u16) -> Vec<Multiaddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_strangers_may_leave_unread_is_bounded_on_each_transport() {
+        const MIB: usize = 1 << 20;
+        let (limits, streams) = (Limits::default(), StreamLimits::default());
+        let on_tcp = |connections: u32, streams: usize| {
+            connections as usize * (crate::muxer::FLOOR * STREAM_WINDOW + STRANGERS_GROWTH) + streams * STREAM_WINDOW
+        };
+        let on_quic = |connections: u32| connections as usize * QUIC_WINDOW as usize;
+        assert!(on_tcp(limits.per_address, streams.per_address) <= 32 * MIB);
+        assert!(on_tcp(limits.strangers, streams.strangers) <= 128 * MIB);
+        assert!(on_quic(limits.quic_per_address) <= 32 * MIB);
+        assert!(on_quic(limits.quic_strangers) <= 128 * MIB);
+    }
 
     #[test]
     fn a_port_means_both_transports_and_both_families() {

@@ -30,7 +30,7 @@ use crate::{
 
 /// Streams of a stranger's connection that need no place of those that strangers share: one of `ping`, one of
 /// `identify`, and a message. So nobody is silenced by others.
-const FLOOR: usize = 3;
+pub(crate) const FLOOR: usize = 3;
 
 /// Streams that a peer has opened and that are not being negotiated yet: as many as it may open before it has to wait
 /// for an acknowledgement, by the convention of yamux.

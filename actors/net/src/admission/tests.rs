@@ -109,6 +109,31 @@ fn an_address_with_more_than_its_share_makes_room_even_at_work() {
 }
 
 #[test]
+fn a_few_addresses_at_work_keep_no_other_one_out_on_either_transport() {
+    let Limits { strangers, per_address, quic_strangers, quic_per_address, .. } = Limits::default();
+    for (transport, all, each, share) in
+        [("tcp/1", strangers, per_address, SHARE), ("udp/1/quic-v1", quic_strangers, quic_per_address, QUIC_SHARE)]
+    {
+        let mut node = Node::new(Limits::default(), &[]);
+        let mut works = |last: u32| {
+            let id = node.come(PeerId::random(), &format!("/ip4/192.0.2.{last}/{transport}"))?;
+            node.opens_stream(id, true);
+            Ok::<_, Exceeded>(id)
+        };
+        let few = all / each;
+        for last in (0..few).flat_map(|last| (0..each).map(move |_| last)) {
+            works(last).unwrap();
+        }
+        let addresses = all / share as u32;
+        for last in (few..addresses).flat_map(|last| (0..share).map(move |_| last)) {
+            works(last).unwrap_or_else(|full| panic!("{transport}, address {last}: {full}"));
+        }
+        assert_eq!(works(addresses).unwrap_err(), Exceeded { limit: all as usize, what: Bound::Strangers });
+        assert_eq!(node.held.len(), all as usize);
+    }
+}
+
+#[test]
 fn known_peers_have_places_that_strangers_cannot_take() {
     let named = PeerId::random();
     let limits = Limits { connections: 6, dialled: 2, ..limits(2, 2) };

@@ -282,7 +282,7 @@ async fn names_are_taken_once_and_limited() {
 
 #[tokio::test]
 async fn a_stream_too_many_that_waits_is_refused() {
-    const WAITING: usize = 64;
+    const WAITING: usize = 32;
     let room = Room::new();
     let mut config = listening(&[TCP]);
     config.streams.waiting = WAITING;
@@ -543,8 +543,9 @@ async fn the_limit_of_a_peer_does_not_end_its_connection() {
     const OPENED: usize = 600;
     let room = Room::new();
     let more = StreamLimits { outbound_per_peer: OPENED, ..StreamLimits::default() };
+    let served = StreamLimits { strangers: OPENED, per_address: OPENED, ..StreamLimits::default() };
     for transport in [TCP, QUIC] {
-        let server = room.net(&[transport]).await;
+        let server = room.try_start(Config { streams: served, ..listening(&[transport]) }).await.unwrap();
         let client = room.try_start(Config { streams: more, ..Config::default() }).await.unwrap();
         let serving = serve(server.accept(named("echo")).unwrap(), usize::MAX, echo);
         let (to, addrs) = at(&server).await;

@@ -125,7 +125,7 @@ async fn starts_that_fail_do_not_push_out_what_has_ended() {
     assert!(ask(&ended, "a").await.is_ok());
     ended.stop(Reason::Killed);
     ended.exit().wait().await;
-    let slot = directory.new_slot_not_served();
+    let slot = directory.new_slot_not_served(&Account::unlimited());
     let fail = |slot: Option<&Slot>| {
         let (work, stop) = (Work::Serve(stderr()), Stop::default());
         let announced = match slot {
