@@ -18,8 +18,8 @@ use crate::{
 /// Programs kept in memory.
 const MAX_PROGRAMS: usize = 256;
 
-/// Bytes of the code of programs kept in memory.
-const MAX_BYTES: usize = 256 << 20;
+/// Bytes of the code of programs kept in memory: the node pays for them, beyond what is held for anybody.
+const MAX_BYTES: usize = 48 << 20;
 
 /// Refused programs that are remembered.
 const MAX_REFUSED: usize = 256;
@@ -76,11 +76,7 @@ impl Known {
         match outcome {
             Ok(program) => {
                 self.programs.insert(key, program.clone());
-                while self.programs.values.len() > 1
-                    && (self.programs.values.len() > MAX_PROGRAMS || self.bytes() > MAX_BYTES)
-                {
-                    self.programs.remove_oldest();
-                }
+                self.trim(MAX_BYTES);
             }
             Err(error @ (LoadError::TooExpensive(_) | LoadError::TooComplex(_))) => {
                 self.refused.insert(key, (error.clone(), Instant::now()));
@@ -89,6 +85,13 @@ impl Known {
                 }
             }
             Err(_) => {}
+        }
+    }
+
+    /// Keeps no more programs than may be kept: none, if the newest alone is larger.
+    fn trim(&mut self, most_bytes: usize) {
+        while self.programs.values.len() > MAX_PROGRAMS || self.bytes() > most_bytes {
+            self.programs.remove_oldest();
         }
     }
 
@@ -160,5 +163,9 @@ mod tests {
         assert!(known.bytes() <= MAX_BYTES, "{}", known.bytes());
         assert!(known.outcome((Hash::of(&[99]), Class::Standard)).is_some(), "the newest is there");
         assert!(known.outcome((Hash::of(&[0]), Class::Standard)).is_none());
+        known.trim(program.bytes());
+        assert_eq!(known.bytes(), program.bytes());
+        known.trim(program.bytes() - 1);
+        assert_eq!(known.bytes(), 0, "one alone may be too large");
     }
 }
