@@ -182,7 +182,17 @@ pub(crate) fn judge(said: said::Reader<'_>, bytes: usize, charge: &mut Charge, l
             let why = read_error(why?)?;
             Err(Error { extra: format!("remote exception: {}", why.extra), ..why })
         }
-        Ok(Which::Unimplemented(_)) => Ok(Verdict::Pass),
+        Ok(Which::Unimplemented(back)) => {
+            // What a promise has become is not followed: the library takes it as released.
+            if let Ok(Which::Resolve(resolve)) = back?.which()
+                && let resolve::Cap(cap) = resolve?.which()?
+                && let cap_descriptor::SenderHosted(number) | cap_descriptor::SenderPromise(number) = cap?.which()?
+            {
+                load.promises.released(number, 1);
+                load.released();
+            }
+            Ok(Verdict::Pass)
+        }
         _ if bytes > MAX_ECHO => Err(Error::unimplemented(format!(
             "a message of a level of the protocol that is not served here, of {bytes} bytes: at most {MAX_ECHO} are sent back"
         ))),

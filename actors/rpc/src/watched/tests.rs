@@ -156,3 +156,22 @@ fn a_connection_ends_that_does_not_read_why_its_calls_are_refused() {
         assert!(is_meant, "{why}");
     });
 }
+
+#[test]
+fn what_a_promise_became_is_released_by_a_side_that_does_not_follow_it() {
+    local(async {
+        let mut ends = Ends::new(Bounds::OWN, &Account::unlimited());
+        ends.calls(1).await;
+        assert_eq!(ends.reads().await, "call 1");
+        ends.answers(1, &[(7, true)], 0);
+        let became = |mut resolve: resolve::Builder<'_>| {
+            resolve.set_promise_id(7);
+            resolve.init_cap().set_sender_promise(8);
+        };
+        ends.says(|said| became(said.init_resolve()));
+        assert!(ends.is_open(7) && ends.is_open(8));
+        ends.hears(|said| became(said.init_unimplemented().init_resolve())).await;
+        assert_eq!(ends.reads().await, "unimplemented");
+        assert!(ends.is_open(7) && !ends.is_open(8));
+    });
+}
