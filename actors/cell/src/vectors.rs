@@ -1,5 +1,6 @@
-//! Reads and writes of preview 1, which name a list of buffers: the library looks at one after the other until one is not
-//! empty, in one step. So the list has the length that systems give it, and the count is looked at before.
+//! Functions of preview 1 that name a list: of buffers, of which the library looks at one after the other until one is not
+//! empty, in one step; of clocks and streams to wait for, of which it makes an object each. So the list has the length that
+//! systems give it, and the count is looked at before.
 
 use wasmtime::{AsContextMut as _, Caller, Extern, Linker};
 use wasmtime_wasi::p1::{
@@ -10,7 +11,8 @@ use wiggle::GuestMemory;
 
 use crate::guest::Guest;
 
-/// Most buffers of one call: `IOV_MAX` of Linux, which no library of a language exceeds.
+/// Most entries of one list: `IOV_MAX` of Linux, which no library of a language exceeds, and as many files as a process of
+/// POSIX waits for by default.
 const MOST: u32 = 1_024;
 
 /// `errno` of preview 1 for more, as POSIX has it.
@@ -39,6 +41,8 @@ pub(crate) fn add_to_module_linker(linker: &mut Linker<Guest>) -> wasmtime::Resu
     bounded!(fd_write, done: i32);
     bounded!(fd_pread, offset: i64, done: i32);
     bounded!(fd_pwrite, offset: i64, done: i32);
+    // Subscriptions, events, and how many of them: the number is in the same place.
+    bounded!(poll_oneoff, done: i32);
     Ok(())
 }
 
@@ -62,9 +66,10 @@ mod tests {
     use crate::fixture::{runtime, start};
 
     #[tokio::test]
-    async fn a_list_of_buffers_has_the_length_that_systems_give_it() {
-        // Empty buffers, which all would be looked at. The library takes a read of nothing for one that was interrupted.
-        for (function, allowed) in [("fd_read", 27), ("fd_write", 0)] {
+    async fn a_list_has_the_length_that_systems_give_it() {
+        // Empty buffers, which all would be looked at. The library takes a read of nothing for one that was interrupted. To
+        // `poll_oneoff` it is a list of clocks that are due.
+        for (function, allowed) in [("fd_read", 27), ("fd_write", 0), ("poll_oneoff", 0)] {
             for (count, errno) in [(MOST, allowed), (MOST + 1, INVALID), (2_000_000, INVALID), (u32::MAX, INVALID)] {
                 let program = format!(
                     r#"(module
