@@ -49,15 +49,28 @@ bench-check:
 bench-docs:
 	@$(BENCHES) --docs
 
-# `cells` is the storm of crashes of the tests, for longer. Every other soak is an example `soak-NAME` that takes minutes as
-# its argument, and fails if it gets stuck.
-SOAK := cells streams
+# `cells` is the storm of crashes of the tests, for longer. `hostile` holds a node to its bar beside each attack, one at a
+# time, for as many seconds as here. `fuzz` runs each fuzz target: it needs cargo-fuzz and a nightly compiler. Every other
+# soak is an example `soak-NAME` that takes minutes as its argument, and fails if it gets stuck.
+SOAK := cells streams hostile fuzz
 MINUTES := 5
+SECONDS_OF_ATTACK := 30
+FUZZ_MINUTES := 60
+FUZZ = $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 
-soak: images
+soak: images test-guests
 	@for soak in $(SOAK); do \
 	  if [ $$soak = cells ]; then \
 	    WW_SOAK_SECONDS=$$(($(MINUTES) * 60)) cargo test --locked --workspace --lib -- storm --nocapture || exit 1; \
+	  elif [ $$soak = hostile ]; then \
+	    WW_HOSTILE_SECONDS=$(SECONDS_OF_ATTACK) cargo test --locked --workspace --release --test e2e -- \
+	      hostile:: --nocapture --test-threads 1 || exit 1; \
+	  elif [ $$soak = fuzz ]; then \
+	    cargo fuzz --version >/dev/null 2>&1 || \
+	      { echo "cargo-fuzz is missing: cargo install cargo-fuzz, and rustup toolchain install nightly"; exit 1; }; \
+	    for target in $(FUZZ); do \
+	      cargo +nightly fuzz run $$target -- -max_total_time=$$(($(FUZZ_MINUTES) * 60)) || exit 1; \
+	    done; \
 	  else \
 	    cargo run --locked --quiet --release --example soak-$$soak -- $(MINUTES) || exit 1; \
 	  fi; \

@@ -21,7 +21,7 @@ const BOMBS: u32 = 8;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A program of 46 KB with so many variables in so many loops that the compiler takes minutes.
-fn bomb(number: u32) -> Vec<u8> {
+pub(crate) fn bomb(number: u32) -> Vec<u8> {
     let (variables, loops) = (5_000, 200);
     let (locals, open) = ("(local i32)".repeat(variables), "loop ".repeat(loops));
     let set: String =

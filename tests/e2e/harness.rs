@@ -313,11 +313,14 @@ impl Running<'_> {
         self.unread = None;
     }
 
-    /// Memory that it has resident, in bytes. Tests of it need Linux's /proc.
-    pub(crate) fn memory(&self) -> u64 {
+    /// Memory that it has resident and that is no file, in bytes: what it holds itself. Tests of it need Linux's /proc.
+    pub(crate) fn anonymous(&mut self) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
         let status = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the process runs");
+        // A process that has ended has none.
+        let Some(line) = status.lines().find_map(|line| line.strip_prefix("RssAnon:")) else {
+            self.give_up("the command has ended")
+        };
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
     }
 
@@ -362,8 +365,9 @@ impl Running<'_> {
         Ended { code, signal: status.signal(), stdout, stderr }
     }
 
+    /// Fails the test, and shows what the command has said.
     #[track_caller]
-    fn give_up(&mut self, why: &str) -> ! {
+    pub(crate) fn give_up(&mut self, why: &str) -> ! {
         let ended = self.child.try_wait();
         self.kill();
         panic!(

@@ -1,318 +1,306 @@
-//! Peers that mean no good: the node's memory stays bounded, and everybody else is served.
+//! One hostile principal beside those who mean well: a node answers the others, grows by little more than what it holds for
+//! that one, and never ends.
+//!
+//! | principal | what it does | where |
+//! |---|---|---|
+//! | a client, a named peer, a cell | what no library of Cap'n Proto would say | `script` |
+//! | a client, a named peer | programs, cells, supervisors, subscriptions, messages | `calls` |
+//! | a cell without any grant | loops, memory, random bytes, output | `cells` |
+//! | a cell with every grant | mail, names, links, signals, lines of the log | `actors` |
+//! | a named peer, strangers | streams to a published cell | `streams` |
+//! | strangers of one address | sockets, handshakes, keys | `strangers` |
+//!
+//! Each attack goes on for a moment, or for as long as `make soak` says. Beside it a client and a peer ask a cell
+//! ([`probes`]), and the memory of the node is looked at. After it the node holds nothing for the principal any more, and
+//! answers newcomers. `bar` says what is expected, and [`Row::known`] where a row is not held to it, and why.
+//!
+//! `places` has what is exact: how many places there are, and who gets them.
 
-use std::time::{Duration, Instant};
+mod actors;
+mod bar;
+mod calls;
+mod cells;
+mod enemy;
+mod node;
+mod places;
+mod probes;
+mod script;
+mod strangers;
+mod streams;
 
-use futures::{StreamExt, stream::FuturesUnordered};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    task::JoinSet,
-    time::sleep,
+use std::{
+    rc::Rc,
+    sync::{Arc, Mutex, atomic::Ordering},
+    thread,
+    time::{Duration, Instant},
 };
-use ww_net::{
-    Identity, Protocol, Stream,
-    call::{Asked, Ending, Part, Reason, Status},
+
+use futures::future::join_all;
+use ww_schema::peer_capnp::process;
+
+use self::{
+    bar::{Bar, GROWTH},
+    enemy::{Attack, Enemy, Granted},
+    node::{ASKED, HELD_FOR_CLIENT, HELD_FOR_PEER, MEMORY_OF_PEER, Victim},
+    probes::{Asking, Latencies, Probe, local},
+    script::scripts,
+    streams::{OPEN, STREAM_ROWS},
 };
+use crate::image::Image;
 
-use crate::{
-    client::{Client, platform, soon},
-    image::Image,
-    server::{self, Server, serve_with},
-};
+/// How often the memory of a node is looked at.
+const LOOK: Duration = Duration::from_millis(5);
 
-/// How long the node has patience with a silent peer, in its configuration: longer than a busy machine is silent.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// A part of the names of the rows that run, to look at one more closely; all run without it.
+const ONLY: &str = "WW_HOSTILE_ROW";
 
-/// Streams that a hostile peer opens: as many as it may have.
-const STREAMS: usize = 512;
+/// What the streams of one peer, or of one address, may hold in the network's own buffers.
+const NETWORK: u64 = 128 << 20;
 
-/// Most memory that one hostile peer may cost: what its streams may hold that nobody reads, and as much again.
-const MEMORY: u64 = 2 * STREAMS as u64 * (256 + 64) * 1024;
+/// Cells that compute at once: more than a machine of two cores has.
+const COMPUTING: usize = 4;
 
-/// Messages that an honest peer sends meanwhile, in each way.
-const MESSAGES: usize = 20;
+/// In a soak the machine is measured by one test at a time.
+static ALONE: Mutex<()> = Mutex::new(());
 
-/// How long they may take: the cell is lost to a hostile peer for the node's patience, or most of its own deadline, now and
-/// then, and machines are busy.
-const IN_TIME: Duration = Duration::from_secs(120);
-
-fn serve<'image>(image: &'image Image, options: &[&str]) -> Server<'image> {
-    let config = format!("peer-timeout = \"{}ms\"\n", PATIENCE.as_millis());
-    serve_with(image, "echo", |ww| ww.args(options).config(&config))
+/// One attack.
+struct Row {
+    name: &'static str,
+    attack: Attack,
+    /// What the account of the principal holds at most, with the linear memory of its cells.
+    account: u64,
+    /// Whether the cell that is attacked is asked as well.
+    asks_attacked: bool,
+    known: Option<Known>,
 }
 
-/// Opens as many streams as there may be, and does with each what is hostile; again when it has ended.
-fn attack<F>(client: &Client, protocol: &Protocol, hostile: fn(Stream) -> F) -> JoinSet<()>
+/// A row that is not held to the bar, to what it is held, and why.
+#[derive(Clone, Copy)]
+struct Known {
+    latency: Option<Duration>,
+    growth: Option<u64>,
+    why: &'static str,
+}
+
+/// Rows that are not held to the bar.
+const KNOWN: [(&str, Known); 0] = [];
+
+impl Row {
+    fn new(name: &'static str, account: u64, attack: Attack) -> Self {
+        let known = KNOWN.iter().find(|(row, _)| *row == name).map(|(_, known)| *known);
+        Self { name, attack, account, asks_attacked: false, known }
+    }
+}
+
+/// Does something again and again, whatever becomes of it.
+fn attack<F, T>(doing: impl Fn(Rc<Enemy>) -> F + Clone + Send + Sync + 'static) -> Attack
 where
-    F: Future<Output = ()> + Send + 'static,
+    F: Future<Output = T> + 'static,
 {
-    let mut attackers = JoinSet::new();
-    for _ in 0..STREAMS / 2 {
-        let (client, protocol) = (client.clone(), protocol.clone());
-        attackers.spawn(async move {
+    Arc::new(move |enemy| {
+        let doing = doing.clone();
+        Box::pin(async move {
             loop {
-                // Too many at once are refused, at either end.
-                if let Ok(stream) = client.open(protocol.clone()).await {
-                    hostile(stream).await;
+                doing(Rc::clone(&enemy)).await;
+                tokio::task::yield_now().await;
+            }
+        })
+    })
+}
+
+/// Every script, over connections of one after the other.
+fn said(account: u64) -> Vec<Row> {
+    let rows = scripts().into_iter().map(|(name, script)| {
+        let script = Arc::new(script);
+        let play = move |enemy: Rc<Enemy>| {
+            let script = Arc::clone(&script);
+            async move {
+                if let Some(wire) = enemy.open().await {
+                    enemy.struck();
+                    script.play(wire).await;
                 }
-                sleep(Duration::from_millis(1)).await;
             }
+        };
+        Row::new(name, account, attack(play))
+    });
+    rows.collect()
+}
+
+/// What clients and named peers call.
+fn called(account: u64) -> Vec<Row> {
+    calls::CALLS.into_iter().map(|(name, doing)| Row::new(name, account, attack(doing))).collect()
+}
+
+/// What peers do with streams.
+fn streamed(account: u64) -> Vec<Row> {
+    let rows = STREAM_ROWS.into_iter().map(|(name, cell, doing)| {
+        let attack = attack(move |enemy: Rc<Enemy>| {
+            let client = enemy.peer().clone();
+            streams::attack(enemy, client, cell, doing)
         });
-    }
-    attackers
+        Row { asks_attacked: cell == OPEN, ..Row::new(name, account + NETWORK, attack) }
+    });
+    rows.collect()
 }
 
-/// Says nothing until the node has had enough.
-async fn silent(mut stream: Stream) {
-    soon(stream.read_to_end(&mut Vec::new())).await.unwrap_or_default();
-}
-
-/// Says a little now and then.
-async fn slow(mut stream: Stream) {
-    while stream.write_all(b".").await.is_ok() && stream.flush().await.is_ok() {
-        sleep(PATIENCE / 4).await;
-    }
-}
-
-/// Sends what will be sent back, and takes nothing of it.
-async fn deaf(mut stream: Stream) {
-    for _ in 0..32 {
-        if soon(stream.write_all(&[b'x'; 64 * 1024])).await.is_err() {
-            return;
+/// A program that runs once, again and again, as so many cells.
+fn running(name: &'static str, wasm: Vec<u8>, granted: Granted, count: usize) -> Row {
+    let wasm: Arc<[u8]> = wasm.into();
+    let run = move |enemy: Rc<Enemy>| {
+        let wasm = Arc::clone(&wasm);
+        async move {
+            let (_connection, node) = enemy.connect().await;
+            let executor = enemy::narrowed(&node.host, granted, cells::HELD, cells::MEMORY);
+            let one = async || -> Result<(), capnp::Error> {
+                loop {
+                    let cell: process::Client = enemy::run(&executor, &wasm).await?;
+                    enemy.struck();
+                    // Its output is not read, and not thrown away.
+                    let _output = cell.stdout_request().send().promise.await?;
+                    cell.wait_request().send().promise.await?;
+                }
+            };
+            let all = join_all((0..count).map(|_| one())).await;
+            drop(all);
         }
-    }
-    stream.shutdown().await.unwrap_or_default();
-    sleep(2 * PATIENCE).await;
-}
-
-/// Sends whatever comes to its mind, without end.
-async fn babbling(mut stream: Stream) {
-    let mut noise = vec![0; 16 * 1024];
-    let mut state = 1_u64;
-    loop {
-        for byte in &mut noise {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            *byte = (state >> 56) as u8;
-        }
-        if soon(stream.write_all(&noise)).await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Sends without end, and takes what comes back.
-async fn endless(stream: Stream) {
-    let (mut reply, request) = stream.into_split();
-    let taking = async {
-        let mut buffer = vec![0; 64 * 1024];
-        while reply.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
     };
-    let sending = async {
-        let mut request = request;
-        while request.write_all(&[b'\n'; 16 * 1024]).await.is_ok() {}
-    };
-    // When the reply has ended, so has the message.
-    tokio::select! {
-        () = taking => {}
-        () = sending => {}
-    }
+    // The client that started them pays as well, and is as bad.
+    Row::new(name, HELD_FOR_CLIENT + count as u64 * cells::MEMORY, attack(run))
 }
 
-/// An honest peer is served, in both ways, while a hostile one does its worst in each way.
-async fn withstands<F>(options: &[&str], messages: usize, protocols: &[Protocol], hostile: fn(Stream) -> F)
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let platform = platform();
-    // A cell that is kept busy for longer ends.
-    let image = Image::of("echo").manifest("[limits]\ndeadline = '2s'\n");
-    let server = serve(&image, options);
-    let place = server.places().next().expect("a place");
-    let honest = Client::new(&platform, place.clone()).await;
-    assert_eq!(honest.send_raw("echo", b"before").await, b"before");
-    let before = server.running.memory();
-    for protocol in protocols {
-        let enemy = Client::new(&platform, place.clone()).await;
-        let mut attackers = attack(&enemy, protocol, hostile);
-        while enemy.net.stream_counts().outbound < STREAMS / 4 {
-            tokio::task::yield_now().await;
-        }
-        let began = Instant::now();
-        let mut largest = before;
-        for number in 0..messages {
-            let message = format!("message {number}");
-            assert_eq!(honest.send_raw("echo", message.as_bytes()).await, message.as_bytes());
-            let (reply, status) = honest.call("echo", message.as_bytes()).await;
-            assert!(reply == message.as_bytes() && matches!(status, Ok(Status::Ok)), "{status:?}");
-            largest = largest.max(server.running.memory());
-            // Not so fast that all are served before the worst has begun.
-            sleep(PATIENCE / 8).await;
-        }
-        assert!(began.elapsed() < IN_TIME, "{:?} for {messages} messages", began.elapsed());
-        let grown = largest - before;
-        assert!(grown < MEMORY, "{} MiB more memory", grown >> 20);
-        println!("{protocol}: {messages} messages in {:?}, {} MiB more memory", began.elapsed(), grown >> 20);
-        attackers.shutdown().await;
-        enemy.net.stop().await;
-    }
-    assert_eq!(honest.send_raw("echo", b"after").await, b"after");
-    honest.net.stop().await;
-    server.stop().expect(143, "");
+fn scripted(granted: Granted) -> Vec<Row> {
+    scripts().into_iter().map(|(name, script)| running(name, script.component(), granted, 1)).collect()
 }
 
-fn echo() -> Protocol {
-    Protocol::from(ww_core::Name::new("echo").expect("a name"))
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn streams_that_say_nothing_or_stop_in_the_middle_are_ended() {
-    let platform = platform();
+/// Runs all rows against one node.
+fn withstands(principal: &str, rows: impl IntoIterator<Item = Row>, enemy: impl FnOnce(&Victim<'_>) -> Enemy) {
+    let bar = Bar::of_this_run();
+    let _alone = bar.soaks.then(|| ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
     let image = Image::of("echo");
-    let server = serve(&image, &["--async"]);
-    for place in server.places() {
-        let client = Client::new(&platform, place).await;
-        for protocol in [echo(), Protocol::Call] {
-            for beginning in [&b""[..], b"\x01"] {
-                let mut stream = client.open(protocol.clone()).await.expect("published");
-                stream.write_all(beginning).await.expect("open");
-                stream.flush().await.expect("open");
-                let mut reply = Vec::new();
-                soon(stream.read_to_end(&mut reply)).await.unwrap_or_default();
-                let echoed = if protocol == echo() { beginning } else { b"" };
-                // The guest answers what it got; nobody told it that this is all.
-                assert!(reply.is_empty() || reply == echoed, "{protocol}: {reply:?}");
+    let mut victim = Victim::start(&image);
+    let (honest, enemy) = (victim.honest(), enemy(&victim));
+    let client = Asking::Client(victim.socket.clone(), ASKED);
+    let asking = [client, Asking::Peer(honest.clone(), ASKED), Asking::Peer(honest.clone(), OPEN)];
+    let newcomers = |victim: &Victim<'_>| {
+        let all = asking.clone().map(|asking| Probe::start(victim.runtime.handle(), asking));
+        all.into_iter().map(Probe::stop).collect::<Option<Vec<_>>>()
+    };
+    let alone = newcomers(&victim).expect("a node that nobody attacks answers");
+    let before = victim.server.running.anonymous();
+    println!("{principal}: {} MiB, {} and {} alone", before >> 20, alone[0], alone[1]);
+    let mut faults = Vec::new();
+    let only = std::env::var(ONLY).unwrap_or_default();
+    for row in rows.into_iter().filter(|row| row.name.contains(&only)) {
+        enemy.blows.store(0, Ordering::Relaxed);
+        let runtime = victim.runtime.handle().clone();
+        let probed = if row.asks_attacked { &asking[..] } else { &asking[..2] };
+        let probes: Vec<_> = probed.iter().map(|asking| Probe::start(&runtime, asking.clone())).collect();
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let attacker = {
+            let (attack, enemy, runtime) = (Arc::clone(&row.attack), enemy.clone(), runtime.clone());
+            thread::spawn(move || {
+                local(&runtime, async {
+                    tokio::select! {
+                        () = attack(Rc::new(enemy)) => {}
+                        _ = stopped => {}
+                    }
+                });
+            })
+        };
+        let (began, mut largest) = (Instant::now(), 0);
+        while began.elapsed() < bar.time || enemy.blows.load(Ordering::Relaxed) == 0 {
+            largest = largest.max(victim.server.running.anonymous());
+            thread::sleep(LOOK);
+            assert!(!attacker.is_finished() && began.elapsed() < bar.time + crate::harness::PATIENCE, "{}", row.name);
+        }
+        let latencies: Option<Vec<_>> = probes.into_iter().map(Probe::stop).collect();
+        largest = largest.max(victim.server.running.anonymous());
+        stop.send(()).unwrap_or_default();
+        attacker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let (Some(latencies), Some(_)) = (latencies, newcomers(&victim)) else {
+            victim
+                .server
+                .running
+                .give_up(&format!("{principal}, {}: somebody who means well was not answered", row.name))
+        };
+        let stays = victim.server.running.anonymous();
+        let grown = |now: u64| now.saturating_sub(before) >> 20;
+        println!(
+            "{principal} | {} | {} blows | {} | {} | {}+{} MiB, {} stay",
+            row.name,
+            enemy.blows.load(Ordering::Relaxed),
+            latencies.iter().map(Latencies::to_string).collect::<Vec<_>>().join(" | "),
+            grown(largest),
+            row.account >> 20,
+            GROWTH >> 20,
+            grown(stays),
+        );
+        let known = row.known;
+        let most = known.and_then(|known| known.latency).unwrap_or(bar.latency);
+        for latency in &latencies[..2] {
+            if latency.percentile(99) > most {
+                faults.push(format!("{}: an answer took {latency}, expected at most {most:?}", row.name));
             }
         }
-        // A call whose body stops is told why.
-        let mut asked = client.begin_call("echo").await;
-        let ended = soon(asked.reply.read()).await.expect("a status");
-        assert!(matches!(ended, Part::End(Status::Guest(_))), "{ended:?}");
-        client.net.stop().await;
-    }
-    server.stop().expect(143, "");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn peers_that_say_nothing_harm_nobody() {
-    withstands(&["--async"], MESSAGES, &[echo(), Protocol::Call], silent).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn peers_that_say_a_little_now_and_then_harm_nobody() {
-    withstands(&["--async"], MESSAGES, &[echo(), Protocol::Call], slow).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn peers_that_do_not_listen_harm_nobody() {
-    withstands(&[], MESSAGES / 4, &[echo()], deaf).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_without_end_harm_nobody() {
-    withstands(&["--async"], MESSAGES / 4, &[echo()], endless).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn peers_that_babble_harm_nobody() {
-    withstands(&[], MESSAGES / 4, &[echo(), Protocol::Call], babbling).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_that_are_none_harm_nobody() {
-    const CONNECTIONS: usize = 200;
-    let platform = platform();
-    let image = Image::of("echo");
-    let server = serve(&image, &["--async"]);
-    let addr = server.addrs[0].split('/').collect::<Vec<_>>();
-    let mut attackers = JoinSet::new();
-    let to = format!("{}:{}", addr[2], addr[4]);
-    for number in 0..CONNECTIONS {
-        let to = to.clone();
-        attackers.spawn(async move {
-            let Ok(mut stream) = TcpStream::connect(to).await else { return };
-            // Half of them say nothing.
-            while number % 2 == 0 && stream.write_all(&[b'x'; 4 * 1024]).await.is_ok() {}
-            stream.read_to_end(&mut Vec::new()).await.map(drop).unwrap_or_default();
-        });
-    }
-    let honest = Client::new(&platform, server.places().nth(1).expect("a place")).await;
-    for _ in 0..MESSAGES {
-        assert_eq!(honest.send_raw("echo", b"hello").await, b"hello");
-    }
-    attackers.shutdown().await;
-    honest.net.stop().await;
-    server.stop().expect(143, "");
-}
-
-/// Whether a cell answers a call in its time.
-async fn answered(Asked { mut body, mut reply }: Asked<Stream>) -> bool {
-    body.write(b"echo\nhello").await.expect("open");
-    body.finish(Ending::Whole).await.expect("open");
-    matches!(soon(reply.read()).await, Ok(Part::Data(_)))
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn exactly_64_messages_wait_for_a_cell_and_the_next_is_told() {
-    const WAITING: usize = 64;
-    let platform = platform();
-    let image = Image::of("actor");
-    // A stranger may not have as many streams.
-    let identity = Identity::ephemeral();
-    let config = format!("[[rpc.peers]]\nid = \"{}\"\n", identity.peer_id());
-    let server = serve_with(&image, "actor", |ww| ww.args(["--async"]).config(&config));
-    let client = Client::with(&platform, server.places().next().expect("a place"), identity).await;
-    let Asked { mut body, mut reply } = client.open_call("actor", None).await;
-    body.write(b"sleep 3000\n").await.expect("open");
-    body.finish(Ending::Whole).await.expect("open");
-    // Until it is that one's turn.
-    while answered(client.open_call("actor", Some(Duration::from_millis(100))).await).await {}
-    let mut calls: FuturesUnordered<_> = (0..WAITING + 3).map(|_| client.call("actor", b"echo\nhello")).collect();
-    for _ in 0..3 {
-        let (_, status) = calls.next().await.expect("more than wait");
-        assert!(matches!(status, Ok(Status::Refused { reason: Reason::Busy, .. })), "{status:?}");
-    }
-    // Somebody else is not kept out.
-    let other = Client::new(&platform, server.places().nth(1).expect("a place")).await;
-    let others = async { assert!(matches!(other.call("actor", b"echo\nhello").await.1, Ok(Status::Ok))) };
-    let rest = async {
-        assert_eq!(soon(reply.read()).await.expect("a reply"), Part::Data(b"slept"));
-        while let Some((reply, status)) = calls.next().await {
-            assert!(reply == b"hello" && matches!(status, Ok(Status::Ok)), "{status:?}");
+        let most = row.account + known.and_then(|known| known.growth).unwrap_or(GROWTH);
+        if largest.saturating_sub(before) > most {
+            faults.push(format!(
+                "{}: the node grew by {} MiB, expected {} at most",
+                row.name,
+                grown(largest),
+                most >> 20
+            ));
         }
-    };
-    tokio::join!(others, rest);
-    other.net.stop().await;
-    client.net.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_peer_whose_messages_end_the_cell_is_kept_out_and_nobody_else() {
-    /// More than any supervisor bears by default within five seconds.
-    const POISON: usize = 6;
-    let platform = platform();
-    let image = Image::of("actor");
-    let server = server::serve(&image, "actor", &["--async"]);
-    let place = server.places().next().expect("a place");
-    let (enemy, honest) = (Client::new(&platform, place.clone()).await, Client::new(&platform, place).await);
-    let count = async || honest.call("actor", b"count\n").await;
-    assert!(matches!(count().await, (reply, Ok(Status::Ok)) if reply == b"1"));
-    let (mut ended, mut refused) = (0, 0);
-    while ended < POISON {
-        match enemy.call("actor", b"trap\n").await.1 {
-            Ok(Status::Exit { code: 134, .. }) => {
-                ended += 1;
-                // Everybody else has a new incarnation at once, which has seen nothing yet.
-                let answered = count().await;
-                assert!(matches!(&answered, (reply, Ok(Status::Ok)) if reply == b"1"), "{answered:?}");
-            }
-            Ok(Status::Refused { reason: Reason::Busy, .. }) => refused += 1,
-            other => panic!("not to be expected: {other:?}"),
+        if let Some(Known { why, .. }) = known {
+            println!("{principal} | {} | not held to the bar: {why}", row.name);
         }
     }
-    assert!(refused > 0, "it was kept out between its messages");
-    assert!(matches!(count().await, (reply, Ok(Status::Ok)) if reply == b"2"), "the cell lives on");
-    server.stop().expect(143, "");
-    for client in [enemy, honest] {
-        client.net.stop().await;
+    assert!(faults.is_empty(), "{principal}:\n{}", faults.join("\n"));
+    victim.stop();
+}
+
+#[test]
+fn a_hostile_client_harms_nobody() {
+    withstands("client", said(HELD_FOR_CLIENT).into_iter().chain(called(HELD_FOR_CLIENT)), |victim| victim.client());
+}
+
+#[test]
+fn a_hostile_peer_that_is_named_harms_nobody_over_tcp() {
+    let account = HELD_FOR_PEER + MEMORY_OF_PEER;
+    let all = if Bar::of_this_run().soaks { called(account) } else { Vec::new() };
+    let rows = said(account).into_iter().chain(streamed(account));
+    withstands("peer, TCP", rows.chain(all), |victim| victim.named(0));
+}
+
+#[test]
+fn a_hostile_peer_that_is_named_harms_nobody_over_quic() {
+    let account = HELD_FOR_PEER + MEMORY_OF_PEER;
+    let all =
+        if Bar::of_this_run().soaks { said(account).into_iter().chain(called(account)).collect() } else { Vec::new() };
+    withstands("peer, QUIC", all.into_iter().chain(streamed(account)), |victim| victim.named(1));
+}
+
+#[test]
+fn a_hostile_cell_without_any_grant_harms_nobody() {
+    let computing = cells::programs().into_iter().map(|(name, wasm)| running(name, wasm, Granted::Nothing, COMPUTING));
+    withstands("cell, no grant", scripted(Granted::Nothing).into_iter().chain(computing), |victim| victim.client());
+}
+
+#[test]
+fn a_hostile_cell_with_every_grant_harms_nobody() {
+    let account = HELD_FOR_CLIENT + 2 * cells::MEMORY;
+    let acting = actors::ACTORS
+        .into_iter()
+        .map(|(name, doing)| Row::new(name, account, attack(move |enemy: Rc<Enemy>| actors::attack(enemy, doing))));
+    withstands("cell, all grants", scripted(Granted::Everything).into_iter().chain(acting), |victim| victim.client());
+}
+
+#[test]
+fn hostile_strangers_of_one_address_harm_nobody() {
+    let account = ww_core::account::DEFAULT_ADDRESS;
+    let rows = strangers::STRANGERS.into_iter().map(|(name, doing)| Row::new(name, account + NETWORK, attack(doing)));
+    withstands("strangers, TCP", streamed(account).into_iter().chain(rows), |victim| victim.stranger(0));
+    if Bar::of_this_run().soaks {
+        withstands("strangers, QUIC", streamed(account), |victim| victim.stranger(1));
     }
 }

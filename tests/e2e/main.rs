@@ -18,10 +18,9 @@
 //! | `publishing` | names, audiences, and how many messages at a time |
 //! | `load` | many messages, large ones, and replies that break off |
 //! | `bounds` | the table of all that can be held or computed leaves nothing out |
-//! | `hostile` | peers that mean no good |
+//! | `hostile` | one hostile principal of each kind beside those who mean well |
 //! | `stalls` | callers that keep a cell waiting, whatever the way they come |
 //! | `compilation` | programs that are made to be compiled for long |
-//! | `hostile_clients` | clients that mean no good, at the control socket and over the network |
 //! | `foreign` | clients that are not ours |
 //! | `foreign_text` | text of guests in the log and in what the verbs say |
 //! | `dialling` | guests that send messages to cells |
@@ -55,7 +54,6 @@ mod foreign_text;
 mod guests;
 mod harness;
 mod hostile;
-mod hostile_clients;
 mod identity;
 mod image;
 mod ipfs;
