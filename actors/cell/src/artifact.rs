@@ -131,6 +131,7 @@ fn component_linker(engine: &wasmtime::Engine) -> Result<wasmtime::component::Li
     loader::add_to_linker(&mut linker).map_err(host)?;
     actor::add_to_linker(&mut linker).map_err(host)?;
     random::add_to_component_linker(&mut linker).map_err(host)?;
+    vectors::add_to_component_linker(&mut linker).map_err(host)?;
     Ok(linker)
 }
 

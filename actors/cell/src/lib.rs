@@ -26,7 +26,7 @@
 //! | `stdio`, `pipe`, `tail`, `history`, `wakers` | its standard streams |
 //! | `streams`, `loader`, `actor` | the `wetware:*` interfaces it can import |
 //! | `random` | WASI's random bytes, in pieces |
-//! | `vectors` | functions of preview 1 that name a list, with short lists |
+//! | `vectors` | functions of WASI that name a list, with short lists |
 //! | `fault` | from an error of the engine to an exit reason |
 
 mod actor;

@@ -1,11 +1,17 @@
-//! Functions of preview 1 that name a list: of buffers, of which the library looks at one after the other until one is not
-//! empty, in one step; of clocks and streams to wait for, of which it makes an object each. So the list has the length that
-//! systems give it, and the count is looked at before.
+//! Functions of WASI that name a list: of buffers, of which the library looks at one after the other until one is not empty,
+//! in one step; of clocks and streams to wait for, of which it makes an object each. So the list has the length that systems
+//! give it, and the count is looked at before.
 
-use wasmtime::{AsContextMut as _, Caller, Extern, Linker};
-use wasmtime_wasi::p1::{
-    WasiP1Ctx,
-    wasi_snapshot_preview1::{self as preview1, WasiSnapshotPreview1 as _},
+use wasmtime::{
+    AsContextMut as _, Caller, Extern, Linker,
+    component::{self, Resource, WasmList},
+};
+use wasmtime_wasi::{
+    p1::{
+        WasiP1Ctx,
+        wasi_snapshot_preview1::{self as preview1, WasiSnapshotPreview1 as _},
+    },
+    p2::{DynPollable, bindings::io::poll::Host as _},
 };
 use wiggle::GuestMemory;
 
@@ -17,6 +23,26 @@ const MOST: u32 = 1_024;
 
 /// `errno` of preview 1 for more, as POSIX has it.
 const INVALID: i32 = 28;
+
+/// Takes the place of what WASI 0.2 has linked. Of the list it has only the length, until it is known to be short.
+pub(crate) fn add_to_component_linker(linker: &mut component::Linker<Guest>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    linker.instance("wasi:io/poll@0.2.12")?.func_wrap_async(
+        "poll",
+        |mut store, (list,): (WasmList<Resource<DynPollable>>,)| {
+            Box::new(async move {
+                let length = list.len();
+                if length > MOST as usize {
+                    wasmtime::bail!("{length} pollables in one call: expected at most {MOST}, wait for fewer at once");
+                }
+                let pollables = list.iter(store.as_context_mut())?.collect::<wasmtime::Result<Vec<_>>>()?;
+                Ok((store.data_mut().table().poll(pollables).await?,))
+            })
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
 
 /// Takes the place of what preview 1 has linked, in a linker that lets it.
 pub(crate) fn add_to_module_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
@@ -64,6 +90,63 @@ mod tests {
 
     use super::*;
     use crate::fixture::{runtime, start};
+
+    /// Waits for a clock that is due, and names it so often in one call. Twice, so that no handle is lent for longer.
+    fn waiting(count: u32) -> String {
+        format!(
+            r#"(component
+            (import "wasi:io/poll@0.2.3" (instance $poll
+                (export "pollable" (type $pollable (sub resource)))
+                (export "poll" (func (param "in" (list (borrow $pollable))) (result (list u32))))))
+            (alias export $poll "pollable" (type $pollable))
+            (import "wasi:clocks/monotonic-clock@0.2.3" (instance $clock
+                (alias outer 1 $pollable (type $outer))
+                (export "pollable" (type $own (eq $outer)))
+                (export "subscribe-duration" (func (param "when" u64) (result (own $own))))))
+            (core module $libc (memory (export "memory") 40)
+                (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 8192)))
+            (core instance $libc (instantiate $libc))
+            (core func $subscribe (canon lower (func $clock "subscribe-duration")))
+            (core func $poll (canon lower (func $poll "poll")
+                (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))))
+            (core func $drop (canon resource.drop $pollable))
+            (core module $main
+                (import "libc" "memory" (memory 1))
+                (import "host" "subscribe" (func $subscribe (param i64) (result i32)))
+                (import "host" "poll" (func $poll (param i32 i32 i32)))
+                (import "host" "drop" (func $drop (param i32)))
+                (func $wait (param $pollable i32) (call $poll (i32.const 65536) (i32.const {count}) (i32.const 8))
+                    (if (i32.ne (i32.load (i32.const 12)) (i32.const {count})) (then (unreachable))))
+                (func (export "run") (result i32) (local $pollable i32) (local $turn i32)
+                    (local.set $pollable (call $subscribe (i64.const 0)))
+                    (loop $more
+                        (i32.store (i32.add (i32.const 65536) (i32.mul (local.get $turn) (i32.const 4)))
+                            (local.get $pollable))
+                        (local.set $turn (i32.add (local.get $turn) (i32.const 1)))
+                        (br_if $more (i32.lt_u (local.get $turn) (i32.const {count}))))
+                    (call $wait (local.get $pollable)) (call $wait (local.get $pollable))
+                    (call $drop (local.get $pollable))
+                    (i32.const 0)))
+            (core instance $main (instantiate $main (with "libc" (instance $libc)) (with "host" (instance
+                (export "subscribe" (func $subscribe)) (export "poll" (func $poll)) (export "drop" (func $drop))))))
+            (func $run (result (result)) (canon lift (core func $main "run")))
+            (instance $cli (export "run" (func $run)))
+            (export "wasi:cli/run@0.2.3" (instance $cli)))"#
+        )
+    }
+
+    #[tokio::test]
+    async fn a_component_waits_for_as_many_at_once_as_a_module() {
+        for count in [1, MOST] {
+            let cell = start(&runtime(), &waiting(count), Limits::default()).await.cell;
+            assert_eq!(cell.exit().wait().await, Reason::Normal, "{count}");
+        }
+        for count in [MOST + 1, 500_000] {
+            let cell = start(&runtime(), &waiting(count), Limits::default()).await.cell;
+            let reason = cell.exit().wait().await.to_string();
+            assert!(reason.contains(&format!("{count} pollables in one call: expected at most 1024")), "{reason}");
+        }
+    }
 
     #[tokio::test]
     async fn a_list_has_the_length_that_systems_give_it() {
