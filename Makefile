@@ -50,9 +50,9 @@ bench-docs:
 	@$(BENCHES) --docs
 
 # `cells` is the storm of crashes of the tests, for longer. `hostile` holds a node to its bar beside each attack, one at a
-# time, for as many seconds as here. `fuzz` runs each fuzz target: it needs cargo-fuzz and a nightly compiler. Every other
-# soak is an example `soak-NAME` that takes minutes as its argument, and fails if it gets stuck.
-SOAK := cells streams hostile fuzz
+# time, for as many seconds as here. `fuzz`, which runs where SOAK names it, runs each fuzz target: it needs cargo-fuzz and a
+# nightly compiler. Every other soak is an example `soak-NAME` that takes minutes as its argument, and fails if it gets stuck.
+SOAK := cells streams hostile
 MINUTES := 5
 SECONDS_OF_ATTACK := 30
 FUZZ_MINUTES := 60
