@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use capnp::Error;
 use futures::future::{LocalBoxFuture, join_all};
+use tokio::task::yield_now;
 use ww_schema::peer_capnp::{executor, process};
 
 use super::{
@@ -87,30 +88,30 @@ async fn again(enemy: Rc<Enemy>, cells: Cells, command: fn(u64, u64, u64) -> Str
     send(&cells.other, b"trap on").await?;
     for turn in 0.. {
         // A cell that has ended is started again.
-        let answer = send(&cells.hostile, command(own, other, turn).as_bytes()).await;
-        if answer.is_err_and(|error| error.extra.contains("ended")) {
+        if !enemy.goes_on(send(&cells.hostile, command(own, other, turn).as_bytes()).await) {
             break;
         }
-        enemy.struck();
+        yield_now().await;
     }
     Ok(())
 }
 
+/// One message, whose answer shows that the attack arrives, and a thousand at once again and again.
 async fn flood(enemy: Rc<Enemy>, cells: &Cells, to: &str, bytes: usize) -> Result<(), Error> {
+    enemy.goes_on(send(&cells.hostile, format!("tell {to}\nx").as_bytes()).await);
     let command = format!("flood {to} 1000\n{}", "x".repeat(bytes));
-    loop {
-        enemy.struck();
-        let answer = send(&cells.hostile, command.as_bytes()).await;
-        if answer.is_err_and(|error| error.extra.contains("ended")) {
-            return Ok(());
-        }
+    while enemy.goes_on(send(&cells.hostile, command.as_bytes()).await) {
+        yield_now().await;
     }
+    Ok(())
 }
 
 async fn mail(enemy: Rc<Enemy>, cells: Cells) -> Result<(), Error> {
     let to = format!("#{}", cells.ids[1]);
-    let (computing, flooded) = futures::join!(send(&cells.other, b"spin"), flood(enemy, &cells, &to, 128 << 10));
-    computing.and(flooded)
+    tokio::select! {
+        computed = send(&cells.other, b"spin") => computed.map(drop),
+        flooded = flood(enemy, &cells, &to, 128 << 10) => flooded,
+    }
 }
 
 async fn mail_to_itself(enemy: Rc<Enemy>, cells: Cells) -> Result<(), Error> {
@@ -127,17 +128,17 @@ async fn signals(enemy: Rc<Enemy>, cells: Cells) -> Result<(), Error> {
     let command = format!("shutdown {}", cells.ids[0]);
     loop {
         let all = join_all((0..64).map(|_| send(&cells.hostile, command.as_bytes()))).await;
-        if all.into_iter().any(|answer| answer.is_err_and(|error| error.extra.contains("ended"))) {
+        if !all.into_iter().all(|answer| enemy.goes_on(answer)) {
             return Ok(());
         }
-        enemy.struck();
+        yield_now().await;
     }
 }
 
 async fn log(enemy: Rc<Enemy>, cells: Cells) -> Result<(), Error> {
     let command = format!("log warn\n{}", "\u{1b}[2J\nFORGED".repeat(400));
-    loop {
-        send(&cells.hostile, command.as_bytes()).await?;
-        enemy.struck();
+    while enemy.goes_on(send(&cells.hostile, command.as_bytes()).await) {
+        yield_now().await;
     }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use capnp::Error;
+use capnp::{Error, ErrorKind};
 use futures::future::{LocalBoxFuture, join_all, pending};
 use ww_rpc::client::Local;
 use ww_schema::{
@@ -66,10 +66,16 @@ async fn load(node: &Local, wasm: &[u8]) -> Result<program::Client, Error> {
 
 async fn bombs(enemy: Rc<Enemy>) -> Result<(), Error> {
     let (_connection, node) = enemy.connect().await;
-    enemy.struck();
     let bombs: Vec<_> = (0..BOMBS).map(bomb).collect();
-    join_all(bombs.iter().map(|bomb| load(&node, bomb))).await;
-    Ok(())
+    let loading = join_all(bombs.iter().map(|bomb| load(&node, bomb)));
+    let arrived = async {
+        // Its answer comes after those calls have come.
+        node.host.id_request().send().promise.await?;
+        enemy.struck();
+        Ok(())
+    };
+    // The calls are sent first.
+    futures::join!(loading, arrived).1
 }
 
 /// Goes on until it is refused, and holds all until then.
@@ -174,15 +180,19 @@ async fn restarts(enemy: Rc<Enemy>) -> Result<(), Error> {
     loop {
         let list = supervisor.which_children_request().send().promise.await?;
         let children = list.get()?.get_children()?;
-        let running = match children.get(0).get_state().which()? {
+        let child = children.iter().next().ok_or_else(|| Error::failed("the supervisor has lost its child".into()))?;
+        let running = match child.get_state().which()? {
             ww_schema::supervision_capnp::supervisor::child::state::Running(process) => Some(process?),
             _ => None,
         };
         if let Some(process) = running {
             let mut request = process.send_request();
             request.get().set_message(b"x");
-            // It ends, which is an error.
-            let _ = request.send().promise.await;
+            // It ends, which is an error, and is the answer.
+            let answer = request.send().promise.await.map(drop);
+            if answer.as_ref().is_err_and(|error| error.kind == ErrorKind::Disconnected) {
+                return answer;
+            }
             enemy.struck();
         }
     }

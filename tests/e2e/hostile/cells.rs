@@ -1,4 +1,4 @@
-//! What cells do without any capability: programs for preview 1, each a few lines long.
+//! What cells do without any capability: programs of a few lines, most of them for preview 1.
 
 /// Bytes that the node may hold for a hostile cell.
 pub(super) const HELD: u64 = 16 << 20;
@@ -36,6 +36,44 @@ fn writing(stream: u32, byte: u8) -> Vec<u8> {
             (loop $again (drop (call $fd_write (i32.const {stream}) (i32.const 0) (i32.const 1) (i32.const 16))) (br $again)))"#
     );
     program(&write, 2, &start)
+}
+
+/// Waits for one clock that is due, and names it as often in one list as there is room for it.
+fn pollables() -> Vec<u8> {
+    let text = r#"(component
+        (import "wasi:io/poll@0.2.12" (instance $poll
+            (export "pollable" (type $pollable (sub resource)))
+            (export "poll" (func (param "in" (list (borrow $pollable))) (result (list u32))))))
+        (alias export $poll "pollable" (type $pollable))
+        (import "wasi:clocks/monotonic-clock@0.2.12" (instance $clock
+            (alias outer 1 $pollable (type $outer))
+            (export "pollable" (type $own (eq $outer)))
+            (export "subscribe-duration" (func (param "when" u64) (result (own $own))))))
+        (core module $libc (memory (export "memory") 60)
+            (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 2097152)))
+        (core instance $libc (instantiate $libc))
+        (core func $subscribe (canon lower (func $clock "subscribe-duration")))
+        (core func $poll (canon lower (func $poll "poll")
+            (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))))
+        (core module $main
+            (import "libc" "memory" (memory 1))
+            (import "host" "subscribe" (func $subscribe (param i64) (result i32)))
+            (import "host" "poll" (func $poll (param i32 i32 i32)))
+            (func (export "run") (result i32) (local $pollable i32) (local $at i32)
+                (local.set $pollable (call $subscribe (i64.const 0)))
+                (local.set $at (i32.const 65536))
+                (loop $more
+                    (i32.store (local.get $at) (local.get $pollable))
+                    (local.set $at (i32.add (local.get $at) (i32.const 4)))
+                    (br_if $more (i32.lt_u (local.get $at) (i32.const 1665536))))
+                (loop $again (call $poll (i32.const 65536) (i32.const 400000) (i32.const 8)) (br $again))
+                (unreachable)))
+        (core instance $main (instantiate $main (with "libc" (instance $libc)) (with "host" (instance
+            (export "subscribe" (func $subscribe)) (export "poll" (func $poll))))))
+        (func $run (result (result)) (canon lift (core func $main "run")))
+        (instance $cli (export "run" (func $run)))
+        (export "wasi:cli/run@0.2.12" (instance $cli)))"#;
+    wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Every program, by what it does.
@@ -77,6 +115,7 @@ pub(super) fn programs() -> Vec<(&'static str, Vec<u8>)> {
         ("random bytes without end", again(&[("random_get", "i32 i32")], pages, &random)),
         ("lists of buffers without end", again(&[("fd_write", "i32 i32 i32 i32")], 1, buffers)),
         ("lists of clocks without end", again(&[("poll_oneoff", "i32 i32 i32 i32")], pages, polls)),
+        ("lists of pollables without end", pollables()),
         ("output that nobody reads", writing(1, b'o')),
         ("errors without end", writing(2, b'e')),
         ("lines of errors without end", writing(2, b'\n')),

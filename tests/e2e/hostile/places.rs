@@ -9,12 +9,16 @@ use ww_net::{
     call::{Asked, Ending, Part, Reason, Status},
 };
 
-use super::streams::{PATIENCE, raw};
+use super::streams::raw;
 use crate::{
     client::{Client, platform, soon},
     image::Image,
     server::{self, Server, serve_with},
 };
+
+/// How long the node has patience with a silent peer, in its configuration: the cell has one message after the other, and each
+/// of ten lasts as long.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 fn serve<'image>(image: &'image Image, options: &[&str]) -> Server<'image> {
     let config = format!("peer-timeout = \"{}ms\"\n", PATIENCE.as_millis());

@@ -77,10 +77,10 @@ impl Probe {
     }
 
     /// How long all answers took, the last of which is waited for; `None` if one did not come, about which the thread has
-    /// complained.
+    /// complained, or if none came at all.
     pub(super) fn stop(self) -> Option<Latencies> {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().ok()
+        self.thread.join().ok().filter(|latencies| latencies.len() > 0)
     }
 }
 

@@ -1,14 +1,15 @@
 //! What no library of Cap'n Proto would say, byte by byte: the same words from a client, a peer or a cell.
 
-use std::pin::pin;
-
 use capnp::{message, serialize, traits::HasTypeId};
 use capnp_rpc::rpc_capnp::{call, message::Builder as Said};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt, WriteHalf},
+    sync::Notify,
+};
 use ww_rpc::Wire;
 use ww_schema::peer_capnp::{executor, host, process};
 
-use super::cells::SPIN;
+use super::{cells::SPIN, enemy::Enemy};
 
 /// Methods, by their ordinals.
 const ID: u16 = 0;
@@ -26,17 +27,19 @@ const ENDLESS: u32 = 100_000_000;
 /// Bytes that are written at once, if one message is smaller.
 const PIECE: usize = 64 << 10;
 
-/// Some bytes, then others again and again, with a number of their own each time. Whoever is left at the end of a script
-/// listens until its connection ends.
+/// Some bytes, then others again and again, with a number of their own each time. At its end the speaker listens until the
+/// connection ends.
 #[derive(Clone, Default)]
 pub(super) struct Script {
-    once: Vec<u8>,
-    again: Vec<u8>,
+    pub(super) once: Vec<u8>,
+    pub(super) again: Vec<u8>,
     /// Where the number of the turn stands in them.
-    numbers: Vec<usize>,
-    times: u32,
+    pub(super) numbers: Vec<usize>,
+    pub(super) times: u32,
     /// Whether answers are read before the end.
-    reads: bool,
+    pub(super) reads: bool,
+    /// Whether the node says nothing for as long as an attack lasts: then it has arrived when it is written.
+    unanswered: bool,
 }
 
 fn say(fill: impl FnOnce(Said<'_>)) -> Vec<u8> {
@@ -153,8 +156,11 @@ pub(super) fn scripts() -> Vec<(&'static str, Script)> {
     let half = bootstrap(0);
     vec![
         ("random bytes", Script::new(noise(16 << 10))),
-        ("half a message", Script::new(half[..half.len() / 2].to_vec())),
-        ("a message that is half read", Script::new(head(most)).then(most / PIECE as u32 - 1, |_| vec![0; PIECE])),
+        ("half a message", Script::new(half[..half.len() / 2].to_vec()).unanswered()),
+        (
+            "a message that is half read",
+            Script::new(head(most)).then(most / PIECE as u32 - 1, |_| vec![0; PIECE]).unanswered(),
+        ),
         ("a message that is too long", Script::new(head((64 << 20) + 8)).then(ENDLESS, |_| vec![0; PIECE])),
         ("bootstraps without end", Script::default().then(ENDLESS, bootstrap)),
         ("answers that are not finished", hello().then(ENDLESS, |turn| id(turn, |_| {})).reading()),
@@ -208,108 +214,59 @@ impl Script {
         self
     }
 
-    /// Says it over a connection, until that ends.
-    pub(super) async fn play(&self, wire: Wire) {
-        let (mut reader, mut writer) = tokio::io::split(wire);
-        let mut buffer = vec![0; PIECE];
-        let mut reading = pin!(async { while reader.read(&mut buffer).await.is_ok_and(|read| read > 0) {} });
-        let writing = async {
-            writer.write_all(&self.once).await?;
-            let (mut again, mut piece) = (self.again.clone(), Vec::new());
-            // Question 1 is one of those that are asked once.
-            for turn in 2..self.times.saturating_add(2) {
-                for at in &self.numbers {
-                    again[*at..*at + 4].copy_from_slice(&turn.to_le_bytes());
-                }
-                piece.extend_from_slice(&again);
-                if piece.len() >= PIECE {
-                    writer.write_all(&piece).await?;
-                    piece.clear();
-                }
-            }
-            writer.write_all(&piece).await?;
-            writer.flush().await
-        };
-        if self.reads {
-            tokio::select! {
-                () = &mut reading => return,
-                written = writing => if written.is_err() { return },
-            }
-        } else if writing.await.is_err() {
-            return;
-        }
-        reading.await;
+    /// Is followed by the node's silence.
+    fn unanswered(mut self) -> Self {
+        self.unanswered = true;
+        self
     }
 
-    /// A program that says it over its connection to the node, until that ends.
-    pub(super) fn component(&self) -> Vec<u8> {
-        const ONCE: usize = 128 << 10;
-        let again = ONCE + self.once.len();
-        let pages = (again + self.again.len()) / (64 << 10) + 2;
-        let data = |bytes: &[u8]| bytes.iter().map(|byte| format!("\\{byte:02x}")).collect::<String>();
-        let numbers: String =
-            self.numbers.iter().map(|at| format!("(i32.store (i32.const {}) (local.get $turn))", again + at)).collect();
-        let read = "(call $read (local.get $in) (i32.const 65536) (i32.const 32))
-            (if (i32.load8_u (i32.const 32)) (then (return (i32.const 0))))
-            (if (i32.eqz (i32.load (i32.const 40))) (then (return (i32.const 0))))";
-        let (times, meanwhile) = (self.times.saturating_add(2), if self.reads { read } else { "" });
-        let write = |at: usize, len: usize| {
-            format!(
-                "(call $write (local.get $out) (i32.const {at}) (i32.const {len}) (i32.const 16))
-                (if (i32.load8_u (i32.const 16)) (then (return (i32.const 0))))"
-            )
+    /// Says it over a connection, until that ends.
+    pub(super) async fn play(&self, wire: Wire, enemy: &Enemy) {
+        let (mut reader, mut writer) = tokio::io::split(wire);
+        let said = Notify::new();
+        let reading = async {
+            let mut buffer = vec![0; PIECE];
+            // One that does not read looks whether anything comes.
+            match reader.read(&mut buffer[..1]).await {
+                Ok(0) => return enemy.failed("the node has ended the connection without a word"),
+                Ok(_) => enemy.struck(),
+                Err(error) => return enemy.failed(error),
+            }
+            if !self.reads {
+                said.notified().await;
+            }
+            while reader.read(&mut buffer).await.is_ok_and(|read| read > 0) {}
         };
-        let (first, next) = (write(ONCE, self.once.len()), write(again, self.again.len()));
-        let text = format!(
-            r#"(component
-            (import "wetware:streams/streams@0.1.0" (instance $streams
-                (export "connection" (type $connection (sub resource)))
-                (export "create-connection" (func (result (own $connection))))
-                (export "[method]connection.get-input-stream-handle" (func (param "self" (borrow $connection)) (result u32)))
-                (export "[method]connection.get-output-stream-handle" (func (param "self" (borrow $connection)) (result u32)))
-                (export "read" (func (param "handle" u32) (param "max" u32) (result (result (list u8) (error string)))))
-                (export "write" (func (param "handle" u32) (param "bytes" (list u8)) (result (result (error string)))))))
-            (core module $libc (memory (export "memory") {pages})
-                (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024)))
-            (core instance $libc (instantiate $libc))
-            (core func $create (canon lower (func $streams "create-connection")))
-            (core func $get-in (canon lower (func $streams "[method]connection.get-input-stream-handle")))
-            (core func $get-out (canon lower (func $streams "[method]connection.get-output-stream-handle")))
-            (core func $read (canon lower (func $streams "read")
-                (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))))
-            (core func $write (canon lower (func $streams "write")
-                (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))))
-            (core module $main
-                (import "libc" "memory" (memory 1))
-                (import "host" "create" (func $create (result i32)))
-                (import "host" "get-in" (func $get-in (param i32) (result i32)))
-                (import "host" "get-out" (func $get-out (param i32) (result i32)))
-                (import "host" "read" (func $read (param i32 i32 i32)))
-                (import "host" "write" (func $write (param i32 i32 i32 i32)))
-                (data (i32.const {ONCE}) "{}") (data (i32.const {again}) "{}")
-                (func (export "run") (result i32)
-                    (local $connection i32) (local $in i32) (local $out i32) (local $turn i32)
-                    (local.set $connection (call $create))
-                    (local.set $in (call $get-in (local.get $connection)))
-                    (local.set $out (call $get-out (local.get $connection)))
-                    {first}
-                    (local.set $turn (i32.const 2))
-                    (block $said (loop $more
-                        (br_if $said (i32.ge_u (local.get $turn) (i32.const {times})))
-                        {numbers} {next} {meanwhile}
-                        (local.set $turn (i32.add (local.get $turn) (i32.const 1)))
-                        (br $more)))
-                    (loop $listen {read} (br $listen))
-                    (i32.const 0)))
-            (core instance $main (instantiate $main (with "libc" (instance $libc)) (with "host" (instance
-                (export "create" (func $create)) (export "get-in" (func $get-in)) (export "get-out" (func $get-out))
-                (export "read" (func $read)) (export "write" (func $write))))))
-            (func $run (result (result)) (canon lift (core func $main "run")))
-            (instance $cli (export "run" (func $run)))
-            (export "wasi:cli/run@0.2.12" (instance $cli)))"#,
-            data(&self.once),
-            data(&self.again),
-        );
-        wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}"))
+        let writing = async {
+            match self.say(&mut writer).await {
+                Ok(()) if self.unanswered => enemy.struck(),
+                Ok(()) => {}
+                Err(error) => enemy.failed(error),
+            }
+            said.notify_one();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = reading => {}
+            () = writing => {}
+        }
+    }
+
+    async fn say(&self, writer: &mut WriteHalf<Wire>) -> std::io::Result<()> {
+        writer.write_all(&self.once).await?;
+        let (mut again, mut piece) = (self.again.clone(), Vec::new());
+        // Question 1 is one of those that are asked once.
+        for turn in 2..self.times.saturating_add(2) {
+            for at in &self.numbers {
+                again[*at..*at + 4].copy_from_slice(&turn.to_le_bytes());
+            }
+            piece.extend_from_slice(&again);
+            if piece.len() >= PIECE {
+                writer.write_all(&piece).await?;
+                piece.clear();
+            }
+        }
+        writer.write_all(&piece).await?;
+        writer.flush().await
     }
 }

@@ -10,17 +10,14 @@ use tokio::{
 use ww_core::Name;
 use ww_net::{Protocol, Stream};
 
-use super::{enemy::Enemy, script::noise};
-use crate::client::{Client, soon};
+use super::{bar::Bar, enemy::Enemy, script::noise};
+use crate::client::soon;
 
 /// The cell that everybody may send messages to: one live instance.
 pub(super) const OPEN: &str = "open";
 
 /// The same with a fresh instance for each message.
 pub(super) const FRESH: &str = "fresh";
-
-/// How long the node has patience with a silent peer, in its configuration: longer than a busy machine is silent.
-pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Streams that a hostile peer tries to have at once, more than strangers of one address may.
 const STREAMS: usize = 600;
@@ -43,23 +40,27 @@ pub(super) fn raw(name: &str) -> Protocol {
 }
 
 /// Opens as many streams as there may be, half of them for calls, and does with each what is hostile; again when it has ended.
-pub(super) async fn attack(enemy: Rc<Enemy>, client: Client, cell: &'static str, hostile: Doing) {
+pub(super) async fn attack(enemy: Rc<Enemy>, cell: &'static str, hostile: Doing) -> Result<(), capnp::Error> {
     let mut attackers = JoinSet::new();
     for number in 0..STREAMS {
-        let (client, blows) = (client.clone(), enemy.blows.clone());
+        let (client, enemy) = (enemy.peer().clone(), Enemy::clone(&enemy));
         let protocol = if number % 2 == 0 { raw(cell) } else { Protocol::Call };
         attackers.spawn(async move {
             loop {
-                // Too many at once are refused, at either end.
-                if let Ok(stream) = client.open(protocol.clone()).await {
-                    blows.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    hostile(stream).await;
+                // Too many at once are refused, at either end. One that is open was accepted by the node.
+                match client.open(protocol.clone()).await {
+                    Ok(stream) => {
+                        enemy.struck();
+                        hostile(stream).await;
+                    }
+                    Err(error) => enemy.failed(error),
                 }
                 sleep(Duration::from_millis(1)).await;
             }
         });
     }
     attackers.join_all().await;
+    Ok(())
 }
 
 /// Says nothing until the node has had enough.
@@ -70,7 +71,7 @@ async fn silent(mut stream: Stream) {
 /// Says a little now and then.
 async fn slow(mut stream: Stream) {
     while stream.write_all(b".").await.is_ok() && stream.flush().await.is_ok() {
-        sleep(PATIENCE / 4).await;
+        sleep(Bar::of_this_run().silence / 4).await;
     }
 }
 
@@ -82,7 +83,7 @@ async fn deaf(mut stream: Stream) {
         }
     }
     stream.shutdown().await.unwrap_or_default();
-    sleep(2 * PATIENCE).await;
+    sleep(2 * Bar::of_this_run().silence).await;
 }
 
 /// Sends whatever comes to its mind, without end.
