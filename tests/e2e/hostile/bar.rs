@@ -24,7 +24,7 @@ pub(super) struct Bar {
     pub(super) deadline: Duration,
     /// Pause of each stranger before it opens a socket anew.
     pub(super) pause: Duration,
-    /// Whether this is a soak: also rows that take nearly the same way as others.
+    /// Whether this is a soak: a node for each row, and also rows that take nearly the same way as others.
     pub(super) soaks: bool,
 }
 

@@ -188,7 +188,7 @@ impl Measured {
         faults
     }
 
-    /// What is not given back after all attacks.
+    /// What is not given back after all attacks on a node.
     pub(super) fn remainder(all: &[Self]) -> Option<String> {
         let (first, last) = (all.first()?, all.last()?);
         let most = GROWTH + all.iter().map(|row| row.account).max()?;
