@@ -2,7 +2,7 @@
 //!
 //! A cell that is free takes a message as soon as something of it is there. One that is busy takes messages that are
 //! whole, and one of each caller that is larger than what is read ahead: so a caller that sends a byte now and then, or
-//! messages without end, waits outside while others are served. Of a caller that [made others wait](crate::laggards) it takes
+//! messages without end, waits outside while others are served. Of a caller that made others wait it takes
 //! one message that is whole at a time, and any other one only when it is free; strangers of one address that did are
 //! remembered together, and each has its own turn. As many may be inside as the cell serves at once and [`WAITING`] more; the
 //! next is refused. [`RESERVED`] places besides are for callers of which nothing is inside, so that none can keep all others

@@ -85,7 +85,7 @@ impl Supervised {
             loaded = &mut load => return loaded,
             reason = slot.exit().wait() => reason,
         };
-        timeout(MOMENT, load).await.unwrap_or_else(|_| Err(SpawnError::NotStarted(reason)))
+        timeout(MOMENT, load).await.unwrap_or(Err(SpawnError::NotStarted(reason)))
     }
 
     /// Loads the program for all incarnations, and checks that it does what it is for.

@@ -27,7 +27,7 @@ pub(super) async fn kill(node: Node, cells: &[Target]) -> Result<u8, Failure> {
     let mut code = code::OK;
     for cell in cells {
         if let Err(failure) = end(&node, cell).await {
-            super::say(&format!("cannot kill {}: {}", text::name(&cell.to_string()), failure.message));
+            super::say(&format!("cannot kill {}: {}", text::name(cell), failure.message));
             // The first failure decides.
             code = if code == code::OK { failure.code } else { code };
         }

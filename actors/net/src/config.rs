@@ -16,7 +16,7 @@ use libp2p::{
 pub const DEFAULT_CONNECTIONS: u32 = 512;
 
 /// Open connections that strangers opened, all together: an idle one makes room for the next, so these are those at work at one
-/// moment. Each may hold 1 MiB on TCP that nobody has read: three first streams, and [`STRANGERS_GROWTH`].
+/// moment. Each may hold 1 MiB on TCP that nobody has read: three first streams, and 256 KiB by which its windows grow.
 pub const DEFAULT_STRANGERS: u32 = 64;
 
 /// Open connections to peers that the node dialled, and from these. What is left of all, 224, is for the peers that the

@@ -23,7 +23,9 @@ const PROGRAM_BYTES: u64 = 1 << 10;
 
 /// The bytes of programs of one connection that are held, each with its charge.
 #[derive(Clone, Default)]
-pub(crate) struct Sources(Rc<RefCell<HashMap<(Hash, Class), Weak<Bytes>>>>);
+pub(crate) struct Sources(Rc<RefCell<Known>>);
+
+type Known = HashMap<(Hash, Class), Weak<Bytes>>;
 
 impl Sources {
     /// The bytes of a program: those that are held already, or these, which are charged with its code.

@@ -150,9 +150,9 @@ async fn an_owner_that_learns_of_an_end_finds_the_place_and_the_name_free() {
         let cell = announced(&executor, &name).await;
         cell.stop(Reason::Killed);
         soon(cell.exit().wait()).await;
-        begun(executor.spawn(Owner::Cell(owner.id()), first.clone(), Serving::new(Mode::Sync)))
+        [begun(executor.spawn(Owner::Cell(owner.id()), first.clone(), Serving::new(Mode::Sync)))]
     };
-    let (refused, again) = tokio::join!(soon(start), again);
+    let (refused, [again]) = tokio::join!(soon(start), again);
     let refused = refused.map(drop);
     assert!(matches!(refused, Err(SpawnError::Cancelled(Reason::Killed))), "{refused:?}");
     drop(compiler);

@@ -191,7 +191,7 @@ fn a_client_leaves_as_many_names_to_others_as_it_has() {
         // Others have all but four: each as many as it leaves.
         let mut cells = (1_u64 << 40..).map(|number| Owner::Cell(CellId::new(number)));
         for part in 0..14 {
-            while let Some(owner) = cells.next() {
+            for owner in cells.by_ref() {
                 taken.open(owner, part);
                 let fits = |number| {
                     let name = Name::new(format!("{part}-{}-{number}", taken.len())).expect("a name");
